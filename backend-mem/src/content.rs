@@ -1,0 +1,115 @@
+//! The content: maps sharded by the hash of the value. Content only grows, so the order of arrival is its cursor.
+
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use backend_kit::{Addition, Page};
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use store_api::{ContentHash, ContentKey, HashFunction};
+
+const SHARDS: usize = 64;
+const PAGE: usize = 1024;
+
+pub(crate) struct Content {
+    function: HashFunction,
+    shards: Box<[RwLock<Shard>]>,
+}
+
+#[derive(Default)]
+struct Shard {
+    values: HashMap<ContentHash, Stored, RandomState>,
+    arrivals: Vec<ContentHash>,
+}
+
+/// A value as it was added.
+#[derive(Clone)]
+pub(crate) struct Stored {
+    pub(crate) value: Bytes,
+    /// Whether its hash was computed here: then it need not be verified, since memory does not rot unnoticed.
+    pub(crate) trusted: bool,
+}
+
+impl Content {
+    pub(crate) fn new(function: HashFunction) -> Self {
+        Self { function, shards: std::iter::repeat_with(RwLock::default).take(SHARDS).collect() }
+    }
+
+    pub(crate) fn hash_function(&self) -> HashFunction {
+        self.function
+    }
+
+    pub(crate) fn find(&self, hash: &ContentHash) -> Option<Stored> {
+        self.read(shard_of(hash)).values.get(hash).cloned()
+    }
+
+    pub(crate) fn mem(&self, hash: &ContentHash) -> bool {
+        self.read(shard_of(hash)).values.contains_key(hash)
+    }
+
+    pub(crate) fn add(&self, addition: Addition) {
+        self.write(shard_of(&addition.hash)).add(self.function, addition);
+    }
+
+    /// Adds all of it at one instant: whoever reads one of the values before it, reads none after another (I7). The
+    /// locks of all the shards concerned are held together, taken in their order, so that two batches do not wait for
+    /// each other.
+    pub(crate) fn add_all(&self, mut additions: Vec<Addition>) {
+        additions.sort_unstable_by_key(|addition| shard_of(&addition.hash));
+        let mut locked: Vec<(usize, RwLockWriteGuard<'_, Shard>)> = Vec::new();
+        for addition in &additions {
+            let shard = shard_of(&addition.hash);
+            if locked.last().is_none_or(|(last, _)| *last != shard) {
+                locked.push((shard, self.write(shard)));
+            }
+        }
+        let mut guards = locked.iter_mut().peekable();
+        for addition in additions {
+            while guards.next_if(|(shard, _)| *shard < shard_of(&addition.hash)).is_some() {}
+            if let Some((_, shard)) = guards.peek_mut() {
+                shard.add(self.function, addition);
+            }
+        }
+    }
+
+    /// The keys behind a cursor: how many of which shard are done.
+    pub(crate) fn page_of_keys(&self, (mut shard, mut done): (usize, usize)) -> Page<ContentKey, (usize, usize)> {
+        let mut items = Vec::new();
+        while shard < SHARDS && items.len() < PAGE {
+            let locked = self.read(shard);
+            let rest = &locked.arrivals[done..];
+            let taken = rest.len().min(PAGE - items.len());
+            items.extend(rest[..taken].iter().map(|hash| Ok(ContentKey::from(*hash))));
+            (shard, done) = if taken == rest.len() { (shard + 1, 0) } else { (shard, done + taken) };
+        }
+        Page { items, next: (shard < SHARDS).then_some((shard, done)) }
+    }
+
+    fn read(&self, shard: usize) -> RwLockReadGuard<'_, Shard> {
+        self.shards[shard].read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, shard: usize) -> RwLockWriteGuard<'_, Shard> {
+        self.shards[shard].write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shard {
+    fn add(&mut self, function: HashFunction, addition: Addition) {
+        let Addition { hash, trusted, .. } = addition;
+        match self.values.get_mut(&hash) {
+            None => {
+                self.arrivals.push(hash);
+                self.values.insert(hash, Stored { value: addition.value, trusted });
+            }
+            Some(present) if addition.replaces(function, present.trusted, &present.value) => {
+                *present = Stored { value: addition.value, trusted: true };
+            }
+            Some(present) => present.trusted |= trusted,
+        }
+    }
+}
+
+fn shard_of(hash: &ContentHash) -> usize {
+    usize::from(hash.as_bytes()[0]) % SHARDS
+}

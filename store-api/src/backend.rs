@@ -1,0 +1,34 @@
+//! An open store: where handles come from.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::{AtomicWrite, Guarantees, Indexable, Result};
+
+/// One instance of a store: what one `open` returned.
+///
+/// Dropping the last handle of an instance without closing it loses nothing that was acknowledged.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// A new handle on the atomic-write store, with a life of its own, or `None` where the backend has none.
+    ///
+    /// On a closed instance the handle answers `Closed`.
+    fn atomic_write(&self) -> Option<Arc<dyn AtomicWrite>>;
+
+    /// A new handle on the indexable store, with a life of its own, or `None` where the backend has none.
+    ///
+    /// On a closed instance the handle answers `Closed`.
+    fn indexable(&self) -> Option<Arc<dyn Indexable>>;
+
+    /// What this instance declares.
+    fn guarantees(&self) -> Guarantees;
+
+    /// Makes everything that was acknowledged before the call survive a power loss, in the relaxed modes too (A10).
+    #[doc(alias = "flush")]
+    async fn sync(&self) -> Result<()>;
+
+    /// Closes the instance and its handles. When it returns, the engine has let go of its files, so that an `open`
+    /// right after it succeeds (L4). Closing again is fine.
+    async fn close(&self) -> Result<()>;
+}

@@ -1,0 +1,116 @@
+//! What a backend declares, so that a caller can choose and the conformance suite can test.
+
+use std::{cmp::Ordering, fmt, time::Duration};
+
+/// What a store declares about itself. The conformance suite tests each level as declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Guarantees {
+    /// What an acknowledged write survives (A10).
+    pub durability: Durability,
+    /// Among whom the clauses hold (A1, W11, I2).
+    pub visibility: Visibility,
+    /// What `index` answering `None` means (I3).
+    pub index: IndexLevel,
+    /// How late a watch may be (W5, W11).
+    pub watch_lag: WatchLag,
+}
+
+impl Guarantees {
+    /// All levels, stated.
+    #[must_use]
+    pub fn new(durability: Durability, visibility: Visibility, index: IndexLevel, watch_lag: WatchLag) -> Self {
+        Self { durability, visibility, index, watch_lag }
+    }
+}
+
+/// What an acknowledged write survives (A10).
+///
+/// The embedded levels are ordered; [`Durability::Service`] compares with none of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Durability {
+    /// Nothing: the store lives as long as its last handle.
+    Volatile,
+    /// A killed process.
+    Process,
+    /// A power loss: the write was synced before it was acknowledged.
+    Power,
+    /// What the remote service that acknowledged it promises.
+    Service,
+}
+
+impl PartialOrd for Durability {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Service, Self::Service) => Some(Ordering::Equal),
+            (Self::Service, _) | (_, Self::Service) => None,
+            _ => Some((*self as u8).cmp(&(*other as u8))),
+        }
+    }
+}
+
+/// Among whom the clauses hold, from narrow to wide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Visibility {
+    /// The handles of one instance.
+    Instance,
+    /// The instances of one process.
+    Process,
+    /// The processes of one host.
+    Host,
+    /// The hosts that reach the service.
+    Cluster,
+}
+
+/// What `index` answering `None` means (I3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum IndexLevel {
+    /// No `add` of it was acknowledged before the call by this instance; one by another may be as new as the lag.
+    BestEffort,
+    /// No `add` of it was acknowledged before the call.
+    Exact,
+}
+
+/// How long until a change is told to a watch (W5, W11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WatchLag {
+    /// For a change by the same instance. Zero: as soon as it is applied.
+    pub own: Duration,
+    /// For a change by another instance, or `None` where there can be none.
+    pub others: Option<Duration>,
+}
+
+impl WatchLag {
+    /// Both lags, stated.
+    #[must_use]
+    pub fn new(own: Duration, others: Option<Duration>) -> Self {
+        Self { own, others }
+    }
+}
+
+macro_rules! display_as_its_name {
+    ($($level:ty),*) => {$(
+        impl fmt::Display for $level {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&format!("{self:?}"))
+            }
+        }
+    )*};
+}
+display_as_its_name!(Durability, Visibility, IndexLevel);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_compares_with_no_embedded_level() {
+        assert!(Durability::Volatile < Durability::Process && Durability::Process < Durability::Power);
+        assert_eq!(Durability::Service.partial_cmp(&Durability::Power), None);
+        assert_eq!(Durability::Power.partial_cmp(&Durability::Service), None);
+    }
+}
