@@ -3,14 +3,11 @@
 use std::{future::ready, sync::Arc};
 
 use async_trait::async_trait;
-use backend_kit::{Gate, OFFLOAD_LEN, Pages, Scope, check_entry_key, check_value, known_entry, offload};
+use backend_kit::{Gate, OFFLOAD_LEN, Pages, Scope, Test, check_entry_key, check_value, known_entry, offload};
 use bytes::Bytes;
 use store_api::{AtomicWrite, EntryRead, EntryStream, Init, Key, KeyStream, Result, TestAndSet, Watch, WatchId};
 
-use crate::{
-    Instance, MEM,
-    entries::{Cursor, Test},
-};
+use crate::{Instance, MEM, entries::Cursor};
 
 pub(crate) struct MemAtomicWrite {
     instance: Arc<Instance>,

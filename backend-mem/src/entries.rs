@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use backend_kit::{Change, Hub, OFFLOAD_LEN, Page, Scope, Wakers, range_below};
+use backend_kit::{Change, Decision, Hub, OFFLOAD_LEN, Page, Scope, Test, Wakers, range_below};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -40,20 +40,6 @@ struct Entry {
     seq: u64,
 }
 
-/// What a write asks of the current value.
-pub(crate) enum Test {
-    /// Nothing.
-    Any,
-    /// That it is this one; `None` is absent.
-    Is(Option<Bytes>),
-}
-
-enum Decision {
-    Mismatch,
-    Unchanged,
-    Replace,
-}
-
 impl Entries {
     pub(crate) fn new(hub: Arc<Hub>) -> Self {
         let shards = std::iter::repeat_with(RwLock::default).take(SHARDS).collect();
@@ -77,11 +63,11 @@ impl Entries {
         let mut shard = self.write_shard(hash);
         loop {
             let seen = shard.get(hash, key).cloned();
-            let current = seen.as_ref().map(|entry| &entry.value);
+            let current = seen.as_ref().map(|entry| &*entry.value);
             let long = current.is_some_and(|value| value.len() > OFFLOAD_LEN);
             let decision = if long {
                 drop(shard);
-                let decision = decide(test, current, set.as_ref());
+                let decision = Decision::of(test, current, set.as_deref());
                 shard = self.write_shard(hash);
                 // What was compared must still be there. A mismatch need not: it was the answer a moment ago.
                 let same = shard.get(hash, key).map(|entry| entry.seq) == seen.as_ref().map(|entry| entry.seq);
@@ -90,7 +76,7 @@ impl Entries {
                 }
                 decision
             } else {
-                decide(test, current, set.as_ref())
+                Decision::of(test, current, set.as_deref())
             };
             match decision {
                 Decision::Mismatch => return TestAndSet::Mismatch { current: seen.map(|entry| entry.value) },
@@ -260,14 +246,6 @@ pub(crate) struct Cursor {
 impl Cursor {
     pub(crate) fn start() -> Self {
         Self { shard: 0, last: None }
-    }
-}
-
-fn decide(test: &Test, current: Option<&Bytes>, set: Option<&Bytes>) -> Decision {
-    match test {
-        Test::Is(test) if test.as_ref() != current => Decision::Mismatch,
-        _ if set == current => Decision::Unchanged,
-        _ => Decision::Replace,
     }
 }
 

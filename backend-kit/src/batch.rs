@@ -1,0 +1,222 @@
+//! A batch that is buffered until it commits, so that it holds no lock of the store while it is open (I7).
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    future::poll_fn,
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use store_api::{
+    Append, Batch, ContentHash, ContentKey, ContentKeyStream, ContentRead, Error, ErrorKind, HashFunction, Result,
+};
+
+use crate::{Gate, Page, Pages, check_value, hash, sync::Mutex};
+
+/// How much a batch may hold unless told otherwise: 256 MiB.
+pub const DEFAULT_BATCH_LIMIT: usize = 256 * 1024 * 1024;
+
+const KEYS_PER_PAGE: usize = 256;
+
+/// A value to be stored under a hash.
+#[derive(Clone)]
+pub struct Addition {
+    /// The hash to store it under.
+    pub hash: ContentHash,
+    /// The value.
+    pub value: Bytes,
+    /// Whether the hash was computed here, or given by a caller who may be wrong (I4).
+    pub trusted: bool,
+}
+
+impl Addition {
+    /// Whether it takes the place of what is stored under its hash: where two differ, the one that has the hash stays
+    /// (I4). It hashes only where nobody can tell without.
+    #[must_use]
+    pub fn replaces(&self, function: HashFunction, present_is_trusted: bool, present: &[u8]) -> bool {
+        !present_is_trusted && *present != *self.value && (self.trusted || function.hash(&self.value) == self.hash)
+    }
+}
+
+// Values are the application's secrets: a log line shows their sizes (E2).
+impl fmt::Debug for Addition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Addition({}, {} bytes, trusted: {})", self.hash, self.value.len(), self.trusted)
+    }
+}
+
+/// What a [`BufferedBatch`] is committed to: a handle on an indexable store.
+#[async_trait]
+pub trait BatchTarget: ContentRead + 'static {
+    /// Stores all of it at one instant, whole or not at all, also across a crash (I7).
+    async fn commit(&self, additions: Vec<Addition>) -> Result<()>;
+}
+
+/// A batch over any store that can take many values at one instant.
+pub struct BufferedBatch<S> {
+    store: S,
+    gate: Arc<Gate>,
+    verify: bool,
+    limit: usize,
+    /// `None` once it ended.
+    own: Mutex<Option<Own>>,
+}
+
+#[derive(Default)]
+struct Own {
+    additions: HashMap<ContentHash, Addition>,
+    bytes: usize,
+}
+
+impl<S: BatchTarget> BufferedBatch<S> {
+    /// An empty batch over `store`, which ends with `handle`. Its values together may have `limit` bytes; those read
+    /// from it are checked against their hash if `verify` says so.
+    pub fn new(store: S, handle: &Arc<Gate>, limit: usize, verify: bool) -> Self {
+        Self { store, gate: handle.child(), verify, limit, own: Mutex::new(Some(Own::default())) }
+    }
+
+    fn insert(&self, addition: Addition) -> Result<ContentKey> {
+        let mut own = self.own.lock();
+        let own = own.as_mut().ok_or_else(Error::closed)?;
+        let replaced = match own.additions.get(&addition.hash) {
+            Some(present) if !addition.replaces(self.hash_function(), present.trusted, &present.value) => {
+                return Ok(addition.hash.into());
+            }
+            Some(present) => present.value.len(),
+            None => 0,
+        };
+        let bytes = own.bytes - replaced + addition.value.len();
+        if bytes > self.limit {
+            return Err(Error::new(
+                ErrorKind::ValueTooLarge,
+                format!(
+                    "the batch would hold {bytes} bytes, and {} are allowed; commit it, and begin another",
+                    self.limit
+                ),
+            ));
+        }
+        own.bytes = bytes;
+        let hash = addition.hash;
+        own.additions.insert(hash, addition);
+        Ok(hash.into())
+    }
+
+    fn own(&self, hash: &ContentHash) -> Result<Option<Addition>> {
+        self.gate.check()?;
+        let own = self.own.lock();
+        Ok(own.as_ref().ok_or_else(Error::closed)?.additions.get(hash).cloned())
+    }
+
+    /// Ends the batch, and takes what it held.
+    fn end(&self) -> Result<Vec<Addition>> {
+        self.gate.check()?;
+        let own = self.own.lock().take().ok_or_else(Error::closed)?;
+        self.gate.close();
+        Ok(own.additions.into_values().collect())
+    }
+}
+
+#[async_trait]
+impl<S: BatchTarget> ContentRead for BufferedBatch<S> {
+    fn hash_function(&self) -> HashFunction {
+        self.store.hash_function()
+    }
+
+    async fn mem(&self, key: &ContentKey) -> Result<bool> {
+        match self.own(&key.to_hash())? {
+            Some(_) => Ok(true),
+            None => self.store.mem(key).await,
+        }
+    }
+
+    async fn find(&self, key: &ContentKey) -> Result<Option<Bytes>> {
+        let Some(own) = self.own(&key.to_hash())? else { return self.store.find(key).await };
+        if self.verify && !own.trusted && hash(self.hash_function(), &own.value).await? != own.hash {
+            return Err(Error::new(ErrorKind::Corrupt, "the value does not match its hash").with_key(own.hash));
+        }
+        Ok(Some(own.value))
+    }
+
+    async fn index(&self, hash: &ContentHash) -> Result<Option<ContentKey>> {
+        match self.own(hash)? {
+            Some(_) => Ok(Some((*hash).into())),
+            None => self.store.index(hash).await,
+        }
+    }
+
+    /// The batch's own keys, then those of the store that are not among them.
+    fn keys(&self) -> ContentKeyStream {
+        let own: HashSet<ContentHash> =
+            self.own.lock().as_ref().map(|own| own.additions.keys().copied().collect()).unwrap_or_default();
+        let start = Keys::Own(own, self.store.keys());
+        Box::pin(Pages::new(Arc::clone(&self.gate), start, Keys::page))
+    }
+}
+
+/// Where the keys of a batch are read from.
+enum Keys {
+    Own(HashSet<ContentHash>, ContentKeyStream),
+    Store(HashSet<ContentHash>, ContentKeyStream),
+}
+
+impl Keys {
+    /// The batch's own keys are the first page; the store's follow, without those.
+    async fn page(self) -> Result<Page<ContentKey, Self>> {
+        match self {
+            Self::Own(own, store) => Ok(Page {
+                items: own.iter().map(|hash| Ok((*hash).into())).collect(),
+                next: Some(Self::Store(own, store)),
+            }),
+            Self::Store(own, mut store) => {
+                let mut items = Vec::new();
+                while items.len() < KEYS_PER_PAGE {
+                    match poll_fn(|cx| store.as_mut().poll_next(cx)).await {
+                        Some(Ok(key)) if own.contains(&key.to_hash()) => {}
+                        Some(item) => items.push(item),
+                        None => return Ok(Page { items, next: None }),
+                    }
+                }
+                Ok(Page { items, next: Some(Self::Store(own, store)) })
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl<S: BatchTarget> Append for BufferedBatch<S> {
+    async fn add(&self, value: Bytes) -> Result<ContentKey> {
+        check_value(&value)?;
+        self.gate.check()?;
+        let hash = hash(self.hash_function(), &value).await?;
+        self.insert(Addition { hash, value, trusted: true })
+    }
+
+    async fn unsafe_add(&self, hash: ContentHash, value: Bytes) -> Result<ContentKey> {
+        check_value(&value)?;
+        self.gate.check()?;
+        self.insert(Addition { hash, value, trusted: false })
+    }
+}
+
+#[async_trait]
+impl<S: BatchTarget> Batch for BufferedBatch<S> {
+    async fn commit(&self) -> Result<()> {
+        let additions = self.end()?;
+        if additions.is_empty() { Ok(()) } else { self.store.commit(additions).await }
+    }
+
+    async fn abort(&self) -> Result<()> {
+        self.end().map(drop)
+    }
+}
+
+impl<S> fmt::Debug for BufferedBatch<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufferedBatch").field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(irminsul_loom)))]
+mod tests;

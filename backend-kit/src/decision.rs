@@ -1,0 +1,55 @@
+//! What a write does to an entry, given what is there (A2, A3).
+
+use bytes::Bytes;
+
+/// What a write asks of the current value.
+#[derive(Clone, Debug)]
+pub enum Test {
+    /// Nothing: a `set` or a `remove`.
+    Any,
+    /// That it is this one; `None` is absent.
+    Is(Option<Bytes>),
+}
+
+/// What a write does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The current value is not the one asked for.
+    Mismatch,
+    /// What is to be set is there already.
+    Unchanged,
+    /// The entry is set or removed.
+    Replace,
+}
+
+impl Decision {
+    /// The one for a write on an entry with this value.
+    #[must_use]
+    pub fn of(test: &Test, current: Option<&[u8]>, set: Option<&[u8]>) -> Self {
+        match test {
+            Test::Is(test) if test.as_deref() != current => Self::Mismatch,
+            _ if set == current => Self::Unchanged,
+            _ => Self::Replace,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a2_a3_the_truth_table() {
+        let values = [None, Some(&b""[..]), Some(b"a"), Some(b"b")];
+        for current in values {
+            for set in values {
+                let written = if set == current { Decision::Unchanged } else { Decision::Replace };
+                assert_eq!(Decision::of(&Test::Any, current, set), written);
+                for test in values {
+                    let expected = if test == current { written } else { Decision::Mismatch };
+                    assert_eq!(Decision::of(&Test::Is(test.map(Bytes::from_static)), current, set), expected);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What a backend of irminsul would otherwise write by hand.
+//!
+//! | part | what it takes over | clauses |
+//! |---|---|---|
+//! | [`Hub`] | who watches what; baselines, conflation, order, ends | W1 to W10, W12 |
+//! | [`Gate`] | closed handles, instances and batches | L1, L2 |
+//! | [`Committer`] | one thread that applies what has queued as one transaction, and syncs once | A9, A10, L3, E3 |
+//! | [`BufferedBatch`] | a batch that holds no lock while it is open | I7 |
+//! | [`Pages`] | streams that hold no snapshot and no lock | A7, L1 |
+//! | [`range_below`] | scopes as ranges of ordered engines | W12 |
+//! | [`frame`] | bytes with a checksum over key and value | A12 |
+//! | [`offload`], [`hash`] | long work leaves the async worker | |
+//! | [`Decision`] | what a write does, given what is there | A2, A3 |
+//! | [`Context`] | where an error came from | E1 |
+//! | [`check_entry_key`], [`check_value`], [`incompatible_hash`] | the limits | K3, V1, L5 |
+//!
+//! Nothing here knows an engine. The interface is unstable: it follows what the backends need.
+
+mod batch;
+mod committer;
+mod context;
+mod decision;
+pub mod frame;
+mod gate;
+mod hub;
+mod limits;
+mod offload;
+mod pages;
+mod range;
+mod sync;
+
+pub use batch::{Addition, BatchTarget, BufferedBatch, DEFAULT_BATCH_LIMIT};
+pub use committer::{Committer, Engine, Failure, Patience};
+pub use context::Context;
+pub use decision::{Decision, Test};
+pub use gate::Gate;
+pub use hub::{Change, Hub, Interest, Old, Priming, Scope, Wakers, known_entry};
+pub use limits::{check_entry_key, check_value, incompatible_hash};
+pub use offload::{OFFLOAD_LEN, hash, offload};
+pub use pages::{Page, Pages};
+pub use range::range_below;

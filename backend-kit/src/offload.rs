@@ -1,0 +1,79 @@
+//! Work that is too long for an async worker: I/O that may block, hashing and copying of large values.
+
+use std::{panic, thread};
+
+use bytes::Bytes;
+use store_api::{ContentHash, Error, ErrorKind, HashFunction, Result};
+use tokio::{runtime::Handle, sync::oneshot};
+
+/// Values longer than this leave the async worker: 256 KiB.
+pub const OFFLOAD_LEN: usize = 256 * 1024;
+
+/// Runs `work` on a thread that may block: one of the tokio runtime's that the caller runs in, else one of its own, so
+/// that a store works under any executor. Work whose future was dropped goes on to its end.
+///
+/// # Errors
+///
+/// `Other` when no thread could be had, or the runtime is shutting down. A panic in `work` goes on in the caller.
+pub async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let (reply, answer) = oneshot::channel();
+    let work = move || {
+        // The answer may have nobody waiting for it: the caller's future was dropped.
+        let _ = reply.send(panic::catch_unwind(panic::AssertUnwindSafe(work)));
+    };
+    match Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(work)),
+        Err(_) => {
+            thread::Builder::new()
+                .name("irminsul-offload".into())
+                .spawn(work)
+                .map_err(|error| Error::new(ErrorKind::Other, "no thread could be started").with_source(error))?;
+        }
+    }
+    match answer.await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(panic)) => panic::resume_unwind(panic),
+        Err(_) => Err(Error::new(ErrorKind::Other, "the runtime is shutting down")),
+    }
+}
+
+/// The hash of a value, computed off the async worker when the value is large.
+///
+/// # Errors
+///
+/// Those of [`offload`].
+pub async fn hash(function: HashFunction, value: &Bytes) -> Result<ContentHash> {
+    if value.len() <= OFFLOAD_LEN {
+        return Ok(function.hash(value));
+    }
+    let value = value.clone();
+    offload(move || function.hash(&value)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_works_without_a_runtime() {
+        assert_eq!(futures_executor::block_on(offload(|| 42)).unwrap(), 42);
+    }
+
+    #[tokio::test]
+    async fn it_works_on_a_runtime() {
+        assert_eq!(offload(|| 42).await.unwrap(), 42);
+    }
+
+    #[tokio::test]
+    async fn a_large_value_has_the_same_hash() {
+        let value = Bytes::from(vec![7; OFFLOAD_LEN + 1]);
+        let function = HashFunction::Blake3;
+        assert_eq!(hash(function, &value).await.unwrap(), function.hash(&value));
+    }
+
+    #[test]
+    #[should_panic(expected = "inside")]
+    fn a_panic_goes_on_in_the_caller() {
+        futures_executor::block_on(offload(|| panic!("inside"))).unwrap();
+    }
+}

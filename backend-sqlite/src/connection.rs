@@ -1,0 +1,155 @@
+//! Where the file is, and connections to it.
+
+use std::{
+    fs::{self, OpenOptions},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, OpenFlags};
+use store_api::{Error, ErrorKind, Result};
+use tempfile::TempDir;
+
+use crate::error::{from_sqlite, is_busy};
+
+/// The file of a store. Whoever has a connection keeps it, so that a temporary one outlives them all.
+#[derive(Debug)]
+pub(crate) struct Location {
+    path: PathBuf,
+    temporary: Option<TempDir>,
+}
+
+impl Location {
+    /// The file at `path`, or a temporary one; created where it is missing and may be.
+    pub(crate) fn find(path: Option<&Path>, create: bool) -> Result<Self> {
+        let location = match path {
+            Some(path) => Self { path: path.to_owned(), temporary: None },
+            None => Self::temporary()?,
+        };
+        location.ensure_file(create || !location.is_permanent())?;
+        Ok(location)
+    }
+
+    fn temporary() -> Result<Self> {
+        let dir = TempDir::with_prefix("irminsul-").map_err(|error| {
+            let message = "no temporary folder could be made; set TMPDIR to a folder that can be written";
+            Error::new(kind_of(&error), message).with_source(error)
+        })?;
+        Ok(Self { path: dir.path().join("store.db"), temporary: Some(dir) })
+    }
+
+    pub(crate) fn is_permanent(&self) -> bool {
+        self.temporary.is_none()
+    }
+
+    /// An existing file, or a new one that only its owner can read and write. SQLite gives its log the same mode.
+    fn ensure_file(&self, create: bool) -> Result<()> {
+        // Closing a file drops the locks that the whole process has on it, those of SQLite's connections as well. So a
+        // file is opened here only to create it, and no connection is made meanwhile.
+        static CREATING: Mutex<()> = Mutex::new(());
+        let _creating = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
+        match fs::metadata(&self.path) {
+            Ok(found) if found.is_dir() => Err(self.invalid("is a folder, not a file; name a file in it")),
+            Ok(found) if !found.is_file() => Err(self.invalid("is not a regular file; name another")),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && create => self.create_file(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(self.invalid("does not exist, and is not to be created"))
+            }
+            Err(error) => Err(self.refused(error)),
+        }
+    }
+
+    fn create_file(&self) -> Result<()> {
+        if self.path.as_os_str().is_empty() {
+            return Err(Error::new(ErrorKind::InvalidInput, "the path is empty; name a file"));
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        match options.open(&self.path) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(self.invalid("lies in a folder that does not exist; create the folder first"))
+            }
+            Err(error) => Err(self.refused(error)),
+        }
+    }
+
+    /// A connection whose statements wait for other processes' locks as long as `busy` says.
+    pub(crate) fn connect(self: &Arc<Self>, busy: Duration) -> Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connect = || {
+            let connection = Connection::open_with_flags(&self.path, flags)?;
+            connection.busy_timeout(busy)?;
+            connection.set_prepared_statement_cache_capacity(64);
+            // A shared file may come from anybody: nothing in its schema is to run with more rights than it has.
+            connection.pragma_update(None, "trusted_schema", false)?;
+            Ok(connection)
+        };
+        connect().map_err(|error: rusqlite::Error| self.unopened(error))
+    }
+
+    /// SQLite says only that it could not open the file: the system knows more.
+    fn unopened(&self, error: rusqlite::Error) -> Error {
+        match fs::metadata(&self.path) {
+            Err(reason) => self.refused(reason),
+            Ok(_) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen) => {
+                let message = format!("{} could not be opened; check the permissions", self.shown());
+                Error::new(ErrorKind::Denied, message).with_source(error)
+            }
+            Ok(_) => from_sqlite(error),
+        }
+    }
+
+    fn invalid(&self, why: &str) -> Error {
+        Error::new(ErrorKind::InvalidInput, format!("{} {why}", self.shown()))
+    }
+
+    fn refused(&self, error: io::Error) -> Error {
+        Error::new(kind_of(&error), format!("{} cannot be opened: {error}", self.shown())).with_source(error)
+    }
+
+    /// The path in one line.
+    fn shown(&self) -> String {
+        self.path.display().to_string().escape_debug().to_string()
+    }
+}
+
+fn kind_of(error: &io::Error) -> ErrorKind {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+        io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+        io::ErrorKind::NotFound
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::InvalidFilename
+        | io::ErrorKind::InvalidInput => ErrorKind::InvalidInput,
+        _ => ErrorKind::Other,
+    }
+}
+
+/// Repeats what somebody else's lock is in the way of, until it works, fails otherwise, or `limit` is over. The pauses
+/// are short and random, so that processes that wait for each other do not keep in step.
+pub(crate) fn retry_while_busy<T>(
+    limit: Duration,
+    mut attempt: impl FnMut() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let end = Instant::now() + limit;
+    let mut longest = Duration::from_micros(200);
+    loop {
+        match attempt() {
+            Err(error) if is_busy(&error) && Instant::now() < end => {
+                let pause = longest.mul_f64(fastrand::f64());
+                thread::sleep(pause.min(end.saturating_duration_since(Instant::now())));
+                longest = (longest * 2).min(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
+}
