@@ -1,0 +1,136 @@
+//! `add`, `cat` and `index`: values under the hash of their content.
+
+use clap::Args;
+use irminsul::{Address, ContentHash, ContentKey, ContentRead, Indexable, Registry};
+use serde::Serialize;
+
+use crate::{
+    batch_writer::BatchWriter,
+    failure::{Failure, note},
+    input::Input,
+    outcome::Outcome,
+    output::{Output, printable},
+    progress::Progress,
+    store::{Missing, Store},
+};
+
+/// Store files as content, and write a line for each: content key, hash, file, with a tab between
+///
+/// Files go in batches. What is written out is stored; an error ends the command, with nothing stored of the files that
+/// are not written out.
+#[derive(Args)]
+pub(crate) struct Add {
+    /// The address of the store; a store that is not there is created
+    store: Address,
+    /// The files, or `-` for standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<Input>,
+    /// An object of JSON per line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Added {
+    key: String,
+    hash: String,
+    file: String,
+}
+
+impl std::fmt::Display for Added {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}\t{}\t{}", self.key, self.hash, printable(&self.file))
+    }
+}
+
+impl Add {
+    pub(crate) async fn run(self, registry: &Registry, output: &mut Output) -> Result<Outcome, Failure> {
+        let store = Store::open(registry, &self.store, Missing::Create).await?;
+        self.add_all(&*store.content()?, output).await?;
+        store.close().await?;
+        Ok(Outcome::Fine)
+    }
+
+    async fn add_all(&self, content: &dyn Indexable, output: &mut Output) -> Result<(), Failure> {
+        let mut progress = Progress::start("adding");
+        let mut writer = BatchWriter::new(content);
+        let mut pending = Vec::new();
+        for file in &self.files {
+            let value = file.read_value()?;
+            let (hash, len) = (content.hash_function().hash(&value), value.len());
+            writer.add(hash, value).await?;
+            pending.push((hash, file));
+            progress.add(len);
+            if writer.is_full() {
+                writer.commit().await?;
+                self.tell(content, &mut pending, &progress, output).await?;
+            }
+        }
+        writer.commit().await?;
+        self.tell(content, &mut pending, &progress, output).await
+    }
+
+    /// Writes out what is committed. A key has its locator only then.
+    async fn tell(
+        &self,
+        content: &dyn ContentRead,
+        committed: &mut Vec<(ContentHash, &Input)>,
+        progress: &Progress,
+        output: &mut Output,
+    ) -> Result<(), Failure> {
+        for (hash, file) in committed.drain(..) {
+            let key = content.index(&hash).await?.unwrap_or(hash.into());
+            let added = Added { key: key.to_string(), hash: hash.to_string(), file: file.name() };
+            progress.suspend(|| output.record(&added, self.json))?;
+        }
+        Ok(())
+    }
+}
+
+/// Write the content of a key or hash to standard output, byte for byte; exit 1 if there is none
+#[derive(Args)]
+pub(crate) struct Cat {
+    /// The address of the store
+    store: Address,
+    /// A content key as `add` writes it, or a hash of 64 hexadecimal digits
+    #[arg(value_name = "KEY|HASH")]
+    key: ContentKey,
+}
+
+impl Cat {
+    pub(crate) async fn run(self, registry: &Registry, output: &mut Output) -> Result<Outcome, Failure> {
+        let store = Store::open(registry, &self.store, Missing::Refuse).await?;
+        let value = store.content()?.find(&self.key).await?;
+        store.close().await?;
+        match value {
+            Some(value) => output.raw(&value).map(|()| Outcome::Fine),
+            None => Ok(not_here()),
+        }
+    }
+}
+
+/// Write the content key of a hash; exit 1 if the store does not hold it
+#[derive(Args)]
+pub(crate) struct Index {
+    /// The address of the store
+    store: Address,
+    /// 64 hexadecimal digits
+    hash: ContentHash,
+}
+
+impl Index {
+    pub(crate) async fn run(self, registry: &Registry, output: &mut Output) -> Result<Outcome, Failure> {
+        let store = Store::open(registry, &self.store, Missing::Refuse).await?;
+        let key = store.content()?.index(&self.hash).await?;
+        store.close().await?;
+        match key {
+            Some(key) => output.line(key).map(|()| Outcome::Fine),
+            None => Ok(not_here()),
+        }
+    }
+}
+
+fn not_here() -> Outcome {
+    note("the store does not hold this content");
+    Outcome::Negative
+}

@@ -1,0 +1,87 @@
+//! `verify`: everything that a store holds, read back and checked.
+
+use std::{fmt, pin::pin};
+
+use clap::Args;
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use irminsul::{Address, ContentKey, Key, Registry, Result};
+use serde::Serialize;
+
+use super::finding::{Findings, Item};
+use crate::{
+    checked_read::{READS, find_checked},
+    failure::Failure,
+    outcome::Outcome,
+    output::Output,
+    progress::{Progress, Tally},
+    store::{Missing, Store},
+};
+
+/// Read every entry and all content back, write a line for each that is corrupt, and exit 1 if there is any
+///
+/// Content is checked against its hash, also when the address says `verify=off`.
+#[derive(Args)]
+pub(crate) struct Verify {
+    /// The address of the store
+    store: Address,
+    /// An object of JSON per line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Default, Serialize)]
+struct Summary {
+    entries: Tally,
+    content: Tally,
+    corrupt: usize,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "entries: {}, content: {}, ", self.entries, self.content)?;
+        match self.corrupt {
+            0 => f.write_str("all good"),
+            corrupt => write!(f, "corrupt: {corrupt}"),
+        }
+    }
+}
+
+impl Verify {
+    pub(crate) async fn run(self, registry: &Registry, output: &mut Output) -> Result<Outcome, Failure> {
+        let store = Store::open(registry, &self.store, Missing::Refuse).await?;
+        let mut findings = Findings::new(output, self.json);
+        let mut summary = Summary::default();
+        if let Some(entries) = store.backend().atomic_write() {
+            let sizes = entries.entries(&Key::root()).map_ok(|(_, value)| value.len());
+            summary.entries = verify(Item::Entry, sizes, &mut findings).await?;
+        }
+        if let Some(content) = store.backend().indexable() {
+            let check = async |key: Result<ContentKey>| find_checked(&*content, &key?).await.map(|value| value.len());
+            let sizes = content.keys().map(check).buffer_unordered(READS);
+            summary.content = verify(Item::Content, sizes, &mut findings).await?;
+        }
+        summary.corrupt = findings.count();
+        store.close().await?;
+        output.record(&summary, self.json)?;
+        Ok(if summary.corrupt == 0 { Outcome::Fine } else { Outcome::Negative })
+    }
+}
+
+/// Reads to the end of a stream of items' sizes, and counts what is sound.
+async fn verify(
+    item: Item,
+    sizes: impl Stream<Item = Result<usize>>,
+    findings: &mut Findings<'_>,
+) -> Result<Tally, Failure> {
+    let mut progress = Progress::start(match item {
+        Item::Entry => "verifying entries",
+        Item::Content => "verifying content",
+    });
+    let mut sizes = pin!(sizes);
+    while let Some(size) = sizes.next().await {
+        if let Some(size) = findings.sound(item, size, &progress)? {
+            progress.add(size);
+        }
+    }
+    Ok(progress.done())
+}

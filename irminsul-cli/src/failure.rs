@@ -1,0 +1,73 @@
+//! Why a command could not do its work, told in one line.
+
+use std::{
+    error::Error,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+/// An error of the command: exit code 2.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Store(#[from] irminsul::Error),
+    #[error("{0}")]
+    Refused(String),
+    #[error("cannot read {what}")]
+    Read { what: String, source: io::Error },
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error("cannot wait for an interrupt")]
+    Interrupt(#[source] io::Error),
+}
+
+/// What a shell reports of a command that a closed pipe ended: 128 and `SIGPIPE`.
+const READER_IS_GONE: u8 = 141;
+
+impl Failure {
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        Self::Refused(message.into())
+    }
+
+    /// Tells it on standard error, and how to exit. A reader that went away, as `head` does, is no error to tell.
+    pub(crate) fn report(&self) -> ExitCode {
+        match self {
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(READER_IS_GONE),
+            _ => {
+                note(&chain(self));
+                ExitCode::from(2)
+            }
+        }
+    }
+}
+
+/// A line on standard error.
+pub(crate) fn note(line: &str) {
+    // Where standard error is gone, nowhere is left to tell it; the exit code still does.
+    let _ = writeln!(io::stderr(), "irminsul: {line}");
+}
+
+/// An error and what lies beneath it, in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut beneath = error.source();
+    while let Some(error) = beneath {
+        line += ": ";
+        line += &error.to_string();
+        beneath = error.source();
+    }
+    line.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_with_its_sources() {
+        let failure = Failure::Read { what: "\"a\"".into(), source: io::Error::other("first\n  second") };
+        assert_eq!(chain(&failure), "cannot read \"a\": first second");
+    }
+}

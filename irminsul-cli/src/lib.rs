@@ -1,0 +1,92 @@
+//! The command `irminsul`, as a library, so that an application can have it with engines of its own.
+//!
+//! ```no_run
+//! let registry = irminsul::Registry::default(); // and `register` an engine of your own
+//! irminsul_cli::run(registry);
+//! ```
+//!
+//! What it does is in its `--help`. It exits with 0 when all is fine, with 1 when something is absent, does not match or
+//! failed a check, with 2 on an error, and with 141 when the reader of its output went away. `RUST_LOG` sets what it logs
+//! to standard error.
+
+mod batch_writer;
+mod checked_read;
+mod commands;
+mod failure;
+mod input;
+mod outcome;
+mod output;
+mod progress;
+mod record;
+mod store;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, error::ErrorKind};
+use irminsul::{OptionSpec, Registry};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+use crate::{commands::Command, failure::Failure, outcome::Outcome, output::Output};
+
+/// Read, write, watch, verify and copy a store
+///
+/// STORE is an address, such as `sqlite:data/app.db`. The exit code is 0 when all is fine; 1 when something is absent,
+/// does not match or failed a check; 2 on an error.
+#[derive(Parser)]
+#[command(name = "irminsul", version, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Runs the command that the process's arguments name, on stores that `registry` can open, and says how to exit.
+///
+/// It starts a tokio runtime of its own, so it is called outside of any.
+#[must_use]
+#[expect(clippy::needless_pass_by_value, reason = "the last thing a `main` does with its registry")]
+pub fn run(registry: Registry) -> ExitCode {
+    let arguments = Cli::command().after_long_help(schemes(&registry)).try_get_matches();
+    match arguments.and_then(|arguments| Cli::from_arg_matches(&arguments)) {
+        Ok(cli) => {
+            log_to_stderr();
+            execute(cli.command, &registry).map_or_else(|failure| failure.report(), ExitCode::from)
+        }
+        Err(error) => refuse_usage(&error),
+    }
+}
+
+fn execute(command: Command, registry: &Registry) -> Result<Outcome, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::Runtime)?;
+    let mut output = Output::stdout();
+    let outcome = runtime.block_on(command.run(registry, &mut output))?;
+    output.flush()?;
+    Ok(outcome)
+}
+
+/// What an address can be, for the help: the schemes of the registry, each with its options.
+fn schemes(registry: &Registry) -> String {
+    let option = |spec: &OptionSpec| format!("    {spec:<20}  {} [default: {}]", spec.help, spec.default);
+    let scheme = |scheme| {
+        let options = registry.options(scheme).unwrap_or_default().iter().map(option);
+        [format!("\n  {scheme}:")].into_iter().chain(options)
+    };
+    let title = "Schemes of addresses, and the options behind `?`, as in `sqlite:data/app.db?sync=full`:".to_owned();
+    [title].into_iter().chain(registry.schemes().flat_map(scheme)).collect::<Vec<_>>().join("\n")
+}
+
+/// Help and errors of usage are clap's; an argument that its own type refused is told in one line, without echoing it.
+fn refuse_usage(error: &clap::Error) -> ExitCode {
+    match (error.kind(), std::error::Error::source(error)) {
+        (ErrorKind::ValueValidation, Some(source)) => Failure::Refused(failure::chain(source)).report(),
+        _ => error.print().map_or_else(
+            |unprinted| Failure::Output(unprinted).report(),
+            |()| ExitCode::from(if error.use_stderr() { 2 } else { 0 }),
+        ),
+    }
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).from_env_lossy();
+    // An application that has its own subscriber keeps it.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}

@@ -1,0 +1,11 @@
+//! The command as a script sees it: the real binary, its output and its exit codes.
+
+mod bad_input;
+mod content;
+mod copy;
+mod entries;
+mod info;
+mod pipes;
+mod sandbox;
+mod verify;
+mod watch;
