@@ -164,14 +164,7 @@ impl Hub {
     /// It takes locks for moments only, and runs no foreign code: wake what it returns when the locks of the store are
     /// released.
     pub fn publish(&self, change: &Change) -> Wakers {
-        let mut wakers = Wakers::default();
-        let registry = self.registry.read();
-        let by_key = registry.by_key.get(&change.key);
-        let by_scope = change.key.ancestors().filter_map(|scope| registry.by_scope.get(scope));
-        for state in by_key.into_iter().chain(by_scope).flatten() {
-            wakers.extend(state.record(change));
-        }
-        wakers
+        self.registry.read().covering(&change.key).filter_map(|watch| watch.record(change)).collect()
     }
 
     /// Whether a watch covers the key.
@@ -189,11 +182,14 @@ impl Hub {
         keys.chain(registry.by_scope.keys().cloned().map(Scope::Under)).collect()
     }
 
+    /// Tells the watches that cover a key that its entry could not be read: an `Err` item, after which they go on.
+    pub fn fault_of(&self, key: &Key, error: &Error) -> Wakers {
+        self.registry.read().covering(key).filter_map(|watch| watch.fault(error)).collect()
+    }
+
     /// Tells every watch of a passing fault: an `Err` item, after which it goes on (W10).
-    pub fn fault(&self, error: &Error) {
-        let wakers: Wakers =
-            self.registry.read().watches.values().filter_map(|watch| watch.state.fault(error)).collect();
-        wakers.wake();
+    pub fn fault(&self, error: &Error) -> Wakers {
+        self.registry.read().watches.values().filter_map(|watch| watch.state.fault(error)).collect()
     }
 
     /// Registers a watch of a handle: changes that are published from here on are recorded for it. See [`Priming`] for
@@ -253,6 +249,11 @@ impl fmt::Debug for Hub {
 }
 
 impl Registry {
+    fn covering<'r>(&'r self, key: &'r Key) -> impl Iterator<Item = &'r Arc<WatchState>> {
+        let by_scope = key.ancestors().filter_map(|scope| self.by_scope.get(scope));
+        self.by_key.get(key).into_iter().chain(by_scope).flatten()
+    }
+
     fn insert(&mut self, id: WatchId, watch: Registered) {
         let (index, path) = self.index(&watch.scope);
         index.entry(path).or_default().push(Arc::clone(&watch.state));
@@ -350,8 +351,12 @@ impl Priming {
         self.state.offer(key, seq, value);
     }
 
-    /// Entries of the known state that were neither offered nor changed are gone. The watch keeps `store` alive, so
-    /// that it is told of changes for as long as it is held.
+    /// Entries of the known state that were neither offered nor changed are gone.
+    ///
+    /// An absence has no sequence number, so the changes that the reads may have seen must have been published by then:
+    /// one that follows late is told, in a legal chain, although the absence was newer (W4).
+    ///
+    /// The watch keeps `store` alive, so that it is told of changes for as long as it is held.
     pub fn finish<S: Send + Sync + 'static>(self, store: Arc<S>) -> Watch {
         self.state.finish_priming();
         Watch::new(self.registration.id, Events::new(self.state, self.registration, store))

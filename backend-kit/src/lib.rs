@@ -9,7 +9,7 @@
 //! | [`Pages`] | streams that hold no snapshot and no lock | A7, L1 |
 //! | [`range_below`] | scopes as ranges of ordered engines | W12 |
 //! | [`frame`] | bytes with a checksum over key and value | A12 |
-//! | [`offload`], [`hash`] | long work leaves the async worker | |
+//! | [`offload()`], [`hash()`] | long work leaves the async worker | |
 //! | [`Decision`] | what a write does, given what is there | A2, A3 |
 //! | [`Context`] | where an error came from | E1 |
 //! | [`check_entry_key`], [`check_value`], [`incompatible_hash`] | the limits | K3, V1, L5 |

@@ -4,16 +4,16 @@ use std::{
     fs::{self, OpenOptions},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use store_api::{Error, ErrorKind, Result};
 use tempfile::TempDir;
 
-use crate::error::{from_sqlite, is_busy};
+use crate::error::{from_sqlite, is_busy, not_a_database};
 
 /// The file of a store. Whoever has a connection keeps it, so that a temporary one outlives them all.
 #[derive(Debug)]
@@ -54,6 +54,8 @@ impl Location {
         match fs::metadata(&self.path) {
             Ok(found) if found.is_dir() => Err(self.invalid("is a folder, not a file; name a file in it")),
             Ok(found) if !found.is_file() => Err(self.invalid("is not a regular file; name another")),
+            // SQLite takes a file of one byte for an empty one, and would write over it.
+            Ok(found) if found.len() == 1 => Err(not_a_database()),
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound && create => self.create_file(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -81,18 +83,25 @@ impl Location {
         }
     }
 
-    /// A connection whose statements wait for other processes' locks as long as `busy` says.
-    pub(crate) fn connect(self: &Arc<Self>, busy: Duration) -> Result<Connection> {
+    /// A connection whose statements do not wait for other processes' locks: that is left to [`retry_while_busy`].
+    pub(crate) fn connect(&self) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connect = || {
             let connection = Connection::open_with_flags(&self.path, flags)?;
-            connection.busy_timeout(busy)?;
+            connection.busy_timeout(Duration::ZERO)?;
             connection.set_prepared_statement_cache_capacity(64);
             // A shared file may come from anybody: nothing in its schema is to run with more rights than it has.
             connection.pragma_update(None, "trusted_schema", false)?;
             Ok(connection)
         };
         connect().map_err(|error: rusqlite::Error| self.unopened(error))
+    }
+
+    /// A connection that cannot write.
+    pub(crate) fn connect_to_read(&self) -> Result<Connection> {
+        let connection = self.connect()?;
+        connection.pragma_update(None, "query_only", true).map_err(from_sqlite)?;
+        Ok(connection)
     }
 
     /// SQLite says only that it could not open the file: the system knows more.
@@ -121,6 +130,17 @@ impl Location {
     }
 }
 
+/// Closes a connection to a file that is no store: a log that was there is left, and not copied into the file, as it is
+/// where the last connection closes (L5).
+pub(crate) fn leave_untouched(connection: Connection) {
+    let log = connection.path().map(|path| format!("{path}-wal"));
+    let has_log = log.is_some_and(|log| fs::metadata(log).is_ok_and(|log| log.len() > 0));
+    let left = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log);
+    if let Err(error) = left.and_then(|_| connection.close().map_err(|(_, error)| error)) {
+        tracing::warn!(error = %error, "a file that is no store could not be left as it was");
+    }
+}
+
 fn kind_of(error: &io::Error) -> ErrorKind {
     match error.kind() {
         io::ErrorKind::PermissionDenied => ErrorKind::Denied,
@@ -134,17 +154,26 @@ fn kind_of(error: &io::Error) -> ErrorKind {
     }
 }
 
-/// Repeats what somebody else's lock is in the way of, until it works, fails otherwise, or `limit` is over. The pauses
-/// are short and random, so that processes that wait for each other do not keep in step.
+/// Repeats what somebody else's lock is in the way of, until it works, fails otherwise, or `limit` is over.
 pub(crate) fn retry_while_busy<T>(
     limit: Duration,
-    mut attempt: impl FnMut() -> rusqlite::Result<T>,
+    attempt: impl FnMut() -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
+    retry_while(limit, is_busy, attempt)
+}
+
+/// Repeats what fails with an error that may pass, until `limit` is over. The pauses are short and random, so that
+/// processes that wait for each other do not keep in step.
+pub(crate) fn retry_while<T, E>(
+    limit: Duration,
+    may_pass: fn(&E) -> bool,
+    mut attempt: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
     let end = Instant::now() + limit;
     let mut longest = Duration::from_micros(200);
     loop {
         match attempt() {
-            Err(error) if is_busy(&error) && Instant::now() < end => {
+            Err(error) if may_pass(&error) && Instant::now() < end => {
                 let pause = longest.mul_f64(fastrand::f64());
                 thread::sleep(pause.min(end.saturating_duration_since(Instant::now())));
                 longest = (longest * 2).min(Duration::from_millis(10));

@@ -18,10 +18,6 @@ fn explain(failure: ffi::Error) -> (ErrorKind, &'static str) {
             (ErrorKind::Unavailable, "another process kept the store locked beyond the busy limit; try again")
         }
         ErrorCode::DiskFull => (ErrorKind::NoSpace, "no space is left on the device; free some and try again"),
-        // The shared memory of the log could not grow.
-        ErrorCode::SystemIoFailure if failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE => {
-            (ErrorKind::NoSpace, "no space is left for the log's shared memory; free some and try again")
-        }
         ErrorCode::ReadOnly => {
             (ErrorKind::ReadOnly, "the store cannot be written; check the file system and the permissions")
         }
@@ -30,7 +26,7 @@ fn explain(failure: ffi::Error) -> (ErrorKind, &'static str) {
         }
         ErrorCode::CannotOpen => (ErrorKind::Other, "a file of the store could not be opened"),
         ErrorCode::DatabaseCorrupt => (ErrorKind::Corrupt, "the database file is damaged; restore it from a copy"),
-        ErrorCode::NotADatabase => (ErrorKind::Incompatible, "the file is not a SQLite database"),
+        ErrorCode::NotADatabase => (ErrorKind::Incompatible, NOT_A_DATABASE),
         ErrorCode::TooBig => (ErrorKind::ValueTooLarge, "the value is too large"),
         ErrorCode::SystemIoFailure => (ErrorKind::Other, "the system reported an input/output error"),
         _ => (ErrorKind::Other, "SQLite reported an error"),
@@ -45,11 +41,23 @@ pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
     )
 }
 
+/// [`is_busy`], of an error that was explained.
+pub(crate) fn is_unavailable(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unavailable
+}
+
 /// Whether a sync failed, so that nobody knows what is on the disk (E3).
 pub(crate) fn is_failed_sync(error: &rusqlite::Error) -> bool {
     error
         .sqlite_error()
         .is_some_and(|failure| matches!(failure.extended_code, ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC))
+}
+
+const NOT_A_DATABASE: &str = "the file is not a SQLite database; name another";
+
+/// `Incompatible`: the file is not SQLite's.
+pub(crate) fn not_a_database() -> Error {
+    Error::new(ErrorKind::Incompatible, NOT_A_DATABASE)
 }
 
 /// `Corrupt`: a row has not the shape that it was written with.

@@ -49,7 +49,8 @@ use store_api::{
 
 use self::{
     atomic_write::SqliteAtomicWrite,
-    connection::Location,
+    connection::{Location, leave_untouched, retry_while},
+    error::is_unavailable,
     indexable::SqliteIndexable,
     observer::Observer,
     readers::Readers,
@@ -202,8 +203,15 @@ struct Instance {
 impl Instance {
     fn open(options: SqliteOptions) -> Result<Self> {
         let location = Arc::new(Location::find(options.path.as_deref(), options.create)?);
-        let writing = location.connect(options.busy)?;
-        let hash = schema::prepare(&writing, options.hash)?;
+        let writing = location.connect()?;
+        let prepared = retry_while(options.busy, is_unavailable, || schema::prepare(&writing, options.hash));
+        let hash = match prepared {
+            Ok(hash) => hash,
+            Err(refusal) => {
+                leave_untouched(writing);
+                return Err(refusal);
+            }
+        };
         let hub = Arc::new(Hub::new());
         let observer = Arc::new(Observer::new(Arc::clone(&location), Arc::clone(&hub), options.poll, options.busy));
         let syncs = location.is_permanent() && options.sync == Sync::Full;

@@ -32,7 +32,6 @@ pub(crate) struct Prior {
 }
 
 pub(crate) struct Observer {
-    location: Arc<Location>,
     hub: Arc<Hub>,
     poll: Duration,
     busy: Duration,
@@ -40,6 +39,8 @@ pub(crate) struct Observer {
     poller: Mutex<Poller>,
     poller_changed: Condvar,
     ended: watch::Sender<bool>,
+    // Behind the connection: a temporary file is removed when it is closed.
+    location: Arc<Location>,
 }
 
 /// What the poller's thread is told.
@@ -103,7 +104,7 @@ impl Observer {
         let mut wakers = Wakers::default();
         let mut mirror = self.mirror();
         let registered = mirror.in_snapshot(self, |mirror, snapshot| {
-            wakers = mirror.catch_up(&self.hub, snapshot)?;
+            mirror.catch_up(&self.hub, snapshot, &mut wakers)?;
             mirror.cover(&self.hub, snapshot, scope)?;
             let priming = self.hub.register(handle, scope.clone(), init)?;
             if priming.wants_current_state() {
@@ -173,7 +174,7 @@ impl Observer {
             if let Err(error) = &looked
                 && well
             {
-                self.hub.fault(error);
+                self.hub.fault(error).wake();
             }
             well = looked.is_ok();
         }

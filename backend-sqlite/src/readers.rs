@@ -32,10 +32,11 @@ const fn bytes(len: usize) -> i64 {
 
 /// A pool of connections, each lent to one read at a time.
 pub(crate) struct Readers {
-    location: Arc<Location>,
-    busy: Duration,
     pool: Mutex<Pool>,
     all_returned: Notify,
+    busy: Duration,
+    // Behind the connections: a temporary file is removed when they are closed.
+    location: Arc<Location>,
 }
 
 #[derive(Default)]
@@ -106,16 +107,9 @@ impl Readers {
         // From here on it is returned, also when connecting fails.
         let mut reader = Reader { readers: Arc::clone(self), connection };
         if reader.connection.is_none() {
-            reader.connection = Some(self.connect()?);
+            reader.connection = Some(self.location.connect_to_read()?);
         }
         Ok(reader)
-    }
-
-    fn connect(&self) -> Result<Connection> {
-        // Waiting for a lock is the retry's, on a thread that may block.
-        let connection = self.location.connect(Duration::ZERO)?;
-        connection.pragma_update(None, "query_only", true).map_err(from_sqlite)?;
-        Ok(connection)
     }
 
     /// Lends no more, and returns when all that were lent are back and closed.

@@ -11,7 +11,7 @@ use std::{
 use backend_kit::{Addition, Decision, Engine, Failure, Patience, Test, frame};
 use bytes::Bytes;
 use rusqlite::{Connection, hooks::Wal, params, wal::CheckpointMode};
-use store_api::{ContentKey, Effect, HashFunction, Key, Result, TestAndSet};
+use store_api::{ContentKey, Effect, ErrorKind, HashFunction, Key, Result, TestAndSet};
 
 use crate::{
     SqliteOptions, Sync,
@@ -82,7 +82,6 @@ impl Writer {
             Ok(())
         };
         let setup = |connection: &mut Connection| {
-            connection.busy_timeout(Duration::ZERO)?;
             let level = match (permanent, options.sync) {
                 (false, _) => "off",
                 (true, Sync::Full) => "full",
@@ -145,8 +144,13 @@ impl Writer {
             if is_failed_sync(&error) {
                 return Failure::SyncFailed(from_sqlite(error));
             }
+            let error = from_sqlite(error);
+            if error.kind() == ErrorKind::NoSpace {
+                // The frame that marks the commit is the last to be written, and was not.
+                return Failure::Failed(error);
+            }
             // The connection rolls back. Yet what reached the log may be found there after a crash.
-            Failure::Failed(from_sqlite(error).with_effect(Effect::Unknown))
+            Failure::Failed(error.with_effect(Effect::Unknown))
         })
     }
 

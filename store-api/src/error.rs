@@ -118,6 +118,13 @@ impl Error {
         self
     }
 
+    /// Names another key than it did: for a wrapper whose keys are not those of the store inside.
+    #[must_use]
+    pub fn with_key_replaced(mut self, key: impl fmt::Display) -> Self {
+        self.0.key = Some(key.to_string().into());
+        self
+    }
+
     /// Keeps what lies beneath. It must not show a value or a credential (E2).
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
@@ -221,6 +228,12 @@ mod tests {
             .with_effect(Effect::Unknown);
         assert_eq!(error.to_string(), r#"sqlite set "a\nb": no space is left (the write may have happened)"#);
         assert_eq!(Error::closed().to_string(), "the handle is closed; open the store again");
+    }
+
+    #[test]
+    fn a_wrapper_names_its_own_key() {
+        let error = Error::new(ErrorKind::Corrupt, "damaged").with_key("prefix/a").with_key("b").with_key_replaced("a");
+        assert_eq!(error.key(), Some("a"));
     }
 
     #[test]

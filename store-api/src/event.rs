@@ -14,13 +14,23 @@ use futures_core::Stream;
 use crate::{Key, Result};
 
 /// Where a watch starts: its baseline (W1).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Init<T> {
     /// At the state of the store during the call: only what changes afterwards is told.
     Current,
     /// At this state, which the caller knows: the differences to the current one are told first. `Known` of nothing is
     /// a full dump, then what changes. A watcher that was away resumes by naming what it last saw.
     Known(T),
+}
+
+// What is known are values (E2).
+impl<T> fmt::Debug for Init<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Current => "Current",
+            Self::Known(_) => "Known(..)",
+        })
+    }
 }
 
 /// What a watch tells.

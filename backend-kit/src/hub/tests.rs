@@ -421,10 +421,10 @@ fn w9_an_unwatched_stream_ends_without_another_event() {
     let mut store = Store::holding(&[]);
     let mut watch = store.watch_all(Init::Current);
     store.set("a", "1");
-    store.hub.fault(&Error::new(ErrorKind::Unavailable, "busy"));
+    store.hub.fault(&Error::new(ErrorKind::Unavailable, "busy")).wake();
     store.hub.unwatch(&store.handle, watch.id());
     store.set("a", "2");
-    store.hub.fault(&Error::new(ErrorKind::Unavailable, "busy"));
+    store.hub.fault(&Error::new(ErrorKind::Unavailable, "busy")).wake();
     assert_eq!(told(&mut watch), ["end"]);
     assert_eq!(told(&mut watch), ["end"]);
 }
@@ -510,11 +510,24 @@ fn l1_a_closed_handle_registers_no_watch() {
 fn w10_a_passing_fault_is_an_item_and_the_watch_goes_on() {
     let mut store = Store::holding(&[]);
     let (mut watch, wakes) = waiting(&store);
-    store.hub.fault(&Error::new(ErrorKind::Unavailable, "busy"));
+    store.hub.fault(&Error::new(ErrorKind::Unavailable, "busy")).wake();
     assert_eq!(wakes.load(Ordering::SeqCst), 1);
-    store.hub.fault(&Error::new(ErrorKind::Timeout, "late"));
+    store.hub.fault(&Error::new(ErrorKind::Timeout, "late")).wake();
     store.set("a", "1");
     assert_eq!(told(&mut watch), ["Timeout", "+a=1"]);
+}
+
+#[test]
+fn w10_a_fault_of_one_entry_is_told_to_the_watches_that_cover_it() {
+    let mut store = Store::holding(&[]);
+    let mut covering = [Scope::Key(key("a/b")), Scope::Under(key("a"))].map(|scope| store.watch(&scope, Init::Current));
+    let mut other = store.watch(&Scope::Under(key("b")), Init::Current);
+    store.hub.fault_of(&key("a/b"), &Error::new(ErrorKind::Corrupt, "rotten")).wake();
+    store.set("a/b", "1");
+    for watch in &mut covering {
+        assert_eq!(told(watch), ["Corrupt", "caught up", "+a/b=1"]);
+    }
+    assert_eq!(told(&mut other), ["caught up"]);
 }
 
 #[test]
@@ -623,7 +636,7 @@ fn a_waker_may_call_the_hub() {
     assert_eq!(seen.load(Ordering::SeqCst), 1);
     told(&mut watch);
     wait_with(&mut watch, &reenter);
-    store.hub.fault(&Error::new(ErrorKind::Unavailable, "busy"));
+    store.hub.fault(&Error::new(ErrorKind::Unavailable, "busy")).wake();
     assert_eq!(seen.load(Ordering::SeqCst), 2);
     told(&mut watch);
     wait_with(&mut watch, &reenter);
@@ -631,22 +644,24 @@ fn a_waker_may_call_the_hub() {
     assert_eq!(seen.load(Ordering::SeqCst), 3);
 }
 
+/// A watch that dropped it under its lock would never return from this.
 #[test]
-fn a_waker_that_is_replaced_may_drop_a_watch() {
-    struct Task {
-        _owns: Mutex<Watch>,
-    }
+fn a_waker_that_is_replaced_may_call_the_hub_when_it_is_dropped() {
+    struct Task(Arc<Hub>);
     impl Wake for Task {
         fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Task {
+        fn drop(&mut self) {
+            self.0.publish(&Change { key: key("a"), seq: 1, old: Old::Absent, new: Some("1".into()) }).wake();
+        }
     }
     let store = Store::holding(&[]);
     let mut watch = store.watch_all(Init::Current);
     told(&mut watch);
-    let task = Waker::from(Arc::new(Task { _owns: Mutex::new(store.watch_all(Init::Current)) }));
-    wait_with(&mut watch, &task);
-    drop(task);
+    wait_with(&mut watch, &Waker::from(Arc::new(Task(Arc::clone(&store.hub)))));
     wait_with(&mut watch, Waker::noop());
-    assert_eq!(store.hub.registry.read().watches.len(), 1);
+    assert_eq!(told(&mut watch), ["+a=1"]);
 }
 
 #[test]

@@ -183,14 +183,14 @@ impl WatchState {
     }
 
     /// How many keys it keeps a record of, for how many there is room, and how much is to be told.
-    #[cfg(test)]
+    #[cfg(all(test, not(irminsul_loom)))]
     pub(super) fn sizes(&self) -> Sizes {
         let inner = self.0.lock();
         Sizes { tracked: inner.tracked.len(), room: inner.tracked.capacity(), queued: inner.queue.len() }
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(irminsul_loom)))]
 #[derive(Debug)]
 pub(super) struct Sizes {
     pub(super) tracked: usize,

@@ -1,9 +1,6 @@
 //! The mirror: what was fed to the hub of the watched keys, and how it is brought up to date.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, HashSet};
 
 use backend_kit::{Change, Hub, Old, Scope, Wakers};
 use bytes::Bytes;
@@ -126,7 +123,7 @@ impl Mirror {
             return Ok(());
         }
         self.in_snapshot(observer, |mirror, snapshot| {
-            wakers.extend([mirror.catch_up(&observer.hub, snapshot)?]);
+            mirror.catch_up(&observer.hub, snapshot, wakers)?;
             mirror.data_version = version;
             Ok(())
         })
@@ -148,9 +145,7 @@ impl Mirror {
             return Err(Error::closed());
         }
         if self.connection.is_none() {
-            let connection = observer.location.connect(Duration::ZERO)?;
-            connection.pragma_update(None, "query_only", true).map_err(from_sqlite)?;
-            self.connection = Some(connection);
+            self.connection = Some(observer.location.connect_to_read()?);
         }
         self.connection.as_ref().ok_or_else(Error::closed)
     }
@@ -173,26 +168,32 @@ impl Mirror {
     }
 
     /// Feeds what differs between what was fed and the snapshot. A failure leaves it half done, and can be repeated.
-    pub(super) fn catch_up(&mut self, hub: &Hub, snapshot: &Snapshot<'_>) -> Result<Wakers> {
-        let mut wakers = Wakers::default();
+    pub(super) fn catch_up(&mut self, hub: &Hub, snapshot: &Snapshot<'_>, wakers: &mut Wakers) -> Result<()> {
         if self.scopes.len() > 0 {
-            let candidates = if snapshot.floor > self.as_of { self.all(snapshot)? } else { self.logged(snapshot)? };
-            for key in candidates {
+            for key in self.candidates(snapshot)? {
                 wakers.extend([self.compare(hub, snapshot, key)?]);
             }
         }
         self.as_of = snapshot.last;
-        Ok(wakers)
+        Ok(())
     }
 
-    /// The watched keys that changed, as the log has them.
-    fn logged(&self, snapshot: &Snapshot<'_>) -> Result<Vec<Key>> {
-        let mut keys = snapshot.changed_since(self.as_of)?;
-        keys.retain(|key| self.scopes.cover(key));
-        Ok(keys)
+    /// The watched keys that may differ: those in the log, or all where it does not reach back.
+    fn candidates(&self, snapshot: &Snapshot<'_>) -> Result<Vec<Key>> {
+        if snapshot.floor > self.as_of {
+            return self.all(snapshot);
+        }
+        match snapshot.changed_since(self.as_of)? {
+            Ok(mut keys) => {
+                keys.retain(|key| self.scopes.cover(key));
+                Ok(keys)
+            }
+            // A row of the log has rotted: nobody knows whose change it was.
+            Err(_) => self.all(snapshot),
+        }
     }
 
-    /// The watched keys that the mirror or the snapshot has, where the log no longer reaches back.
+    /// The watched keys that differ between the mirror and the snapshot.
     fn all(&self, snapshot: &Snapshot<'_>) -> Result<Vec<Key>> {
         let mut keys: HashSet<Key> = self.keys.keys().cloned().collect();
         for scope in self.scopes.iter() {
@@ -214,8 +215,7 @@ impl Mirror {
             Some((seq, Ok(value))) => (seq, Some(value)),
             Some((_, Err(error))) => {
                 // The chain stays as it was, for the write that repairs it.
-                hub.fault(&error);
-                return Ok(Wakers::default());
+                return Ok(hub.fault_of(&key, &error));
             }
             None => (snapshot.last, None),
         };
@@ -269,13 +269,14 @@ impl<'c> Snapshot<'c> {
         Ok(snapshot)
     }
 
-    fn changed_since(&self, seq: u64) -> Result<Vec<Key>> {
+    /// The keys in the log; the inner error is about a row of it.
+    fn changed_since(&self, seq: u64) -> Result<Result<Vec<Key>>> {
         let read = || {
             let mut changed = self.connection.prepare_cached("SELECT DISTINCT key FROM changes WHERE seq > ?1")?;
             let rows = changed.query_map([seq.cast_signed()], |row| Ok(key_of(row.get_ref(0)?)))?;
             rows.collect::<rusqlite::Result<Result<Vec<_>>>>()
         };
-        read().map_err(from_sqlite)?
+        read().map_err(from_sqlite)
     }
 
     /// An entry with the sequence number of its last change; an inner error is about its bytes.
@@ -326,10 +327,12 @@ impl<'c> Snapshot<'c> {
             let mut rows = self.connection.prepare_cached(&sql)?;
             let mut rows = rows.query(params![scope.path().as_str().as_bytes(), from, to])?;
             while let Some(row) = rows.next()? {
-                let visited = match key_of(row.get_ref(0)?) {
-                    Ok(key) => visit(key, row)?,
-                    Err(error) => Err(error),
+                let Ok(key) = key_of(row.get_ref(0)?) else {
+                    // It is nobody's key, so that nobody's watch can tell of it; `list` does.
+                    tracing::warn!("a key of the store is damaged");
+                    continue;
                 };
+                let visited = visit(key, row)?;
                 if visited.is_err() {
                     return Ok(visited);
                 }

@@ -13,8 +13,10 @@ enum Step {
     Change(usize, Option<&'static str>),
     /// The hub hears of the oldest change that it has not heard of.
     Publish,
-    /// The watch that begins is offered the state of a key. It happens once per key.
+    /// The state of a key is read for the watch that begins. It happens once per key.
     Visit(usize),
+    /// The watch that begins is offered the oldest state that was read for it.
+    Offer,
     /// The watch tells one event.
     Read,
 }
@@ -25,6 +27,7 @@ type State = BTreeMap<Key, Bytes>;
 struct Run {
     store: Store,
     unpublished: Vec<Change>,
+    visited: Vec<(Key, u64, Bytes)>,
     /// Per key, all its states in order.
     history: BTreeMap<Key, Vec<Option<Bytes>>>,
     /// Per key, how far in its history the events have come.
@@ -39,6 +42,7 @@ impl Run {
         let mut run = Self {
             store: Store::holding(&[]),
             unpublished: Vec::new(),
+            visited: Vec::new(),
             history: PATHS.map(|path| (key(path), vec![None])).into(),
             reached: BTreeMap::new(),
             folded: State::new(),
@@ -87,9 +91,17 @@ impl Run {
         state
     }
 
-    fn visit(&self, priming: &Priming, path: usize) {
-        if let Some((seq, value)) = self.store.entries.get(&key(PATHS[path])) {
-            priming.offer(&key(PATHS[path]), *seq, value.clone());
+    fn visit(&mut self, path: usize) {
+        let key = key(PATHS[path]);
+        if let Some((seq, value)) = self.store.entries.get(&key).cloned() {
+            self.visited.push((key, seq, value));
+        }
+    }
+
+    fn offer(&mut self, priming: &Priming) {
+        if !self.visited.is_empty() {
+            let (key, seq, value) = self.visited.remove(0);
+            priming.offer(&key, seq, value);
         }
     }
 
@@ -134,6 +146,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0..PATHS.len(), value).prop_map(|(path, new)| Step::Change(path, new)),
         4 => Just(Step::Publish),
         2 => (0..PATHS.len()).prop_map(Step::Visit),
+        2 => Just(Step::Offer),
         3 => Just(Step::Read),
     ];
     proptest::collection::vec(step, 0..40)
@@ -176,13 +189,17 @@ proptest! {
                 Step::Publish => run.publish(),
                 Step::Visit(path) if unvisited.contains(&path) => {
                     unvisited.retain(|other| *other != path);
-                    run.visit(&priming, path);
+                    run.visit(path);
                 }
+                Step::Offer => run.offer(&priming),
                 Step::Visit(_) | Step::Read => {}
             }
         }
         for path in unvisited {
-            run.visit(&priming, path);
+            run.visit(path);
+        }
+        while !run.visited.is_empty() {
+            run.offer(&priming);
         }
         if settles {
             run.publish_all();
@@ -193,7 +210,7 @@ proptest! {
                 Step::Change(path, new) => run.change(path, new),
                 Step::Publish => run.publish(),
                 Step::Read => drop(run.read(&mut watch)?),
-                Step::Visit(_) => {}
+                Step::Visit(_) | Step::Offer => {}
             }
         }
         run.publish_all();

@@ -1,0 +1,53 @@
+//! `mem:` is a store of its own, `mem:name` one that the process shares under that name.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use backend_mem::MemOptions;
+
+use super::scratch;
+use crate::{Address, Backend, Opener, OptionSpec, Options, Result};
+
+#[derive(Debug)]
+pub(super) struct MemOpener;
+
+#[async_trait]
+impl Opener for MemOpener {
+    fn options(&self) -> &'static [OptionSpec] {
+        const {
+            &[
+                OptionSpec::HASH,
+                OptionSpec::VERIFY,
+                OptionSpec::BATCH,
+                OptionSpec::POLL.unused(),
+                OptionSpec::BUSY.unused(),
+            ]
+        }
+    }
+
+    async fn open(&self, address: &Address, options: &Options) -> Result<Arc<dyn Backend>> {
+        let mut store = match address.location() {
+            "" => MemOptions::new(),
+            name => MemOptions::named(name),
+        };
+        if let Some(name) = options.choice("hash") {
+            store = store.hash(name.parse()?);
+        }
+        if let Some(on) = options.switch("verify") {
+            store = store.verify(on);
+        }
+        if let Some(bytes) = options.bytes("batch") {
+            store = store.batch_limit(bytes);
+        }
+        Ok(Arc::new(store.open().await?))
+    }
+
+    async fn scratch(&self, address: &Address) -> Result<Address> {
+        Ok(address.clone().with_location(scratch::name()))
+    }
+
+    async fn destroy(&self, address: &Address) -> Result<()> {
+        // A named store goes with its last handle.
+        if scratch::is_name(address.location()) { Ok(()) } else { Err(scratch::not_ours()) }
+    }
+}

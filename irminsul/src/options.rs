@@ -1,0 +1,253 @@
+//! Options of an address: one table per scheme, and the typed values that it admits. What they do is left to the
+//! scheme's [`Opener`](crate::Opener).
+
+use std::{fmt, time::Duration};
+
+use crate::{Address, Error, ErrorKind, Result, address::quoted};
+
+/// What an option may be set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OptionValues {
+    /// `on` or `off`.
+    Switch,
+    /// A time, as a whole number of milliseconds.
+    Milliseconds {
+        /// The least that makes sense.
+        least: u64,
+    },
+    /// A size, as a whole number of bytes.
+    Bytes,
+    /// One of these names.
+    OneOf(&'static [&'static str]),
+    /// Any text.
+    Text,
+}
+
+impl OptionValues {
+    fn parse(&self, text: &str) -> Option<Value> {
+        // `str::parse` takes a sign too.
+        let number = || text.bytes().all(|byte| byte.is_ascii_digit()).then_some(text);
+        match self {
+            Self::Switch => match text {
+                "on" => Some(Value::Switch(true)),
+                "off" => Some(Value::Switch(false)),
+                _ => None,
+            },
+            Self::Milliseconds { least } => {
+                let time = number()?.parse().ok().filter(|time| time >= least)?;
+                Some(Value::Time(Duration::from_millis(time)))
+            }
+            Self::Bytes => Some(Value::Bytes(number()?.parse().ok()?)),
+            Self::OneOf(names) => names.iter().find(|name| **name == text).map(|name| Value::OneOf(name)),
+            Self::Text => Some(Value::Text(text.into())),
+        }
+    }
+}
+
+impl fmt::Display for OptionValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Switch => f.pad("on|off"),
+            Self::Milliseconds { least: 0 } => f.pad("MS"),
+            Self::Milliseconds { least } => f.pad(&format!("MS (at least {least})")),
+            Self::Bytes => f.pad("BYTES"),
+            Self::OneOf(names) => f.pad(&names.join("|")),
+            Self::Text => f.pad("TEXT"),
+        }
+    }
+}
+
+/// One option of a scheme, as its table lists it. `Display` is `name=values`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OptionSpec {
+    /// The name before the `=`.
+    pub name: &'static str,
+    /// What may stand behind the `=`.
+    pub values: OptionValues,
+    /// What holds when it is not given, in words or as a value.
+    pub default: &'static str,
+    /// What it does, in one line.
+    pub help: &'static str,
+}
+
+impl OptionSpec {
+    /// The store's hash function. Common to all schemes.
+    pub const HASH: Self = Self::new(
+        "hash",
+        OptionValues::OneOf(&["blake3", "sha256"]),
+        "blake3, or what the store was created with",
+        "the hash function of content, fixed when the store is created",
+    );
+    /// Whether reads of content are verified (I6). Common to all schemes.
+    pub const VERIFY: Self =
+        Self::new("verify", OptionValues::Switch, "on", "check content against its hash when it is read");
+    /// The cap of a batch (I7). Common to all schemes.
+    pub const BATCH: Self =
+        Self::new("batch", OptionValues::Bytes, "268435456", "the most that one batch may hold, in bytes");
+    /// How often other instances' changes are looked for (W11). Common to all schemes.
+    pub const POLL: Self = Self::new(
+        "poll",
+        OptionValues::Milliseconds { least: 1 },
+        "the engine's own",
+        "how often a watch looks for the changes of others, in milliseconds",
+    );
+    /// How long contention is waited out (A6). Common to all schemes.
+    pub const BUSY: Self = Self::new(
+        "busy",
+        OptionValues::Milliseconds { least: 0 },
+        "the engine's own",
+        "how long to wait for a lock that another process holds, in milliseconds",
+    );
+
+    /// An option, stated.
+    #[must_use]
+    pub const fn new(name: &'static str, values: OptionValues, default: &'static str, help: &'static str) -> Self {
+        Self { name, values, default, help }
+    }
+
+    /// The same option with another default.
+    #[must_use]
+    pub const fn with_default(mut self, default: &'static str) -> Self {
+        self.default = default;
+        self
+    }
+
+    /// The same option for an engine that has no use for it: accepted, so that a configuration can switch engines.
+    #[must_use]
+    pub const fn unused(mut self) -> Self {
+        self.default = "none";
+        self.help = "accepted; this engine has no use for it";
+        self
+    }
+}
+
+impl fmt::Display for OptionSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}={}", self.name, self.values))
+    }
+}
+
+/// The options of one address, checked against its scheme's table.
+///
+/// The getters are `None` where the address does not give the option, so that the engine's own default holds.
+///
+/// # Panics
+///
+/// The getters panic when the table does not declare the option with such values: that is a mistake of the opener, not
+/// of the address.
+///
+/// ```
+/// use std::time::Duration;
+/// use irminsul::{Address, OptionSpec, OptionValues, Options};
+///
+/// const TABLE: &[OptionSpec] =
+///     &[OptionSpec::POLL, OptionSpec::new("level", OptionValues::OneOf(&["low", "high"]), "low", "how much to keep")];
+///
+/// let options = Options::of(&"foo:x?poll=20".parse()?, TABLE)?;
+/// assert_eq!(options.duration("poll"), Some(Duration::from_millis(20)));
+/// assert_eq!(options.choice("level"), None);
+///
+/// let error = Options::of(&"foo:x?level=middle".parse()?, TABLE).unwrap_err();
+/// assert_eq!(error.to_string(), "the option `level` is not well-formed; the options of `foo` are poll=MS (at least 1), level=low|high");
+/// # Ok::<(), irminsul::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Options {
+    table: &'static [OptionSpec],
+    given: Vec<(&'static str, Value)>,
+}
+
+#[derive(Clone)]
+enum Value {
+    Switch(bool),
+    Time(Duration),
+    Bytes(usize),
+    OneOf(&'static str),
+    Text(Box<str>),
+}
+
+impl Options {
+    /// Checks the options of an address.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for one that the table does not know or whose value is ill-formed, with all that it knows.
+    pub fn of(address: &Address, table: &'static [OptionSpec]) -> Result<Self> {
+        let check = |(name, text): (&str, &str)| {
+            let refuse = |why: &str| {
+                let known = table.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let known = if known.is_empty() { "none".to_owned() } else { known };
+                Error::new(
+                    ErrorKind::InvalidInput,
+                    format!("the option {} {why}; the options of `{}` are {known}", quoted(name), address.scheme()),
+                )
+            };
+            let spec = table.iter().find(|spec| spec.name == name).ok_or_else(|| refuse("is not known"))?;
+            let value = spec.values.parse(text).ok_or_else(|| refuse("is not well-formed"))?;
+            Ok((spec.name, value))
+        };
+        Ok(Self { table, given: address.options().map(check).collect::<Result<_>>()? })
+    }
+
+    /// An option that is `on` or `off`.
+    #[must_use]
+    pub fn switch(&self, name: &str) -> Option<bool> {
+        match self.given(name, |values| matches!(values, OptionValues::Switch))? {
+            Value::Switch(on) => Some(*on),
+            _ => None,
+        }
+    }
+
+    /// An option that is a time.
+    #[must_use]
+    pub fn duration(&self, name: &str) -> Option<Duration> {
+        match self.given(name, |values| matches!(values, OptionValues::Milliseconds { .. }))? {
+            Value::Time(time) => Some(*time),
+            _ => None,
+        }
+    }
+
+    /// An option that is a size.
+    #[must_use]
+    pub fn bytes(&self, name: &str) -> Option<usize> {
+        match self.given(name, |values| matches!(values, OptionValues::Bytes))? {
+            Value::Bytes(bytes) => Some(*bytes),
+            _ => None,
+        }
+    }
+
+    /// An option that is one of some names.
+    #[must_use]
+    pub fn choice(&self, name: &str) -> Option<&'static str> {
+        match self.given(name, |values| matches!(values, OptionValues::OneOf(_)))? {
+            Value::OneOf(choice) => Some(choice),
+            _ => None,
+        }
+    }
+
+    /// An option that is any text.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.given(name, |values| matches!(values, OptionValues::Text))? {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn given(&self, name: &str, declared: impl Fn(&OptionValues) -> bool) -> Option<&Value> {
+        assert!(
+            self.table.iter().any(|spec| spec.name == name && declared(&spec.values)),
+            "the table of the scheme does not declare the option `{name}` with such values"
+        );
+        self.given.iter().find(|(given, _)| *given == name).map(|(_, value)| value)
+    }
+}
+
+// An option's text may be anything, so that only the names are shown.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.given.iter().map(|(name, _)| name)).finish()
+    }
+}

@@ -1,0 +1,173 @@
+//! Which engine opens which scheme, as a value. How a store is opened is left to the [`Opener`] of each.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+
+use crate::{
+    Address, Backend, Error, ErrorKind, IntoAddress, OptionSpec, Options, Result,
+    address::{checked_scheme, quoted},
+    openers,
+};
+
+/// Opens the stores of one scheme.
+///
+/// A third party's engine implements this and is added with [`Registry::register`].
+#[async_trait]
+pub trait Opener: Send + Sync {
+    /// The options that an address of this scheme may have. Those common to all schemes are [`OptionSpec::HASH`],
+    /// [`VERIFY`](OptionSpec::VERIFY), [`BATCH`](OptionSpec::BATCH), [`POLL`](OptionSpec::POLL) and
+    /// [`BUSY`](OptionSpec::BUSY): list them all, as [`unused`](OptionSpec::unused) where they are, so that a
+    /// configuration can switch engines.
+    fn options(&self) -> &'static [OptionSpec];
+
+    /// Opens a store. `options` are those of the address, checked against the table.
+    async fn open(&self, address: &Address, options: &Options) -> Result<Arc<dyn Backend>>;
+
+    /// The address of a fresh, empty store beside or below the given one, which is left alone; the store there can be
+    /// opened more than once. The address keeps the options, as far as they make sense for a store that does not
+    /// exist yet.
+    async fn scratch(&self, address: &Address) -> Result<Address>;
+
+    /// Removes a store that [`scratch`](Self::scratch) made, with everything that belongs to it; one that is not there
+    /// is fine. Any other address is `InvalidInput`, and nothing is removed.
+    async fn destroy(&self, address: &Address) -> Result<()>;
+}
+
+/// The schemes that can be opened, each with its [`Opener`].
+///
+/// A registry is a value: [`Registry::default`] holds the engines that are compiled in, a clone can be extended without
+/// changing the original, and nothing is global.
+///
+/// ```
+/// use irminsul::{Key, Registry, prelude::*};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> irminsul::Result<()> {
+/// let registry = Registry::default();
+/// let scratch = registry.scratch("mem:").await?;
+/// let store = registry.open(&scratch).await?.atomic_write().expect("mem has entries");
+/// store.set(&Key::new("greeting")?, "hello".into()).await?;
+/// store.close().await?;
+/// registry.destroy(&scratch).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Registry {
+    openers: BTreeMap<Box<str>, Arc<dyn Opener>>,
+}
+
+/// Schemes of this project and the cargo feature that compiles each in.
+const KNOWN: [(&str, &str); 5] =
+    [("mem", "mem"), ("sqlite", "sqlite"), ("rocksdb", "rocksdb"), ("s3", "s3"), ("az", "azure")];
+
+impl Registry {
+    /// A registry without any engine.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { openers: BTreeMap::new() }
+    }
+
+    /// Adds an engine under a scheme.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when it is not a scheme, or is taken: two engines under one name are a mistake to hear of.
+    pub fn register(&mut self, scheme: &str, opener: impl Opener + 'static) -> Result<()> {
+        match self.openers.entry(checked_scheme(scheme)?) {
+            Entry::Vacant(entry) => {
+                entry.insert(Arc::new(opener));
+                Ok(())
+            }
+            Entry::Occupied(entry) => Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("the scheme {} is taken: register the engine under another", quoted(entry.key())),
+            )),
+        }
+    }
+
+    /// The schemes that can be opened, sorted.
+    pub fn schemes(&self) -> impl Iterator<Item = &str> {
+        self.openers.keys().map(|scheme| &**scheme)
+    }
+
+    /// The table of options of a scheme, or `None` where the scheme is not here.
+    #[must_use]
+    pub fn options(&self, scheme: &str) -> Option<&'static [OptionSpec]> {
+        self.openers.get(scheme).map(|opener| opener.options())
+    }
+
+    /// Opens a store.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for what is not an address, an unknown scheme, an unknown or ill-formed option; `Unsupported` for
+    /// a scheme whose cargo feature is off; and what the engine answers.
+    pub async fn open(&self, address: impl IntoAddress) -> Result<Arc<dyn Backend>> {
+        let (opener, address, options) = self.resolve(address)?;
+        opener.open(&address, &options).await
+    }
+
+    /// The address of a fresh, empty store beside or below the given one: for tests, benchmarks and trials. It is
+    /// removed by [`destroy`](Self::destroy).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub async fn scratch(&self, address: impl IntoAddress) -> Result<Address> {
+        let (opener, address, _) = self.resolve(address)?;
+        opener.scratch(&address).await
+    }
+
+    /// Removes a store that [`scratch`](Self::scratch) made, in this process or in another. Close its instances first.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open), and `InvalidInput` for any other store, of which nothing is removed.
+    pub async fn destroy(&self, address: impl IntoAddress) -> Result<()> {
+        let (opener, address, _) = self.resolve(address)?;
+        opener.destroy(&address).await
+    }
+
+    fn resolve(&self, address: impl IntoAddress) -> Result<(&dyn Opener, Address, Options)> {
+        let address = address.into_address()?;
+        let opener = self.openers.get(address.scheme()).ok_or_else(|| self.missing(address.scheme()))?;
+        let options = Options::of(&address, opener.options())?;
+        Ok((&**opener, address, options))
+    }
+
+    fn missing(&self, scheme: &str) -> Error {
+        let here = self.schemes().collect::<Vec<_>>().join(", ");
+        let here = if here.is_empty() { "none".to_owned() } else { here };
+        match KNOWN.iter().find(|(known, _)| *known == scheme) {
+            Some((_, feature)) => Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "the scheme `{scheme}` needs the cargo feature `{feature}`; the schemes compiled in are {here}"
+                ),
+            ),
+            None => Error::new(
+                ErrorKind::InvalidInput,
+                format!("the scheme {} is not known; the schemes compiled in are {here}", quoted(scheme)),
+            ),
+        }
+    }
+}
+
+impl Default for Registry {
+    /// The engines that are compiled in.
+    fn default() -> Self {
+        Self { openers: openers::compiled_in().into_iter().map(|(scheme, opener)| (scheme.into(), opener)).collect() }
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.schemes()).finish()
+    }
+}
