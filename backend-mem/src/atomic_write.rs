@@ -7,7 +7,10 @@ use backend_kit::{Gate, OFFLOAD_LEN, Pages, Scope, Test, check_entry_key, check_
 use bytes::Bytes;
 use store_api::{AtomicWrite, EntryRead, EntryStream, Init, Key, KeyStream, Result, TestAndSet, Watch, WatchId};
 
-use crate::{Instance, MEM, entries::Cursor};
+use crate::{
+    Instance, MEM,
+    entries::{Cursor, Entries},
+};
 
 pub(crate) struct MemAtomicWrite {
     instance: Arc<Instance>,
@@ -29,8 +32,21 @@ impl MemAtomicWrite {
         if !compares_long {
             return Ok(self.instance.store.entries.write(key, &test, set));
         }
-        let (instance, key) = (Arc::clone(&self.instance), key.clone());
-        offload(move || instance.store.entries.write(&key, &test, set)).await
+        let key = key.clone();
+        self.detach(move |entries| entries.write(&key, &test, set)).await
+    }
+
+    /// Writes off the async worker.
+    async fn detach<T: Send + 'static>(&self, write: impl FnOnce(&Entries) -> T + Send + 'static) -> Result<T> {
+        let instance = Arc::clone(&self.instance);
+        let detached = Arc::clone(&instance.detached).read_owned().await;
+        self.gate.check()?;
+        let write = move || {
+            let written = write(&instance.store.entries);
+            drop(detached);
+            written
+        };
+        offload(write).await
     }
 
     async fn start_watch(&self, scope: Scope, init: Init<Vec<(Key, Bytes)>>) -> Result<Watch> {
@@ -55,8 +71,7 @@ impl MemAtomicWrite {
             self.instance.store.entries.clear();
             return Ok(());
         }
-        let instance = Arc::clone(&self.instance);
-        offload(move || instance.store.entries.clear()).await
+        self.detach(Entries::clear).await
     }
 }
 

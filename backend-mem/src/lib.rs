@@ -36,6 +36,7 @@ use backend_kit::{Context, DEFAULT_BATCH_LIMIT, Gate, Hub, incompatible_hash};
 use store_api::{
     AtomicWrite, Backend, Durability, Guarantees, HashFunction, IndexLevel, Indexable, Result, Visibility, WatchLag,
 };
+use tokio::sync::RwLock;
 
 use self::{atomic_write::MemAtomicWrite, content::Content, entries::Entries, indexable::MemIndexable};
 
@@ -101,7 +102,7 @@ impl MemOptions {
         if let Some(wanted) = self.hash.filter(|wanted| *wanted != store.content.hash_function()) {
             return Err(MEM.on("open")(incompatible_hash(wanted, store.content.hash_function())));
         }
-        Ok(Mem { instance: Arc::new(Instance { store, gate: Gate::new(), options: self }) })
+        Ok(Mem { instance: Arc::new(Instance { store, gate: Gate::new(), options: self, detached: Arc::default() }) })
     }
 }
 
@@ -122,6 +123,8 @@ struct Instance {
     store: Arc<Store>,
     gate: Arc<Gate>,
     options: MemOptions,
+    /// Read by writes that go on when their future is dropped, so that `close` can wait for them (A9).
+    detached: Arc<RwLock<()>>,
 }
 
 /// The data, shared by the instances of a named store.
@@ -158,6 +161,7 @@ impl Backend for Mem {
     }
 
     async fn sync(&self) -> Result<()> {
+        drop(self.instance.detached.write().await);
         self.instance.gate.check().map_err(MEM.on("sync"))
     }
 
@@ -165,6 +169,7 @@ impl Backend for Mem {
         if self.instance.gate.close() {
             self.instance.store.hub.end_closed();
         }
+        drop(self.instance.detached.write().await);
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OpenFlags, config::DbConfig};
+use rusqlite::{Connection, MAIN_DB, OpenFlags, config::DbConfig};
 use store_api::{Error, ErrorKind, Result};
 use tempfile::TempDir;
 
@@ -26,7 +26,8 @@ impl Location {
     /// The file at `path`, or a temporary one; created where it is missing and may be.
     pub(crate) fn find(path: Option<&Path>, create: bool) -> Result<Self> {
         let location = match path {
-            Some(path) => Self { path: path.to_owned(), temporary: None },
+            // Connections are made at any time, and the process may have changed its folder by then.
+            Some(path) => Self { path: absolute(path)?, temporary: None },
             None => Self::temporary()?,
         };
         location.ensure_file(create || !location.is_permanent())?;
@@ -66,9 +67,6 @@ impl Location {
     }
 
     fn create_file(&self) -> Result<()> {
-        if self.path.as_os_str().is_empty() {
-            return Err(Error::new(ErrorKind::InvalidInput, "the path is empty; name a file"));
-        }
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
@@ -84,7 +82,7 @@ impl Location {
     }
 
     /// A connection whose statements do not wait for other processes' locks: that is left to [`retry_while_busy`].
-    pub(crate) fn connect(&self) -> Result<Connection> {
+    fn connect(&self) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connect = || {
             let connection = Connection::open_with_flags(&self.path, flags)?;
@@ -95,6 +93,17 @@ impl Location {
             Ok(connection)
         };
         connect().map_err(|error: rusqlite::Error| self.unopened(error))
+    }
+
+    /// A connection that can write. Where the file or its system is read-only, SQLite would open it to read, and leave
+    /// files beside it that its owner could not write either.
+    pub(crate) fn connect_to_write(&self) -> Result<Connection> {
+        let connection = self.connect()?;
+        if connection.is_readonly(MAIN_DB).map_err(from_sqlite)? {
+            let message = format!("{} cannot be written; check the file system and the permissions", self.shown());
+            return Err(Error::new(ErrorKind::ReadOnly, message));
+        }
+        Ok(connection)
     }
 
     /// A connection that cannot write.
@@ -139,6 +148,13 @@ pub(crate) fn leave_untouched(connection: Connection) {
     if let Err(error) = left.and_then(|_| connection.close().map_err(|(_, error)| error)) {
         tracing::warn!(error = %error, "a file that is no store could not be left as it was");
     }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| {
+        Error::new(ErrorKind::InvalidInput, "the path is empty, or there is no current folder; name a file")
+            .with_source(error)
+    })
 }
 
 fn kind_of(error: &io::Error) -> ErrorKind {

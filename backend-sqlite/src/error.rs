@@ -18,6 +18,10 @@ fn explain(failure: ffi::Error) -> (ErrorKind, &'static str) {
             (ErrorKind::Unavailable, "another process kept the store locked beyond the busy limit; try again")
         }
         ErrorCode::DiskFull => (ErrorKind::NoSpace, "no space is left on the device; free some and try again"),
+        // The shared memory of the log could not grow.
+        ErrorCode::SystemIoFailure if failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE => {
+            (ErrorKind::NoSpace, "no space is left for the log's shared memory; free some and try again")
+        }
         ErrorCode::ReadOnly => {
             (ErrorKind::ReadOnly, "the store cannot be written; check the file system and the permissions")
         }
@@ -44,6 +48,11 @@ pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
 /// [`is_busy`], of an error that was explained.
 pub(crate) fn is_unavailable(error: &Error) -> bool {
     error.kind() == ErrorKind::Unavailable
+}
+
+/// Whether the disk had no space for what was to be written.
+pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
 /// Whether a sync failed, so that nobody knows what is on the disk (E3).

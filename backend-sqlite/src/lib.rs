@@ -203,7 +203,7 @@ struct Instance {
 impl Instance {
     fn open(options: SqliteOptions) -> Result<Self> {
         let location = Arc::new(Location::find(options.path.as_deref(), options.create)?);
-        let writing = location.connect()?;
+        let writing = location.connect_to_write()?;
         let prepared = retry_while(options.busy, is_unavailable, || schema::prepare(&writing, options.hash));
         let hash = match prepared {
             Ok(hash) => hash,

@@ -11,12 +11,12 @@ use std::{
 use backend_kit::{Addition, Decision, Engine, Failure, Patience, Test, frame};
 use bytes::Bytes;
 use rusqlite::{Connection, hooks::Wal, params, wal::CheckpointMode};
-use store_api::{ContentKey, Effect, ErrorKind, HashFunction, Key, Result, TestAndSet};
+use store_api::{ContentKey, Effect, HashFunction, Key, Result, TestAndSet};
 
 use crate::{
     SqliteOptions, Sync,
     connection::{Location, retry_while_busy},
-    error::{from_sqlite, is_busy, is_failed_sync},
+    error::{from_sqlite, is_busy, is_failed_sync, is_full},
     observer::{Fed, Observer, Prior},
     schema::{last_seq, located, open_frame},
 };
@@ -144,13 +144,12 @@ impl Writer {
             if is_failed_sync(&error) {
                 return Failure::SyncFailed(from_sqlite(error));
             }
-            let error = from_sqlite(error);
-            if error.kind() == ErrorKind::NoSpace {
+            if is_full(&error) {
                 // The frame that marks the commit is the last to be written, and was not.
-                return Failure::Failed(error);
+                return failed(error);
             }
             // The connection rolls back. Yet what reached the log may be found there after a crash.
-            Failure::Failed(error.with_effect(Effect::Unknown))
+            Failure::Failed(from_sqlite(error).with_effect(Effect::Unknown))
         })
     }
 

@@ -163,7 +163,11 @@ impl Backend for Prefixed {
         for handle in content {
             outcome = outcome.and(handle.close().await);
         }
-        outcome
+        // Writes that nobody waits for any longer have landed when this returns (A9).
+        match self.inner.sync().await {
+            Err(error) if error.kind() != ErrorKind::Closed => outcome.and(Err(error)),
+            _ => outcome,
+        }
     }
 }
 
@@ -182,18 +186,7 @@ struct Below {
 impl Below {
     /// The scope outside of a scope inside.
     fn scope(&self, key: &Key) -> Result<Key> {
-        if key.is_root() {
-            return Ok(self.prefix.clone());
-        }
-        if self.prefix.is_root() {
-            return Ok(key.clone());
-        }
-        // Faster than `Key::join`, which checks `key` and formats; every operation comes by here.
-        let outside = [self.prefix.as_str(), "/", key.as_str()].concat();
-        if outside.len() > Key::MAX_LEN {
-            return Err(self.too_long(key));
-        }
-        Key::new(outside)
+        self.prefix.join_key(key).map_err(|_| self.too_long(key))
     }
 
     fn too_long(&self, key: &Key) -> Error {

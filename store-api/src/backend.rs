@@ -25,6 +25,9 @@ pub trait Backend: Send + Sync {
     fn guarantees(&self) -> Guarantees;
 
     /// Makes everything that was acknowledged before the call survive a power loss, in the relaxed modes too (A10).
+    ///
+    /// On an embedded store it also waits for this instance's writes whose future was dropped before the call: they have
+    /// happened or never will (A9).
     #[doc(alias = "flush")]
     async fn sync(&self) -> Result<()>;
 

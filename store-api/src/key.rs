@@ -37,12 +37,9 @@ impl Key {
     pub fn new(path: impl AsRef<str>) -> Result<Self> {
         let path = path.as_ref();
         if path.len() > Self::MAX_LEN {
-            return Err(Error::new(
-                ErrorKind::InvalidKey,
-                format!("a key of {} bytes is longer than the {} allowed", path.len(), Self::MAX_LEN),
-            ));
+            return Err(too_long(path.len()));
         }
-        if !path.is_empty() && path.split('/').any(str::is_empty) {
+        if has_empty_step(path) {
             return Err(Error::new(
                 ErrorKind::InvalidKey,
                 "a key has no empty step: no leading, trailing or doubled `/`",
@@ -100,11 +97,22 @@ impl Key {
     ///
     /// `InvalidKey` when `path` is not a key, or both together are too long (K1).
     pub fn join(&self, path: impl AsRef<str>) -> Result<Self> {
-        let path = Self::new(path)?;
-        match (self.is_root(), path.is_root()) {
-            (true, _) => Ok(path),
+        self.join_key(&Self::new(path)?)
+    }
+
+    /// [`join`](Self::join), of a path that is known to be a key.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidKey` when both together are too long (K1).
+    pub fn join_key(&self, key: &Key) -> Result<Self> {
+        match (self.is_root(), key.is_root()) {
+            (true, _) => Ok(key.clone()),
             (_, true) => Ok(self.clone()),
-            _ => Self::new(format!("{self}/{path}")),
+            _ => {
+                let path = [self.as_str(), "/", key.as_str()].concat();
+                if path.len() > Self::MAX_LEN { Err(too_long(path.len())) } else { Ok(Self(path.into())) }
+            }
         }
     }
 
@@ -127,6 +135,15 @@ impl Key {
         let rest = key.as_str().strip_prefix(self.as_str())?;
         if self.is_root() || rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
     }
+}
+
+fn too_long(len: usize) -> Error {
+    Error::new(ErrorKind::InvalidKey, format!("a key of {len} bytes is longer than the {} allowed", Key::MAX_LEN))
+}
+
+fn has_empty_step(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    matches!(bytes, [b'/', ..] | [.., b'/']) || bytes.windows(2).any(|pair| pair == b"//")
 }
 
 impl fmt::Display for Key {

@@ -1,0 +1,97 @@
+//! What is left of a store that was closed or dropped (L2 to L4, A10).
+
+use std::sync::Arc;
+
+use backend_sqlite::Sync;
+use futures_util::future::join_all;
+use store_api::{Backend, Effect, ErrorKind, Init, Key};
+
+use crate::{
+    refusal::{shows_no_value, value},
+    scene::{Scene, content_of, entries_of, key, soon, soon_gone},
+};
+
+#[tokio::test]
+async fn l4_a_closed_store_is_one_file() {
+    for sync in [Sync::Full, Sync::Normal] {
+        let scene = Scene::new();
+        let store = scene.options().sync(sync).open().await.unwrap();
+        let _watch = entries_of(&store).watch(&Key::root(), Init::Current).await.unwrap();
+        entries_of(&store).set(&key("k"), value("kept")).await.unwrap();
+        assert_eq!(entries_of(&store).find(&key("k")).await.unwrap(), Some(value("kept")));
+        store.close().await.unwrap();
+        assert_eq!(scene.files().into_keys().collect::<Vec<_>>(), [scene.file()]);
+        assert!(!scene.directory().join("store.db-shm").exists());
+    }
+}
+
+#[tokio::test]
+async fn l4_an_open_right_after_close_finds_what_was_written() {
+    let scene = Scene::new();
+    for i in 0..30_u32 {
+        let store = scene.open().await;
+        if let Some(last) = i.checked_sub(1) {
+            assert_eq!(entries_of(&store).find(&key("k")).await.unwrap(), Some(value(last)));
+        }
+        entries_of(&store).set(&key("k"), value(i)).await.unwrap();
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l3_what_was_in_flight_at_close_is_there_or_was_closed() {
+    for sync in [Sync::Full, Sync::Normal] {
+        let scene = Scene::new();
+        let store = scene.options().sync(sync).open().await.unwrap();
+        let entries = entries_of(&store);
+        let writing = (0..64).map(|i| {
+            let entries = Arc::clone(&entries);
+            tokio::spawn(async move { (i, entries.set(&key(i.to_string()), value(i)).await) })
+        });
+        let writing: Vec<_> = writing.collect();
+        store.close().await.unwrap();
+        let outcomes = soon("each write ends", join_all(writing)).await;
+        let store = scene.open().await;
+        for outcome in outcomes {
+            let (i, outcome) = outcome.unwrap();
+            let found = entries_of(&store).find(&key(i.to_string())).await.unwrap();
+            match outcome {
+                Ok(()) => assert_eq!(found, Some(value(i)), "A10: acknowledged and lost"),
+                Err(error) => {
+                    assert_eq!((error.kind(), error.effect()), (ErrorKind::Closed, Effect::NotApplied), "{error:?}");
+                    shows_no_value(&error);
+                    assert_eq!(found, None, "A5: `NotApplied`, and applied");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a10_a_store_that_is_dropped_loses_nothing() {
+    for sync in [Sync::Full, Sync::Normal] {
+        let scene = Scene::new();
+        let store = scene.options().sync(sync).open().await.unwrap();
+        for i in 0..100 {
+            entries_of(&store).set(&key(i.to_string()), value(i)).await.unwrap();
+        }
+        let content = content_of(&store).add(value("content")).await.unwrap();
+        drop(store);
+        let store = scene.open().await;
+        for i in 0..100 {
+            assert_eq!(entries_of(&store).find(&key(i.to_string())).await.unwrap(), Some(value(i)));
+        }
+        assert_eq!(content_of(&store).find(&content).await.unwrap(), Some(value("content")));
+    }
+}
+
+#[tokio::test]
+async fn l2_a_handle_outlives_the_store_that_it_came_from() {
+    let scene = Scene::new();
+    let entries = entries_of(&scene.open().await);
+    entries.set(&key("k"), value("kept")).await.unwrap();
+    assert_eq!(entries.find(&key("k")).await.unwrap(), Some(value("kept")));
+    drop(entries);
+    // The log is removed with the last connection.
+    soon_gone(&scene.log()).await;
+}

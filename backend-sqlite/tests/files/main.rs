@@ -1,0 +1,14 @@
+//! What a store does with real files: how it takes them, leaves them alone, waits for them, and finds out that they
+//! rotted. What holds on every backend is tested against the traits, in the facade.
+
+mod change_log;
+mod closing;
+mod foreign;
+mod group_commit;
+mod locks;
+mod opening;
+mod refusal;
+mod rot_of_content;
+mod rot_of_entries;
+mod scene;
+mod watching;

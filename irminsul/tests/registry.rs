@@ -1,0 +1,168 @@
+//! Addresses and the registry: what opens, what is refused, scratch stores and their end, a stranger's engine.
+
+#![cfg(feature = "mem")]
+
+use std::sync::Arc;
+
+use irminsul::{
+    Address, Backend, Durability, ErrorKind, HashFunction, Key, Opener, OptionSpec, OptionValues, Options, Registry,
+    Result, Visibility, async_trait, mem::MemOptions, prelude::*,
+};
+
+fn key(path: &str) -> Key {
+    Key::new(path).unwrap()
+}
+
+async fn refused(registry: &Registry, address: &str) -> (ErrorKind, String) {
+    let error = registry.open(address).await.err().unwrap_or_else(|| panic!("{address} was opened"));
+    (error.kind(), error.to_string())
+}
+
+#[tokio::test]
+async fn a_private_store_is_nobody_elses_and_a_named_one_is_shared() {
+    let (a, b) = (irminsul::open("mem:").await.unwrap(), irminsul::open("mem:").await.unwrap());
+    a.atomic_write().unwrap().set(&key("k"), "v".into()).await.unwrap();
+    assert!(!b.atomic_write().unwrap().mem(&key("k")).await.unwrap());
+    assert_eq!(a.guarantees().visibility, Visibility::Instance);
+
+    // Opening is a future that another thread can take.
+    let c = tokio::spawn(irminsul::open("mem:")).await.unwrap().unwrap();
+    assert!(!c.atomic_write().unwrap().mem(&key("k")).await.unwrap());
+
+    let name = "mem:a_private_store_is_nobody_elses_and_a_named_one_is_shared";
+    let (a, b) = (irminsul::open(name).await.unwrap(), irminsul::open(name.to_owned()).await.unwrap());
+    a.atomic_write().unwrap().set(&key("k"), "v".into()).await.unwrap();
+    assert!(b.atomic_write().unwrap().mem(&key("k")).await.unwrap());
+    assert_eq!(a.guarantees().durability, Durability::Volatile);
+}
+
+#[tokio::test]
+async fn options_reach_the_engine() {
+    let store = irminsul::open("mem:?hash=sha256&batch=4&verify=off&poll=20&busy=100").await.unwrap();
+    let content = store.indexable().unwrap();
+    assert_eq!(content.hash_function(), HashFunction::Sha256);
+    let batch = content.begin().await.unwrap();
+    assert_eq!(batch.add("12345".into()).await.unwrap_err().kind(), ErrorKind::ValueTooLarge);
+    let hash = HashFunction::Sha256.hash(b"true");
+    let unchecked = content.unsafe_add(hash, "false".into()).await.unwrap();
+    assert_eq!(content.find(&unchecked).await.unwrap().unwrap(), "false");
+}
+
+#[tokio::test]
+async fn an_option_that_is_wrong_lists_those_that_there_are() {
+    let registry = Registry::default();
+    let known =
+        "the options of `mem` are hash=blake3|sha256, verify=on|off, batch=BYTES, poll=MS (at least 1), busy=MS";
+    for (address, expected) in [
+        ("mem:?hsah=blake3", "the option `hsah` is not known"),
+        ("mem:?hash=md5", "the option `hash` is not well-formed"),
+        ("mem:?verify=true", "the option `verify` is not well-formed"),
+        ("mem:?batch=-1", "the option `batch` is not well-formed"),
+        ("mem:?batch=", "the option `batch` is not well-formed"),
+        ("mem:?poll=0", "the option `poll` is not well-formed"),
+        ("mem:?poll=20ms", "the option `poll` is not well-formed"),
+        ("mem:?busy=99999999999999999999", "the option `busy` is not well-formed"),
+        ("mem:?sync=full", "the option `sync` is not known"),
+    ] {
+        let (kind, shown) = refused(&registry, address).await;
+        assert_eq!(kind, ErrorKind::InvalidInput, "{address}");
+        assert_eq!(shown, format!("{expected}; {known}"));
+        assert_eq!(registry.scratch(address).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(registry.destroy(address).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_scheme_lists_those_that_there_are() {
+    let registry = Registry::default();
+    let schemes = registry.schemes().collect::<Vec<_>>().join(", ");
+    let (kind, shown) = refused(&registry, "postgres://host/db").await;
+    assert_eq!(kind, ErrorKind::InvalidInput);
+    assert_eq!(shown, format!("the scheme `postgres` is not known; the schemes compiled in are {schemes}"));
+}
+
+#[tokio::test]
+async fn a_scheme_whose_feature_is_off_names_it() {
+    let registry = Registry::empty();
+    for (address, feature) in
+        [("mem:", "mem"), ("sqlite:x", "sqlite"), ("rocksdb:x", "rocksdb"), ("s3://b/x", "s3"), ("az://c/x", "azure")]
+    {
+        let (kind, shown) = refused(&registry, address).await;
+        assert_eq!(kind, ErrorKind::Unsupported, "{address}");
+        assert!(shown.contains(&format!("needs the cargo feature `{feature}`")), "{shown}");
+        assert!(shown.ends_with("the schemes compiled in are none"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_scratch_store_in_memory_is_fresh_and_keeps_the_options() {
+    let registry = Registry::default();
+    for address in ["mem:?hash=sha256", "mem:name?hash=sha256"] {
+        let (a, b) = (registry.scratch(address).await.unwrap(), registry.scratch(address).await.unwrap());
+        assert_ne!(a, b);
+        assert_eq!(a.option("hash"), Some("sha256"));
+        let (first, again) = (registry.open(&a).await.unwrap(), registry.open(&a).await.unwrap());
+        first.atomic_write().unwrap().set(&key("k"), "v".into()).await.unwrap();
+        assert!(again.atomic_write().unwrap().mem(&key("k")).await.unwrap());
+        registry.destroy(&a).await.unwrap();
+        registry.destroy(&a).await.unwrap();
+    }
+    for address in ["mem:", "mem:name", "mem:irminsul-scratch-", "mem:irminsul-scratch-0123456789abcdeg"] {
+        assert_eq!(registry.destroy(address).await.unwrap_err().kind(), ErrorKind::InvalidInput, "{address}");
+    }
+}
+
+/// A stranger's engine: entries in memory, with options of its own.
+struct Shelves;
+
+#[async_trait]
+impl Opener for Shelves {
+    fn options(&self) -> &'static [OptionSpec] {
+        const { &[OptionSpec::HASH, OptionSpec::new("shelf", OptionValues::Text, "top", "which shelf")] }
+    }
+
+    async fn open(&self, address: &Address, options: &Options) -> Result<Arc<dyn Backend>> {
+        let name = options.text("shelf").unwrap_or("top");
+        Ok(Arc::new(MemOptions::named(format!("{}/{name}", address.location())).open().await?))
+    }
+
+    async fn scratch(&self, address: &Address) -> Result<Address> {
+        address.clone().with_option("shelf", "scratch")
+    }
+
+    async fn destroy(&self, _: &Address) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_strangers_engine_opens_by_its_scheme() {
+    let mut registry = Registry::default();
+    registry.register("shelves", Shelves).unwrap();
+    assert!(registry.schemes().any(|scheme| scheme == "shelves"));
+    assert_eq!(registry.options("shelves").unwrap()[1].to_string(), "shelf=TEXT");
+    let scratch = registry.scratch("Shelves:books").await.unwrap();
+    assert_eq!(scratch.to_string(), "shelves:books?shelf=scratch");
+    registry.open(&scratch).await.unwrap().atomic_write().unwrap().set(&key("k"), "v".into()).await.unwrap();
+    let (_, shown) = refused(&registry, "shelves:?shlef=x").await;
+    assert!(shown.ends_with("the options of `shelves` are hash=blake3|sha256, shelf=TEXT"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_scheme_that_is_taken_or_is_none_is_refused() {
+    let mut registry = Registry::default();
+    let before = registry.clone();
+    for scheme in ["mem", "MEM", "a b", ""] {
+        assert_eq!(registry.register(scheme, Shelves).unwrap_err().kind(), ErrorKind::InvalidInput, "{scheme}");
+    }
+    registry.register("shelves", Shelves).unwrap();
+    assert_eq!(before.options("shelves"), None, "a clone is a value of its own");
+    assert_eq!(format!("{:?}", Registry::empty()), "{}");
+}
+
+#[test]
+#[should_panic = "does not declare the option `sync`"]
+fn an_opener_that_asks_for_what_its_table_lacks_hears_of_it() {
+    let options = Options::of(&"mem:".parse().unwrap(), &[OptionSpec::HASH]).unwrap();
+    let _ = options.choice("sync");
+}
