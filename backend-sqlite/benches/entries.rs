@@ -135,7 +135,7 @@ impl Rows<'_, '_> {
         self.group.bench_function(id, |bencher| bencher.iter(|| run(&raw, self.workload.next())));
     }
 
-    fn ours(&mut self, sync: Sync, name: &str, run: impl AsyncFn(&dyn AtomicWrite, Turn<'_>)) {
+    fn ours(&mut self, sync: Sync, name: &str, mut run: impl AsyncFnMut(&dyn AtomicWrite, Turn<'_>)) {
         let path = self.directory.path().join(format!("ours-{name}.db"));
         self.workload.turns.store(0, Ordering::Relaxed);
         let entries = self.runtime.block_on(filled(&path, sync, &self.workload));

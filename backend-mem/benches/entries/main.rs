@@ -88,7 +88,7 @@ impl Workload {
         Arc::new(Nothing { value: self.first().clone() })
     }
 
-    fn time(&self, bencher: &mut Bencher<'_>, run: impl AsyncFn(Turn<'_>)) {
+    fn time(&self, bencher: &mut Bencher<'_>, mut run: impl AsyncFnMut(Turn<'_>)) {
         bencher.iter_custom(|turns| {
             self.runtime.block_on(async {
                 let began = Instant::now();

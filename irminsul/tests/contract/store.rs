@@ -221,13 +221,19 @@ pub(crate) fn number(value: Option<&Bytes>) -> u64 {
 
 /// Adds one to a counter, and gives what it made of it.
 pub(crate) async fn increment(entries: &dyn AtomicWrite, counter: &Key) -> u64 {
+    increment_of_width(entries, counter, 1).await
+}
+
+/// Adds one to a counter whose number is written with so many digits at least.
+pub(crate) async fn increment_of_width(entries: &dyn AtomicWrite, counter: &Key, width: usize) -> u64 {
     let mut test = entries.find(counter).await.unwrap();
     loop {
         let next = number(test.as_ref()) + 1;
-        match entries.test_and_set(counter, test.clone(), Some(value(next))).await.unwrap() {
+        let digits = "0".repeat(width - 1);
+        match entries.test_and_set(counter, test.clone(), Some(value(format!("{digits}{next}")))).await.unwrap() {
             TestAndSet::Applied => return next,
             TestAndSet::Mismatch { current } => {
-                assert_ne!(current, test, "A4: a mismatch carries what differs from `test`");
+                assert!(current != test, "A4: a mismatch carries what differs from `test`");
                 test = current;
             }
         }
