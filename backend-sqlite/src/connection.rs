@@ -19,19 +19,35 @@ use crate::error::{from_sqlite, is_busy, not_a_database};
 #[derive(Debug)]
 pub(crate) struct Location {
     path: PathBuf,
+    /// Which file it was when it was found.
+    identity: Option<Identity>,
     temporary: Option<TempDir>,
 }
 
 impl Location {
     /// The file at `path`, or a temporary one; created where it is missing and may be.
     pub(crate) fn find(path: Option<&Path>, create: bool) -> Result<Self> {
-        let location = match path {
+        let mut location = match path {
             // Connections are made at any time, and the process may have changed its folder by then.
-            Some(path) => Self { path: absolute(path)?, temporary: None },
+            Some(path) => Self { path: absolute(path)?, identity: None, temporary: None },
             None => Self::temporary()?,
         };
         location.ensure_file(create || !location.is_permanent())?;
+        location.identity = location.identity_at_path();
         Ok(location)
+    }
+
+    fn identity_at_path(&self) -> Option<Identity> {
+        fs::metadata(&self.path).ok().as_ref().and_then(identity_of)
+    }
+
+    /// `Ok` while the path leads to the file that was opened: connections to one that was removed see no other
+    /// process's changes, and a new connection would see another file.
+    pub(crate) fn check_in_place(&self) -> Result<()> {
+        if self.identity_at_path() == self.identity {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Other, format!("{} was removed or replaced; open the store again", self.shown())))
     }
 
     fn temporary() -> Result<Self> {
@@ -39,7 +55,7 @@ impl Location {
             let message = "no temporary folder could be made; set TMPDIR to a folder that can be written";
             Error::new(kind_of(&error), message).with_source(error)
         })?;
-        Ok(Self { path: dir.path().join("store.db"), temporary: Some(dir) })
+        Ok(Self { path: dir.path().join("store.db"), identity: None, temporary: Some(dir) })
     }
 
     pub(crate) fn is_permanent(&self) -> bool {
@@ -60,7 +76,7 @@ impl Location {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound && create => self.create_file(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(self.invalid("does not exist, and is not to be created"))
+                Err(self.invalid("does not exist; check the path, or open it with `create=on`"))
             }
             Err(error) => Err(self.refused(error)),
         }
@@ -130,7 +146,13 @@ impl Location {
     }
 
     fn refused(&self, error: io::Error) -> Error {
-        Error::new(kind_of(&error), format!("{} cannot be opened: {error}", self.shown())).with_source(error)
+        let remedy = match kind_of(&error) {
+            ErrorKind::Denied => "check the permissions of the file and its folder",
+            ErrorKind::ReadOnly => "the file system is read-only; put the store on another",
+            ErrorKind::NoSpace => "free some space",
+            _ => "check the path",
+        };
+        Error::new(kind_of(&error), format!("{} cannot be opened; {remedy}", self.shown())).with_source(error)
     }
 
     /// The path in one line.
@@ -148,6 +170,21 @@ pub(crate) fn leave_untouched(connection: Connection) {
     if let Err(error) = left.and_then(|_| connection.close().map_err(|(_, error)| error)) {
         tracing::warn!(error = %error, "a file that is no store could not be left as it was");
     }
+}
+
+/// The device, and the file on it.
+type Identity = (u64, u64);
+
+#[cfg(unix)]
+fn identity_of(file: &fs::Metadata) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+
+    Some((file.dev(), file.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity_of(_: &fs::Metadata) -> Option<Identity> {
+    None
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {

@@ -169,7 +169,7 @@ impl Writer {
     }
 
     fn checkpoint(&self, mode: CheckpointMode) -> rusqlite::Result<()> {
-        self.connection.busy_timeout(CHECKPOINT_PATIENCE)?;
+        self.connection.busy_timeout(CHECKPOINT_PATIENCE.min(self.busy))?;
         let done = self.connection.wal_checkpoint_v2(Some("main"), mode);
         self.connection.busy_timeout(Duration::ZERO)?;
         done.map(drop)

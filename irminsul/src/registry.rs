@@ -63,8 +63,7 @@ pub struct Registry {
 }
 
 /// Schemes of this project and the cargo feature that compiles each in.
-const KNOWN: [(&str, &str); 5] =
-    [("mem", "mem"), ("sqlite", "sqlite"), ("rocksdb", "rocksdb"), ("s3", "s3"), ("az", "azure")];
+const KNOWN: [(&str, &str); 2] = [("mem", "mem"), ("sqlite", "sqlite")];
 
 impl Registry {
     /// A registry without any engine.

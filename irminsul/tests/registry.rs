@@ -84,9 +84,7 @@ async fn an_unknown_scheme_lists_those_that_there_are() {
 #[tokio::test]
 async fn a_scheme_whose_feature_is_off_names_it() {
     let registry = Registry::empty();
-    for (address, feature) in
-        [("mem:", "mem"), ("sqlite:x", "sqlite"), ("rocksdb:x", "rocksdb"), ("s3://b/x", "s3"), ("az://c/x", "azure")]
-    {
+    for (address, feature) in [("mem:", "mem"), ("sqlite:x", "sqlite")] {
         let (kind, shown) = refused(&registry, address).await;
         assert_eq!(kind, ErrorKind::Unsupported, "{address}");
         assert!(shown.contains(&format!("needs the cargo feature `{feature}`")), "{shown}");

@@ -116,6 +116,7 @@ impl Mirror {
 
     /// Feeds what was committed since the last look, if anything was.
     pub(super) fn look(&mut self, observer: &Observer, wakers: &mut Wakers) -> Result<()> {
+        observer.location.check_in_place()?;
         let connection = self.connection(observer)?;
         // Read before the snapshot: what is committed in between moves it, and is looked at the next time.
         let version = retry_while_busy(observer.busy, || data_version(connection)).map_err(from_sqlite)?;
