@@ -26,7 +26,8 @@ pub trait Engine: Send + 'static {
     ///
     /// # Errors
     ///
-    /// A [`Failure`] is about the whole group. Unless a sync failed, nothing of it took effect.
+    /// A [`Failure`] is about the whole group. Unless a sync failed, nothing of it is in effect; an error whose
+    /// [`effect`](Error::effect) is `Unknown` says that a crash could still bring it back.
     fn commit(&mut self, group: &[&Self::Write], patience: Patience) -> Result<Vec<Result<Self::Outcome>>, Failure>;
 
     /// Whether [`tidy`](Self::tidy) should run.
@@ -133,17 +134,6 @@ impl<E: Engine> Committer<E> {
         let mut ended = self.ended.clone();
         // An error means that the thread is gone without saying so, which is an end too.
         let _ = ended.wait_for(|ended| *ended).await;
-    }
-
-    /// Why the store refuses writes, where it does: a sync failed (E3).
-    #[must_use]
-    pub fn poison(&self) -> Option<Error> {
-        self.core.queue.poison()
-    }
-
-    /// Has the thread run [`Engine::tidy`], where the engine wants it.
-    pub fn tidy(&self) {
-        self.core.queue.want_tidying();
     }
 }
 

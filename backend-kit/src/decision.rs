@@ -1,14 +1,27 @@
 //! What a write does to an entry, given what is there (A2, A3).
 
+use std::fmt;
+
 use bytes::Bytes;
 
 /// What a write asks of the current value.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Test {
     /// Nothing: a `set` or a `remove`.
     Any,
     /// That it is this one; `None` is absent.
     Is(Option<Bytes>),
+}
+
+// The value is the application's (E2).
+impl fmt::Debug for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Any => "Any",
+            Self::Is(None) => "Is(absent)",
+            Self::Is(Some(_)) => "Is(..)",
+        })
+    }
 }
 
 /// What a write does.

@@ -2,7 +2,6 @@
 //!
 //! A frame is 8 bytes, little-endian, of XXH3 over the value, seeded with the XXH3 of the key; then the value.
 
-use bytes::Bytes;
 use store_api::{Error, ErrorKind, Result};
 use twox_hash::XxHash3_64;
 
@@ -27,15 +26,6 @@ pub fn open<'f>(key: &[u8], frame: &'f [u8]) -> Result<&'f [u8]> {
         .split_first_chunk()
         .and_then(|(sum, value)| (*sum == checksum(key, value)).then_some(value))
         .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the entry does not match its checksum; restore it from a copy"))
-}
-
-/// The value in a frame, sharing its memory.
-///
-/// # Errors
-///
-/// `Corrupt` when it is not a frame of that key.
-pub fn open_bytes(key: &[u8], frame: &Bytes) -> Result<Bytes> {
-    open(key, frame).map(|value| frame.slice_ref(value))
 }
 
 /// The length of the frame of a value that is this long.

@@ -124,6 +124,7 @@ struct Registry {
     watches: HashMap<WatchId, Registered>,
     by_key: HashMap<Key, Vec<Arc<WatchState>>>,
     by_scope: HashMap<Key, Vec<Arc<WatchState>>>,
+    generation: u64,
 }
 
 struct Registered {
@@ -167,11 +168,10 @@ impl Hub {
         self.registry.read().covering(&change.key).filter_map(|watch| watch.record(change)).collect()
     }
 
-    /// Whether a watch covers the key.
+    /// Moves when something is no longer watched.
     #[must_use]
-    pub fn covers(&self, key: &Key) -> bool {
-        let registry = self.registry.read();
-        registry.by_key.contains_key(key) || key.ancestors().any(|scope| registry.by_scope.contains_key(scope))
+    pub fn generation(&self) -> u64 {
+        self.registry.read().generation
     }
 
     /// What is watched, each scope once.
@@ -267,6 +267,7 @@ impl Registry {
             states.retain(|state| !Arc::ptr_eq(state, &watch.state));
             if states.is_empty() {
                 index.remove(&path);
+                self.generation += 1;
             }
         }
         Some(watch)

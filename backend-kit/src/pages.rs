@@ -14,12 +14,18 @@ use store_api::Result;
 use crate::Gate;
 
 /// Some items in order, and where the next page begins.
-#[derive(Debug)]
 pub struct Page<T, C> {
     /// The items. An error among them is about one item; the stream goes on behind it.
     pub items: Vec<Result<T>>,
     /// Where the next page begins, or `None` after the last.
     pub next: Option<C>,
+}
+
+// The items may be values (E2).
+impl<T, C> fmt::Debug for Page<T, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page").field("items", &self.items.len()).field("last", &self.next.is_none()).finish()
+    }
 }
 
 type Fetch<T, C> = Pin<Box<dyn Future<Output = Result<Page<T, C>>> + Send>>;

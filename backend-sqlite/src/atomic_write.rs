@@ -16,7 +16,7 @@ use crate::{
     error::malformed,
     readers::Found,
     schema::{key_of, key_range, open_frame},
-    writer::{Write, Written},
+    writer::{Write, Written, unexpected_answer},
 };
 
 /// How many keys, and how many bytes of values, a page of a stream has at the most.
@@ -44,7 +44,7 @@ impl SqliteAtomicWrite {
         let committer = &self.instance.committer;
         match if long { committer.enqueue(write).await? } else { committer.write(write).await? } {
             Written::Entry(outcome) => Ok(outcome),
-            Written::Content(_) | Written::Done => Ok(TestAndSet::Applied),
+            Written::Content(_) | Written::Done => Err(unexpected_answer()),
         }
     }
 

@@ -33,12 +33,14 @@ impl Location {
             None => Self::temporary()?,
         };
         location.ensure_file(create || !location.is_permanent())?;
+        // What a link leads to is settled here, not at each connection.
+        location.path = fs::canonicalize(&location.path).map_err(|error| location.refused(error))?;
         location.identity = location.identity_at_path();
         Ok(location)
     }
 
     fn identity_at_path(&self) -> Option<Identity> {
-        fs::metadata(&self.path).ok().as_ref().and_then(identity_of)
+        fs::metadata(&self.path).ok().as_ref().map(identity_of)
     }
 
     /// `Ok` while the path leads to the file that was opened: connections to one that was removed see no other
@@ -108,7 +110,9 @@ impl Location {
             connection.pragma_update(None, "trusted_schema", false)?;
             Ok(connection)
         };
-        connect().map_err(|error: rusqlite::Error| self.unopened(error))
+        let connection = connect().map_err(|error: rusqlite::Error| self.unopened(error))?;
+        self.check_in_place()?;
+        Ok(connection)
     }
 
     /// A connection that can write. Where the file or its system is read-only, SQLite would open it to read, and leave
@@ -131,6 +135,10 @@ impl Location {
 
     /// SQLite says only that it could not open the file: the system knows more.
     fn unopened(&self, error: rusqlite::Error) -> Error {
+        if no_file_can_be_opened() {
+            let message = "the process has too many open files; raise the limit, or close some";
+            return Error::new(ErrorKind::Unavailable, message).with_source(error);
+        }
         match fs::metadata(&self.path) {
             Err(reason) => self.refused(reason),
             Ok(_) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen) => {
@@ -172,19 +180,25 @@ pub(crate) fn leave_untouched(connection: Connection) {
     }
 }
 
+/// Whether the process has as many open files as it may. The store's own is not tried: closing it would drop its locks.
+fn no_file_can_be_opened() -> bool {
+    // EMFILE and ENFILE, which the standard library does not name.
+    fs::File::open("/dev/null").is_err_and(|error| matches!(error.raw_os_error(), Some(23 | 24)))
+}
+
 /// The device, and the file on it.
 type Identity = (u64, u64);
 
 #[cfg(unix)]
-fn identity_of(file: &fs::Metadata) -> Option<Identity> {
+fn identity_of(file: &fs::Metadata) -> Identity {
     use std::os::unix::fs::MetadataExt;
 
-    Some((file.dev(), file.ino()))
+    (file.dev(), file.ino())
 }
 
 #[cfg(not(unix))]
-fn identity_of(_: &fs::Metadata) -> Option<Identity> {
-    None
+fn identity_of(_: &fs::Metadata) -> Identity {
+    (0, 0)
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
@@ -222,13 +236,15 @@ pub(crate) fn retry_while<T, E>(
     may_pass: fn(&E) -> bool,
     mut attempt: impl FnMut() -> Result<T, E>,
 ) -> Result<T, E> {
-    let end = Instant::now() + limit;
+    // A limit beyond what the clock can tell is none.
+    let end = Instant::now().checked_add(limit);
+    let left = || end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
     let mut longest = Duration::from_micros(200);
     loop {
         match attempt() {
-            Err(error) if may_pass(&error) && Instant::now() < end => {
+            Err(error) if may_pass(&error) && !left().is_zero() => {
                 let pause = longest.mul_f64(fastrand::f64());
-                thread::sleep(pause.min(end.saturating_duration_since(Instant::now())));
+                thread::sleep(pause.min(left()));
                 longest = (longest * 2).min(Duration::from_millis(10));
             }
             result => return result,

@@ -7,9 +7,17 @@ use store_api::{Error, ErrorKind};
 pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
     let (kind, message) = match error.sqlite_error() {
         Some(failure) => explain(*failure),
+        None if is_malformed(&error) => return malformed().with_source(error),
         None => (ErrorKind::Other, "SQLite answered what was not expected"),
     };
     Error::new(kind, message).with_source(error)
+}
+
+/// Whether a cell has not the type, or the range, that it was written with.
+fn is_malformed(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+
+    matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..))
 }
 
 fn explain(failure: ffi::Error) -> (ErrorKind, &'static str) {
@@ -48,6 +56,11 @@ pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
 /// [`is_busy`], of an error that was explained.
 pub(crate) fn is_unavailable(error: &Error) -> bool {
     error.kind() == ErrorKind::Unavailable
+}
+
+/// Whether the disk had no space for what was to be written.
+pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
 /// Whether the disk had no space for what was to be written.

@@ -16,7 +16,7 @@ use crate::{
     error::malformed,
     readers::Found,
     schema::{located, row_of},
-    writer::{Write, Written},
+    writer::{Write, Written, unexpected_answer},
 };
 
 /// How many keys a page of a stream has.
@@ -64,7 +64,7 @@ impl SqliteIndexable {
         let committer = &self.instance.committer;
         match if long { committer.enqueue(write).await? } else { committer.write(write).await? } {
             Written::Content(key) => Ok(key),
-            Written::Entry(_) | Written::Done => Ok(hash.into()),
+            Written::Entry(_) | Written::Done => Err(unexpected_answer()),
         }
     }
 }

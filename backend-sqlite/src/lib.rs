@@ -146,10 +146,11 @@ impl SqliteOptions {
         self
     }
 
-    /// How often other processes' changes are looked for while something is watched (W11). 50 ms by default.
+    /// How often other processes' changes are looked for while something is watched (W11). 50 ms by default, 1 ms at
+    /// least.
     #[must_use]
     pub fn poll(mut self, interval: Duration) -> Self {
-        self.poll = interval;
+        self.poll = interval.max(Duration::from_millis(1));
         self
     }
 

@@ -38,7 +38,6 @@ pub(crate) struct Observer {
     mirror: Mutex<Mirror>,
     poller: Mutex<Poller>,
     poller_changed: Condvar,
-    ended: watch::Sender<bool>,
     // Behind the connection: a temporary file is removed when it is closed.
     location: Arc<Location>,
 }
@@ -46,7 +45,8 @@ pub(crate) struct Observer {
 /// What the poller's thread is told.
 #[derive(Default)]
 struct Poller {
-    started: bool,
+    /// Turns to `true`, or is closed, when the thread has ended; `None` before it was started.
+    ended: Option<watch::Receiver<bool>>,
     stopped: bool,
     /// Look at once.
     nudged: bool,
@@ -62,7 +62,6 @@ impl Observer {
             mirror: Mutex::default(),
             poller: Mutex::default(),
             poller_changed: Condvar::new(),
-            ended: watch::Sender::new(false),
         }
     }
 
@@ -105,7 +104,7 @@ impl Observer {
         let mut mirror = self.mirror();
         let registered = mirror.in_snapshot(self, |mirror, snapshot| {
             mirror.catch_up(&self.hub, snapshot, &mut wakers)?;
-            mirror.cover(&self.hub, snapshot, scope)?;
+            mirror.cover(snapshot, scope)?;
             let priming = self.hub.register(handle, scope.clone(), init)?;
             if priming.wants_current_state() {
                 snapshot.entries_in(scope, |key, seq, value| priming.offer(&key, seq, value))?;
@@ -125,16 +124,21 @@ impl Observer {
         }
         poller.nudged = true;
         self.poller_changed.notify_one();
-        if poller.started {
+        if poller.ended.is_some() {
             return Ok(());
         }
         let observer = Arc::clone(self);
-        let run = move || observer.run_poller();
+        let (ending, ended) = watch::channel(false);
+        let run = move || {
+            observer.run_poller();
+            // Receivers that are gone wait for nothing.
+            let _ = ending.send(true);
+        };
         thread::Builder::new()
             .name("irminsul-poll".into())
             .spawn(run)
             .map_err(|error| Error::new(ErrorKind::Other, "no thread could be started").with_source(error))?;
-        poller.started = true;
+        poller.ended = Some(ended);
         Ok(())
     }
 
@@ -152,9 +156,8 @@ impl Observer {
     /// Ends the poller's thread, and closes the connection.
     pub(crate) async fn close(self: &Arc<Self>) {
         self.stop();
-        let started = self.poller().started;
-        if started {
-            let mut ended = self.ended.subscribe();
+        let ended = self.poller().ended.clone();
+        if let Some(mut ended) = ended {
             // An error means that the thread is gone without saying so, which is an end too.
             let _ = ended.wait_for(|ended| *ended).await;
         }
@@ -179,7 +182,6 @@ impl Observer {
             well = looked.is_ok();
         }
         self.mirror().connection = None;
-        self.ended.send_replace(true);
     }
 
     /// Waits for the next look; `false` when there is none.

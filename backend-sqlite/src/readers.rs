@@ -8,7 +8,7 @@ use std::{
 use backend_kit::{OFFLOAD_LEN, frame, offload};
 use rusqlite::Connection;
 use store_api::{Error, MAX_VALUE_LEN, Result};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     connection::{Location, retry_while_busy},
@@ -34,6 +34,8 @@ const fn bytes(len: usize) -> i64 {
 pub(crate) struct Readers {
     pool: Mutex<Pool>,
     all_returned: Notify,
+    /// Bounds the connections, each of which has files open; a read on its caller has one for a moment only.
+    blocking: Arc<Semaphore>,
     busy: Duration,
     // Behind the connections: a temporary file is removed when they are closed.
     location: Arc<Location>,
@@ -61,7 +63,13 @@ impl<T, Q: FnMut(&Connection, i64) -> rusqlite::Result<Found<T>>> Query<T> for Q
 
 impl Readers {
     pub(crate) fn new(location: Arc<Location>, busy: Duration) -> Self {
-        Self { location, busy, pool: Mutex::default(), all_returned: Notify::new() }
+        Self {
+            location,
+            busy,
+            pool: Mutex::default(),
+            all_returned: Notify::new(),
+            blocking: Arc::new(Semaphore::new(KEPT)),
+        }
     }
 
     /// Reads on the caller's thread; what is long, or locked, on one that may block.
@@ -84,7 +92,9 @@ impl Readers {
         mut query: impl Query<T> + Send + 'static,
     ) -> Result<T> {
         let readers = Arc::clone(self);
+        let permit = Arc::clone(&self.blocking).acquire_owned().await.map_err(|_| Error::closed())?;
         let read = move || {
+            let _permit = permit;
             let reader = readers.lend()?;
             match retry_while_busy(readers.busy, || reader.ask(&mut query, FRAME_LIMIT)) {
                 Ok(Found::Answer(answer)) => answer,

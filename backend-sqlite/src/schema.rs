@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use backend_kit::{frame, incompatible_hash, range_below};
-use rusqlite::{Connection, Transaction, TransactionBehavior, types::ValueRef};
+use rusqlite::{Connection, Row, Transaction, TransactionBehavior, types::ValueRef};
 use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Key, Result};
 
 use crate::error::{from_sqlite, malformed};
@@ -28,7 +28,7 @@ const TABLES: &str = "
 
 /// Checks that the file is a store, or makes it one if it is empty. What it is not is left untouched (L5).
 pub(crate) fn prepare(connection: &Connection, wanted: Option<HashFunction>) -> Result<HashFunction> {
-    if is_empty(connection)? {
+    if is_empty(connection).map_err(from_sqlite)? {
         create(connection, wanted.unwrap_or_default()).map_err(from_sqlite)?;
     }
     let found = check(connection)?;
@@ -43,19 +43,17 @@ fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i32> {
     connection.pragma_query_value(None, name, |row| row.get(0))
 }
 
-fn is_empty(connection: &Connection) -> Result<bool> {
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(from_sqlite)?;
-    let id = pragma(connection, "application_id").map_err(from_sqlite)?;
-    Ok(tables == 0 && id == 0)
+fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(tables == 0 && pragma(connection, "application_id")? == 0 && pragma(connection, "user_version")? == 0)
 }
 
 fn create(connection: &Connection, hash: HashFunction) -> rusqlite::Result<()> {
     // Before the first page is written: the file is in WAL mode from its beginning.
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-    // Another process may have been faster.
-    if pragma(&transaction, "application_id")? == APPLICATION_ID {
+    // Another process may have been faster, with a store or with something else.
+    if !is_empty(&transaction)? {
         return Ok(());
     }
     transaction.execute_batch(TABLES)?;
@@ -93,7 +91,13 @@ fn enter_wal_mode(connection: &Connection) -> Result<()> {
 /// The sequence number of the last change, in the transaction that the connection is in.
 pub(crate) fn last_seq(connection: &Connection) -> rusqlite::Result<i64> {
     let sql = "SELECT max((SELECT floor FROM state), ifnull((SELECT max(seq) FROM changes), 0))";
-    connection.prepare_cached(sql)?.query_row([], |row| row.get(0))
+    let last = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    if last < 0 { Err(rusqlite::Error::IntegralValueOutOfRange(0, last)) } else { Ok(last) }
+}
+
+/// The sequence number in a row of `entries`; 0, which no change has, where it has rotted.
+pub(crate) fn seq_of(row: &Row<'_>, column: usize) -> u64 {
+    row.get::<_, i64>(column).ok().and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0)
 }
 
 /// Behind every key: keys are UTF-8, which has no such byte.

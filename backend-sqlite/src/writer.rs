@@ -1,34 +1,27 @@
 //! The one writing connection: groups of writes as one transaction, the log of changes, checkpoints.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+mod log;
+
+use std::{sync::Arc, time::Duration};
 
 use backend_kit::{Addition, Decision, Engine, Failure, Patience, Test, frame};
 use bytes::Bytes;
-use rusqlite::{Connection, hooks::Wal, params, wal::CheckpointMode};
-use store_api::{ContentKey, Effect, HashFunction, Key, Result, TestAndSet};
+use rusqlite::{Connection, params};
+use store_api::{ContentKey, Effect, Error, ErrorKind, HashFunction, Key, Result, TestAndSet};
 
+use self::log::Log;
 use crate::{
     SqliteOptions, Sync,
     connection::{Location, retry_while_busy},
     error::{from_sqlite, is_busy, is_failed_sync, is_full},
     observer::{Fed, Observer, Prior},
-    schema::{last_seq, located, open_frame},
+    schema::{last_seq, located, open_frame, seq_of},
 };
 
-/// The log is copied into the file when it has so many pages.
-const CHECKPOINT_PAGES: u64 = 1000;
-
-/// From here on a checkpoint waits for readers, so that the log starts anew: it must not grow for ever.
-const RESTART_PAGES: u64 = 16 * CHECKPOINT_PAGES;
-
-/// How long a checkpoint waits for other processes.
-const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(500);
+/// SQLite's levels of `synchronous`.
+const FULL: &str = "full";
+const NORMAL: &str = "normal";
+const OFF: &str = "off";
 
 /// The log of changes is trimmed when it is longer than it need be by this many.
 const TRIM_AT: i64 = 1024;
@@ -49,21 +42,23 @@ pub(crate) enum Written {
     Done,
 }
 
+/// The writer answered another kind of write than was asked: nobody can say what happened.
+pub(crate) fn unexpected_answer() -> Error {
+    Error::new(ErrorKind::Other, "the writer answered what was not asked").with_effect(Effect::Unknown)
+}
+
 pub(crate) struct Writer {
     connection: Connection,
+    log: Log,
     observer: Arc<Observer>,
     hash: HashFunction,
     sync: Sync,
-    permanent: bool,
+    /// What SQLite syncs at present.
+    level: &'static str,
     busy: Duration,
     change_log: i64,
-    /// What a failed sync may have left behind was written again since the opening (E3).
-    log_is_fresh: bool,
-    /// The pages in the log after the last commit, as SQLite told.
-    log_pages: Arc<AtomicU64>,
-    checkpoint_at: u64,
     // Behind the connection: a temporary file is removed when it is closed.
-    _location: Arc<Location>,
+    location: Arc<Location>,
 }
 
 impl Writer {
@@ -75,39 +70,61 @@ impl Writer {
         options: &SqliteOptions,
     ) -> Result<Self> {
         let permanent = location.is_permanent();
-        let log_pages = Arc::new(AtomicU64::new(0));
-        let told = Arc::clone(&log_pages);
-        let hook = move |_: &mut Wal, pages: std::ffi::c_int| {
-            told.store(u64::try_from(pages).unwrap_or_default(), Ordering::Relaxed);
-            Ok(())
-        };
         let setup = |connection: &mut Connection| {
-            let level = match (permanent, options.sync) {
-                (false, _) => "off",
-                (true, Sync::Full) => "full",
-                (true, Sync::Normal) => "normal",
-            };
-            connection.pragma_update(None, "synchronous", level)?;
             // Where a plain fsync leaves data in the drive's cache, ask for the one that does not.
-            connection.pragma_update(None, "fullfsync", options.sync == Sync::Full)?;
+            connection.pragma_update(None, "fullfsync", true)?;
             connection.pragma_update(None, "checkpoint_fullfsync", true)?;
-            // It takes the place of the automatic checkpoint, which would run inside a caller's commit.
-            connection.wal_hook(Some(hook))
+            connection.pragma_update(None, "synchronous", if permanent { FULL } else { OFF })?;
+            let mut log = Log::new(connection)?;
+            // Before anything is read: what another process left behind when it was killed was not synced, and is not
+            // to be shown before it is (A10). Where others have the store open, what they show they have synced.
+            match log.freshen(connection, Duration::ZERO) {
+                // SQLite syncs the log before it copies it: it can be read. The copying is left to the first write.
+                Err(error) if !is_full(&error) => Err(error),
+                _ => Ok(log),
+            }
         };
-        setup(&mut connection).map_err(from_sqlite)?;
+        let log = setup(&mut connection).map_err(from_sqlite)?;
         Ok(Self {
             connection,
+            log,
             observer,
             hash,
             sync: options.sync,
-            permanent,
+            level: if permanent { FULL } else { OFF },
             busy: options.busy,
             change_log: i64::try_from(options.change_log).unwrap_or(i64::MAX),
-            log_is_fresh: !permanent,
-            log_pages,
-            checkpoint_at: CHECKPOINT_PAGES,
-            _location: location,
+            location,
         })
+    }
+
+    /// Makes SQLite sync what this group asks for: a transaction that is synced has all commits before it in the log.
+    fn set_level(&mut self, syncs: bool) -> Result<(), Failure> {
+        let level = match self.sync {
+            _ if !self.location.is_permanent() => OFF,
+            Sync::Normal if !syncs => NORMAL,
+            _ => FULL,
+        };
+        if level != self.level {
+            self.connection.pragma_update(None, "synchronous", level).map_err(failed)?;
+            self.level = level;
+        }
+        Ok(())
+    }
+
+    /// Has the log started anew before something is said to be synced (E3).
+    ///
+    /// Where others are in the way of that, it is tried again with the next group. A commit that syncs is right all the
+    /// same as long as all the others sync theirs: what they show is on the disk. After commits that did not sync it is
+    /// not, so that a `sync` insists.
+    fn freshen_log(&mut self, syncs: bool) -> Result<(), Failure> {
+        let patience = if syncs { self.busy } else { Duration::ZERO };
+        self.log.freshen(&self.connection, patience).map_err(failed)?;
+        if syncs && !self.log.is_fresh() {
+            let message = "other processes kept the log in use beyond the busy limit; try again";
+            return Err(Failure::Failed(Error::new(ErrorKind::Unavailable, message)));
+        }
+        Ok(())
     }
 
     fn begin(&self, patience: Patience) -> Result<(), Failure> {
@@ -140,50 +157,14 @@ impl Writer {
 
     fn commit_transaction(&self) -> Result<(), Failure> {
         let commit = || self.connection.prepare_cached("COMMIT")?.execute([]).map(drop);
-        commit().map_err(|error| {
-            if is_failed_sync(&error) {
-                return Failure::SyncFailed(from_sqlite(error));
+        commit().map_err(|error| match failed(error) {
+            // The frame that marks the commit is the last to be written, and was not.
+            Failure::Failed(error) if error.kind() != ErrorKind::NoSpace => {
+                // The connection rolls back. Yet what reached the log may be found there after a crash.
+                Failure::Failed(error.with_effect(Effect::Unknown))
             }
-            if is_full(&error) {
-                // The frame that marks the commit is the last to be written, and was not.
-                return failed(error);
-            }
-            // The connection rolls back. Yet what reached the log may be found there after a crash.
-            Failure::Failed(from_sqlite(error).with_effect(Effect::Unknown))
+            failure => failure,
         })
-    }
-
-    /// Writes what the log holds into the file, and starts the log anew, before the first acknowledgement: pages that a
-    /// failed sync left in the system's cache look written, and are not (E3).
-    ///
-    /// Where other processes are busy with the log it is theirs, and they are the ones who know whether a sync failed.
-    fn freshen_log(&mut self) -> Result<(), Failure> {
-        match self.checkpoint(CheckpointMode::TRUNCATE) {
-            Ok(()) => {}
-            Err(error) if is_busy(&error) => tracing::debug!("the log is in use by other processes, and goes on"),
-            Err(error) if is_failed_sync(&error) => return Err(Failure::SyncFailed(from_sqlite(error))),
-            Err(error) => return Err(failed(error)),
-        }
-        self.log_is_fresh = true;
-        Ok(())
-    }
-
-    fn checkpoint(&self, mode: CheckpointMode) -> rusqlite::Result<()> {
-        self.connection.busy_timeout(CHECKPOINT_PATIENCE.min(self.busy))?;
-        let done = self.connection.wal_checkpoint_v2(Some("main"), mode);
-        self.connection.busy_timeout(Duration::ZERO)?;
-        done.map(drop)
-    }
-
-    /// A transaction that syncs whatever the mode: all commits before it are in the log that it syncs.
-    fn with_full_sync<T>(&self, run: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-        if !self.permanent || self.sync == Sync::Full {
-            return run();
-        }
-        self.connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
-        let result = run();
-        self.connection.pragma_update(None, "synchronous", "normal").map_err(failed)?;
-        result
     }
 }
 
@@ -192,45 +173,41 @@ impl Engine for Writer {
     type Outcome = Written;
 
     fn commit(&mut self, group: &[&Write], patience: Patience) -> Result<Vec<Result<Written>>, Failure> {
-        if !self.log_is_fresh {
-            if patience == Patience::None {
-                return Err(Failure::WouldBlock);
-            }
-            self.freshen_log()?;
+        self.location.check_in_place().map_err(Failure::Failed)?;
+        let syncs = group.iter().any(|write| matches!(write, Write::Sync)) && self.location.is_permanent();
+        match patience {
+            Patience::None if self.log.is_empty() && self.location.is_permanent() => return Err(Failure::WouldBlock),
+            Patience::Wait if !self.log.is_fresh() => self.freshen_log(syncs)?,
+            _ => {}
         }
-        let syncs = group.iter().any(|write| matches!(write, Write::Sync));
-        let applied = if syncs {
-            self.with_full_sync(|| self.transact(group, patience))?
-        } else {
-            self.transact(group, patience)?
-        };
+        self.set_level(syncs)?;
+        let applied = self.transact(group, patience)?;
+        self.log.committed();
         self.observer.feed(applied.fed);
         Ok(applied.written)
     }
 
     fn wants_tidying(&self) -> bool {
-        self.log_pages.load(Ordering::Relaxed) >= self.checkpoint_at
+        self.log.wants_checkpoint()
     }
 
     fn tidy(&mut self) -> Result<()> {
-        let pages = self.log_pages.load(Ordering::Relaxed);
-        let mode = if pages >= RESTART_PAGES { CheckpointMode::RESTART } else { CheckpointMode::PASSIVE };
-        // The log starts anew with the next commit, unless somebody still reads it: then not at every commit again.
-        self.checkpoint_at = pages + CHECKPOINT_PAGES;
-        match self.checkpoint(mode) {
+        match self.log.checkpoint(&self.connection) {
             Err(error) if is_failed_sync(&error) => Err(from_sqlite(error)),
-            Err(error) if !is_busy(&error) => {
+            Err(error) => {
                 // The log keeps everything; the next checkpoint tries again.
                 tracing::warn!(error = %error, "a checkpoint failed");
                 Ok(())
             }
-            _ => Ok(()),
+            Ok(()) => Ok(()),
         }
     }
 }
 
 fn failed(error: rusqlite::Error) -> Failure {
-    Failure::Failed(from_sqlite(error))
+    let sync_failed = is_failed_sync(&error);
+    let error = from_sqlite(error);
+    if sync_failed { Failure::SyncFailed(error) } else { Failure::Failed(error) }
 }
 
 struct Applied {
@@ -282,7 +259,7 @@ impl<'w> Transaction<'w> {
         let id: Option<i64> = row.map(|row| row.get(0)).transpose()?;
         let mut prior = None;
         if let Some(row) = row {
-            let seq = row.get::<_, i64>(1)?.unsigned_abs();
+            let seq = seq_of(row, 1);
             let value = open_frame(key, row.get_ref(2)?);
             match (Decision::of(test, value.as_ref().ok().copied(), set.map(|set| &**set)), value) {
                 // Bytes that rotted are no value to compare with; a write that asks for none replaces them.
@@ -377,7 +354,8 @@ impl<'w> Transaction<'w> {
             Some(last) => last,
             None => last_seq(self.connection)?,
         };
-        Ok(*self.seq.insert(last + 1))
+        let next = last.checked_add(1).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, last))?;
+        Ok(*self.seq.insert(next))
     }
 
     /// Keeps the log of changes at its length, and says up to where it was trimmed.

@@ -19,8 +19,8 @@ pub(crate) enum Failure {
     Output(#[source] io::Error),
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
-    #[error("cannot wait for an interrupt")]
-    Interrupt(#[source] io::Error),
+    #[error("cannot wait for a signal")]
+    Signal(#[source] io::Error),
 }
 
 /// What a shell reports of a command that a closed pipe ended: 128 and `SIGPIPE`.
@@ -49,13 +49,17 @@ pub(crate) fn note(line: &str) {
     let _ = writeln!(io::stderr(), "irminsul: {line}");
 }
 
-/// An error and what lies beneath it, in one line.
+/// An error and what lies beneath it, in one line, nothing twice.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut beneath = error.source();
     while let Some(error) = beneath {
-        line += ": ";
-        line += &error.to_string();
+        let source = error.to_string();
+        // Many an error tells its source in its own words already.
+        if !line.contains(&source) {
+            line += ": ";
+            line += &source;
+        }
         beneath = error.source();
     }
     line.lines().map(str::trim).collect::<Vec<_>>().join(" ")
@@ -69,5 +73,15 @@ mod tests {
     fn an_error_is_one_line_with_its_sources() {
         let failure = Failure::Read { what: "\"a\"".into(), source: io::Error::other("first\n  second") };
         assert_eq!(chain(&failure), "cannot read \"a\": first second");
+    }
+
+    #[test]
+    fn a_source_that_the_error_tells_already_is_told_once() {
+        let told = |message: &'static str| {
+            let error = irminsul::Error::new(irminsul::ErrorKind::Other, message).with_source("disk is gone");
+            chain(&Failure::Store(error))
+        };
+        assert_eq!(told("reading failed: disk is gone"), "reading failed: disk is gone");
+        assert_eq!(told("reading failed"), "reading failed: disk is gone");
     }
 }

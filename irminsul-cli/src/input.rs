@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     fmt,
-    fs::File,
+    fs::{self, File},
     io::{self, Read},
     path::PathBuf,
 };
@@ -42,15 +42,23 @@ impl Input {
         }
     }
 
+    /// Refuses what can be told to be no value without reading it.
+    fn check(&self) -> Result<(), Failure> {
+        let Self::File(path) = self else { return Ok(()) };
+        let metadata = fs::metadata(path).map_err(|e| self.cannot_read(e))?;
+        if metadata.is_dir() {
+            return Err(self.cannot_read(io::ErrorKind::IsADirectory.into()));
+        }
+        if metadata.is_file() && metadata.len() > MAX_VALUE_LEN as u64 { Err(self.too_long()) } else { Ok(()) }
+    }
+
     /// All of it, as a value: no more than a value may have is ever in memory (V1).
     pub(crate) fn read_value(&self) -> Result<Bytes, Failure> {
         let limit = MAX_VALUE_LEN as u64 + 1;
         let mut value = Vec::new();
         self.open().and_then(|reader| reader.take(limit).read_to_end(&mut value)).map_err(|e| self.cannot_read(e))?;
         if value.len() > MAX_VALUE_LEN {
-            return Err(Failure::refused(format!(
-                "{self} is longer than a value may be, {MAX_VALUE_LEN} bytes: split it"
-            )));
+            return Err(self.too_long());
         }
         Ok(value.into())
     }
@@ -69,7 +77,24 @@ impl Input {
         })
     }
 
+    fn too_long(&self) -> Failure {
+        Failure::refused(format!("{self} is longer than a value may be, {MAX_VALUE_LEN} bytes: split it"))
+    }
+
     fn cannot_read(&self, source: io::Error) -> Failure {
         Failure::Read { what: self.to_string(), source }
     }
+}
+
+/// Refuses what can be told to be no values before any of them is read, and standard input that is to be read twice.
+pub(crate) fn check<'i>(inputs: impl IntoIterator<Item = &'i Input>) -> Result<(), Failure> {
+    let mut stdin = 0;
+    for input in inputs {
+        input.check()?;
+        stdin += usize::from(*input == Input::Stdin);
+    }
+    if stdin > 1 {
+        return Err(Failure::refused("standard input can be read only once: give `-` once, and files for the rest"));
+    }
+    Ok(())
 }

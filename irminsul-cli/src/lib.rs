@@ -7,7 +7,7 @@
 //!
 //! What it does is in its `--help`. It exits with 0 when all is fine, with 1 when something is absent, does not match or
 //! failed a check, with 2 on an error, and with 141 when the reader of its output went away. `RUST_LOG` sets what it logs
-//! to standard error.
+//! to standard error: with `irminsul=info`, each operation on a store.
 
 mod batch_writer;
 mod checked_read;
@@ -20,11 +20,17 @@ mod progress;
 mod record;
 mod store;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+};
 
-use clap::{CommandFactory, FromArgMatches, Parser, error::ErrorKind};
+use clap::{
+    CommandFactory, FromArgMatches, Parser,
+    error::{ContextKind, ErrorKind},
+};
 use irminsul::{OptionSpec, Registry};
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::format::FmtSpan};
 
 use crate::{commands::Command, failure::Failure, outcome::Outcome, output::Output};
 
@@ -74,10 +80,17 @@ fn schemes(registry: &Registry) -> String {
     [title].into_iter().chain(registry.schemes().flat_map(scheme)).collect::<Vec<_>>().join("\n")
 }
 
-/// Help and errors of usage are clap's; an argument that its own type refused is told in one line, without echoing it.
+/// Help and errors of usage are clap's; an argument that its own type refused is named in one line, without its value.
 fn refuse_usage(error: &clap::Error) -> ExitCode {
     match (error.kind(), std::error::Error::source(error)) {
-        (ErrorKind::ValueValidation, Some(source)) => Failure::Refused(failure::chain(source)).report(),
+        (ErrorKind::ValueValidation, Some(source)) => {
+            let problem = failure::chain(source);
+            Failure::Refused(match error.get(ContextKind::InvalidArg) {
+                Some(argument) => format!("{argument}: {problem}"),
+                None => problem,
+            })
+            .report()
+        }
         _ => error.print().map_or_else(
             |unprinted| Failure::Output(unprinted).report(),
             |()| ExitCode::from(if error.use_stderr() { 2 } else { 0 }),
@@ -87,6 +100,10 @@ fn refuse_usage(error: &clap::Error) -> ExitCode {
 
 fn log_to_stderr() {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).from_env_lossy();
+    // The spans of `Traced` are told when they close: an operation with its outcome and its time.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_span_events(FmtSpan::CLOSE);
+    let log = log.with_writer(io::stderr);
+    let log = if io::stderr().is_terminal() { log } else { log.with_ansi(false) };
     // An application that has its own subscriber keeps it.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = log.try_init();
 }

@@ -2,6 +2,13 @@
 
 use std::process::ExitCode;
 
+use irminsul::Bytes;
+
+use crate::{
+    failure::{Failure, note},
+    output::Output,
+};
+
 /// How a command ended that could do its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -11,6 +18,22 @@ pub(crate) enum Outcome {
     Negative,
     /// Part of the work could not be done, and each error was told when it happened: exit code 2.
     Incomplete,
+}
+
+impl Outcome {
+    /// Says on standard error why nothing is on standard output: an empty value leaves it empty, too.
+    pub(crate) fn absent(why: &str) -> Self {
+        note(why);
+        Self::Negative
+    }
+}
+
+/// Writes a value byte for byte, or says why there is none.
+pub(crate) fn value_or_absent(value: Option<Bytes>, why: &str, output: &mut Output) -> Result<Outcome, Failure> {
+    match value {
+        Some(value) => output.raw(&value).map(|()| Outcome::Fine),
+        None => Ok(Outcome::absent(why)),
+    }
 }
 
 impl From<Outcome> for ExitCode {

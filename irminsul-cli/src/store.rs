@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use irminsul::{Address, AtomicWrite, Backend, Error, ErrorKind, Indexable, Registry};
+use irminsul::{Address, AtomicWrite, Backend, Error, ErrorKind, Indexable, Registry, Traced};
 
 use crate::failure::Failure;
 
@@ -16,7 +16,7 @@ pub(crate) enum Missing {
 }
 
 pub(crate) struct Store {
-    backend: Arc<dyn Backend>,
+    backend: Traced,
 }
 
 impl Store {
@@ -25,11 +25,12 @@ impl Store {
             Missing::Create => address.clone(),
             Missing::Refuse => with_default(registry, address, "create", "off")?,
         };
-        Ok(Self { backend: registry.open(&address).await? })
+        let backend = registry.open(&address).await?;
+        Ok(Self { backend: Traced::new(backend, address.scheme()) })
     }
 
     pub(crate) fn backend(&self) -> &dyn Backend {
-        &*self.backend
+        &self.backend
     }
 
     pub(crate) fn entries(&self) -> Result<Arc<dyn AtomicWrite>, Failure> {

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     os::unix::{
         ffi::OsStrExt,
         fs::{PermissionsExt, symlink},
@@ -13,7 +13,9 @@ use std::{
         process::CommandExt,
     },
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    time::Duration,
 };
 
 use irminsul::{ContentKey, Key, prelude::*};
@@ -254,6 +256,7 @@ fn a_restore_refuses_a_directory_with_something_in_it() {
 fn what_is_not_there_is_an_error_that_says_so() {
     let desk = Desk::new();
     let nowhere = desk.path("nowhere");
+    desk.save("another", TempDir::new().unwrap().path());
     let said = desk.fail("restore", &["name".as_ref(), desk.path("target").as_ref()]);
     assert!(said.contains("no snapshot \"name\""), "{said}");
     let said = desk.fail("save", &["name".as_ref(), nowhere.as_ref()]);
@@ -327,10 +330,17 @@ async fn a_hostile_snapshot_writes_nothing_outside() {
         format!(r#"[{{"name":"x",{link}}},{{"name":"x",{directory}}}]"#),
         format!(r#"[{{"name":"x",{directory}}},{{"name":"x",{link}}}]"#),
         format!(r#"[{{"name":"x",{link}}},{{"name":"%78",{file}}}]"#),
+        format!(r#"[{{"name":"x",{file},{directory}}}]"#),
+        format!(r#"[{{"name":"x",{link},{file}}}]"#),
+        format!(r#"[{{"name":"x",{file}}},{{"name":"y",{file}}}]"#),
+        format!(r#"[{{"name":"x",{directory}}},{{"name":"y",{directory}}},{{"name":"z",{directory}}}]"#),
+        format!(r#"[{{"name":"x","file":{{"mode":420,"size":5,"chunks":["{chunk}","{chunk}"]}}}}]"#),
     ];
     for (i, tree) in trees.into_iter().enumerate() {
         let root = add(tree.clone()).await;
-        let snapshot = format!(r#"{{"format":1,"tree":"{root}","parent":null,"saved":0,"files":1,"bytes":5}}"#);
+        let snapshot = format!(
+            r#"{{"format":1,"tree":"{root}","mode":493,"parent":null,"saved":0,"entries":2,"files":1,"bytes":5}}"#
+        );
         let snapshot = add(snapshot).await;
         let name = format!("hostile {i}");
         names.set(&Key::new(format!("snapshots/{name}")).unwrap(), snapshot.to_string().into()).await.unwrap();
@@ -385,21 +395,212 @@ fn list_shows_each_name() {
     assert!(listed.lines().all(|line| line.ends_with("1 files\t4 B")), "{listed}");
 }
 
+/// A program that is stopped when its test ends, however that ends.
+struct Running(Child);
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// The lines of a running program, each awaited for so long at most.
+struct Lines(mpsc::Receiver<String>);
+
+impl Lines {
+    fn of(output: impl Read + Send + 'static) -> Self {
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self(lines)
+    }
+
+    fn next(&self) -> String {
+        self.0.recv_timeout(Duration::from_mins(2)).expect("the program says something")
+    }
+
+    fn wait_for(&self, part: &str) -> String {
+        std::iter::repeat_with(|| self.next()).find(|line| line.contains(part)).unwrap()
+    }
+}
+
 #[test]
 fn follow_tells_each_move_of_the_name() {
     let desk = Desk::new();
     let source = desk.path("source");
     fs::create_dir(&source).unwrap();
     desk.save("name", &source);
-    let mut following = desk.command("follow", &["name".as_ref()]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut told = BufReader::new(following.stdout.take().unwrap()).lines().map(Result::unwrap);
-    assert!(told.next().unwrap().contains("\t0 files\t"), "what the name means at first");
+    let mut following = Running::start(desk.command("follow", &["name".as_ref()]));
+    let told = Lines::of(following.0.stdout.take().unwrap());
+    assert!(told.next().contains("\t0 files\t"), "what the name means at first");
     for i in 1..4 {
         write(source.join(i.to_string()), "text", 0o644);
         desk.save("name", &source);
-        let line = told.next().unwrap();
+        let line = told.next();
         assert!(line.starts_with("name\t") && line.contains(&format!("\t{i} files\t")), "{line}");
     }
-    following.kill().unwrap();
-    following.wait().unwrap();
+}
+
+#[tokio::test]
+async fn follow_goes_on_after_a_name_that_is_no_snapshot() {
+    let desk = Desk::new();
+    let source = desk.path("source");
+    write(source.join("file"), "text", 0o644);
+    desk.save("good", &source);
+    let (names, _) = open(&desk).await;
+    let [good, name] = ["snapshots/good", "snapshots/name"].map(|key| Key::new(key).unwrap());
+    let value = names.find(&good).await.unwrap().unwrap();
+    names.set(&name, "garbage".into()).await.unwrap();
+    let mut following = Running::start(desk.command("follow", &["name".as_ref()]));
+    let said = Lines::of(following.0.stderr.take().unwrap()).wait_for("the watch goes on");
+    assert!(said.contains("snapshots/name") && !said.contains("garbage"), "{said}");
+    names.set(&name, value).await.unwrap();
+    let told = Lines::of(following.0.stdout.take().unwrap()).next();
+    assert!(told.starts_with("name\t"), "{told}");
+}
+
+#[tokio::test]
+async fn a_bad_name_hides_no_other_and_is_named() {
+    let desk = Desk::new();
+    let source = desk.path("source");
+    write(source.join("file"), "text", 0o644);
+    desk.save("good", &source);
+    let (names, content) = open(&desk).await;
+    let newer = content.add(r#"{"format":2,"roots":["elsewhere"]}"#.into()).await.unwrap().to_string();
+    let secret = content.add(r#""secret""#.into()).await.unwrap().to_string();
+    for (name, value) in [("bad", "garbage".into()), ("evil \u{1b}[2J", secret), ("newer", newer)] {
+        names.set(&Key::new("snapshots").unwrap().join(name).unwrap(), value.into()).await.unwrap();
+    }
+    let output = desk.command("list", &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let listed = String::from_utf8(output.stdout).unwrap();
+    assert!(listed.starts_with("good\t") && listed.lines().count() == 1, "{listed}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    let line = |name: &str| said.lines().find(|line| line.starts_with(name)).unwrap();
+    assert!(line("bad: ").contains("snapshots/bad"), "{said}");
+    assert!(line("newer: ").contains("the format 2"), "{said}");
+    assert!(line("evil \\u{1b}[2J: ").contains("not what a snapshot is made of"), "{said}");
+    assert!(!said.contains("secret") && !said.contains('\u{1b}'), "{said}");
+}
+
+#[tokio::test]
+async fn a_save_to_a_bad_name_reads_no_directory() {
+    let desk = Desk::new();
+    let (names, _) = open(&desk).await;
+    names.set(&Key::new("snapshots/bad").unwrap(), "garbage".into()).await.unwrap();
+    let said = desk.fail("save", &["bad".as_ref(), desk.path("nowhere").as_ref()]);
+    assert!(said.contains("snapshots/bad") && !said.contains("nowhere"), "{said}");
+}
+
+#[test]
+fn a_store_inside_the_saved_directory_is_not_saved() {
+    let desk = Desk::new();
+    let restored = TempDir::new().unwrap();
+    write(desk.path("file"), "text", 0o644);
+    write(desk.path("other.db-wal"), "of another store", 0o644);
+    desk.save("name", desk.folder.path());
+    let output = desk.run("save", &["name".as_ref(), desk.folder.path().as_ref()]);
+    assert_eq!(Report::of(&output).number("new values"), 1, "the snapshot alone");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("skipped") && said.contains("store.db"), "{said}");
+    desk.restore("name", restored.path());
+    let names: Vec<_> = contents(restored.path()).into_keys().collect();
+    assert_eq!(names, [Path::new("file"), Path::new("other.db-wal")]);
+}
+
+#[test]
+fn only_save_creates_a_store() {
+    let desk = Desk::new();
+    let target = desk.path("target");
+    let commands: [(&str, &[&OsStr]); 3] =
+        [("list", &[]), ("restore", &["name".as_ref(), target.as_ref()]), ("follow", &["name".as_ref()])];
+    for (command, arguments) in commands {
+        let said = desk.fail(command, arguments);
+        assert!(said.contains("store.db"), "{said}");
+        assert!(contents(desk.folder.path()).is_empty(), "{command} created something");
+    }
+}
+
+#[test]
+fn what_vanishes_while_it_is_saved_is_skipped() {
+    let desk = Desk::new();
+    let (source, restored) = (desk.path("source"), desk.path("restored"));
+    write(source.join("vanishing file"), "text", 0o644);
+    fs::create_dir_all(source.join("deep/vanishing directory")).unwrap();
+    // More sockets to tell of than a pipe takes: as long as nobody reads, the program is busy listing them.
+    let socket = UnixListener::bind(source.join("deep/socket")).unwrap();
+    for i in 0..5000 {
+        fs::hard_link(source.join("deep/socket"), source.join(format!("deep/{i:0200}"))).unwrap();
+    }
+    let mut saving = Running::start(desk.command("save", &["name".as_ref(), source.as_ref()]));
+    let mut said = saving.0.stderr.take().unwrap();
+    said.read_exact(&mut [0]).unwrap();
+    fs::remove_file(source.join("vanishing file")).unwrap();
+    fs::remove_dir(source.join("deep/vanishing directory")).unwrap();
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    drop(socket);
+    assert!(saving.0.wait().unwrap().success());
+    assert!(rest.lines().any(|line| line.starts_with("skipped") && line.contains("vanishing file")));
+    desk.restore("name", &restored);
+    assert_eq!(contents(&restored).into_keys().collect::<Vec<_>>(), [Path::new("deep")]);
+}
+
+#[test]
+fn no_name_steers_the_terminal() {
+    let desk = Desk::new();
+    let source = desk.path("source \u{1b}[2J");
+    fs::create_dir(&source).unwrap();
+    let socket = UnixListener::bind(source.join(OsStr::from_bytes(b"\x1b]0;\xff\r"))).unwrap();
+    let output = desk.run("save", &["name".as_ref(), source.as_ref()]);
+    drop(socket);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(r"\u{1b}]0;\xFF\r") && !said.contains(['\u{1b}', '\r']), "{said}");
+    let said = desk.fail("save", &["name".as_ref(), source.join("nowhere").as_ref()]);
+    assert!(said.contains(r"\u{1b}[2J") && !said.contains('\u{1b}'), "{said}");
+}
+
+#[test]
+fn the_directory_itself_keeps_its_mode() {
+    for kept in [0o700, 0o555, 0o775] {
+        let desk = Desk::new();
+        let (source, restored) = (desk.path("source"), desk.path("restored"));
+        write(source.join("file"), "text", 0o644);
+        mode(&source, kept);
+        desk.save("name", &source);
+        desk.restore("name", &restored);
+        assert_eq!(fs::metadata(&restored).unwrap().permissions().mode() & 0o7777, kept);
+        // So that the folder can be removed by who is not root.
+        mode(&source, 0o755);
+        mode(&restored, 0o755);
+    }
+}
+
+#[tokio::test]
+async fn a_restore_that_stops_says_what_to_remove() {
+    let desk = Desk::new();
+    let target = desk.path("target");
+    let (names, content) = open(&desk).await;
+    let add = async |text: String| content.add(text.into()).await.unwrap().to_hash();
+    let missing = add("lost".into()).await.to_string().replace(['0', '1', '2'], "3");
+    let tree = format!(r#"[{{"name":"file","file":{{"mode":420,"size":4,"chunks":["{missing}"]}}}}]"#);
+    let tree = add(tree).await;
+    let snapshot =
+        format!(r#"{{"format":1,"tree":"{tree}","mode":493,"parent":null,"saved":0,"entries":1,"files":1,"bytes":4}}"#);
+    let snapshot = add(snapshot).await.to_string();
+    names.set(&Key::new("snapshots/name").unwrap(), snapshot.into()).await.unwrap();
+    let said = desk.fail("restore", &["name".as_ref(), target.as_ref()]);
+    assert!(said.contains("does not hold") && said.contains("target") && said.contains("remove it first"), "{said}");
 }

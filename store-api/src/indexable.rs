@@ -81,7 +81,8 @@ pub trait Indexable: Indexed + Append {
 /// without either, it is aborted.
 #[async_trait]
 pub trait Batch: ContentRead + Append {
-    /// Makes all of it take effect at one instant during the call, also across a crash.
+    /// Makes all of it take effect at one instant during the call, also across a crash. The batch has ended, whatever
+    /// the answer: to try again, begin another.
     async fn commit(&self) -> Result<()>;
 
     /// Ends it: nothing of it is to be found.

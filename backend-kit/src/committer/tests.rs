@@ -218,7 +218,7 @@ async fn e3_a_failed_sync_poisons() {
         assert_eq!((error.kind(), error.effect()), (ErrorKind::Poisoned, Effect::Unknown));
         let error = committer.write(1).await.unwrap_err();
         assert_eq!((error.kind(), error.effect()), (ErrorKind::Poisoned, Effect::NotApplied));
-        assert!(committer.poison().is_some());
+        assert!(committer.core.queue.poison().is_some());
         assert_eq!(list.applied(), [] as [u32; 0]);
     }
 }

@@ -10,8 +10,8 @@ use store_api::{Error, Key, Result};
 use super::{Fed, Observer};
 use crate::{
     connection::retry_while_busy,
-    error::from_sqlite,
-    schema::{NO_KEY, key_of, key_range, last_seq, open_frame},
+    error::{from_sqlite, malformed},
+    schema::{NO_KEY, key_of, key_range, last_seq, open_frame, seq_of},
 };
 
 /// What was fed to the hub, of the watched keys.
@@ -24,6 +24,8 @@ pub(super) struct Mirror {
     /// SQLite's mark of that moment; it moves when another connection commits.
     data_version: i64,
     scopes: Scopes,
+    /// The hub's, when the scopes were last compared with what is watched.
+    generation: u64,
     /// The keys in these scopes that are there, with the sequence number of the change that was fed last.
     keys: BTreeMap<Key, u64>,
 }
@@ -71,9 +73,6 @@ impl FromIterator<Scope> for Scopes {
         collected
     }
 }
-
-/// So many scopes may be kept beyond those that are watched, before the mirror is rid of them.
-const SPARE_SCOPES: usize = 64;
 
 impl Mirror {
     /// Feeds changes of this instance, unless a snapshot had them already.
@@ -124,6 +123,7 @@ impl Mirror {
             return Ok(());
         }
         self.in_snapshot(observer, |mirror, snapshot| {
+            mirror.drop_spare_scopes(&observer.hub);
             mirror.catch_up(&observer.hub, snapshot, wakers)?;
             mirror.data_version = version;
             Ok(())
@@ -164,7 +164,8 @@ impl Mirror {
             Ok(snapshot) => read(self, &snapshot),
             Err(error) => Err(from_sqlite(error)),
         };
-        self.connection = Some(connection);
+        // One whose snapshot could not be ended is of no more use.
+        self.connection = connection.is_autocommit().then_some(connection);
         result
     }
 
@@ -212,7 +213,7 @@ impl Mirror {
     /// Feeds one key, if the snapshot has a newer state of it.
     fn compare(&mut self, hub: &Hub, snapshot: &Snapshot<'_>, key: Key) -> Result<Wakers> {
         let (seq, value) = match snapshot.find(&key)? {
-            Some((seq, _)) if self.keys.get(&key).is_some_and(|fed| *fed >= seq) => return Ok(Wakers::default()),
+            Some((seq, Ok(_))) if self.keys.get(&key).is_some_and(|fed| *fed >= seq) => return Ok(Wakers::default()),
             Some((seq, Ok(value))) => (seq, Some(value)),
             Some((_, Err(error))) => {
                 // The chain stays as it was, for the write that repairs it.
@@ -224,11 +225,10 @@ impl Mirror {
     }
 
     /// Mirrors a scope from here on.
-    pub(super) fn cover(&mut self, hub: &Hub, snapshot: &Snapshot<'_>, scope: &Scope) -> Result<()> {
+    pub(super) fn cover(&mut self, snapshot: &Snapshot<'_>, scope: &Scope) -> Result<()> {
         if self.scopes.cover_all_of(scope) {
             return Ok(());
         }
-        self.drop_spare_scopes(hub);
         let keys = &mut self.keys;
         snapshot.keys_in(scope, |key, seq| {
             keys.insert(key, seq);
@@ -237,13 +237,16 @@ impl Mirror {
         Ok(())
     }
 
+    /// Keeps no scope that nobody watches any longer.
     fn drop_spare_scopes(&mut self, hub: &Hub) {
-        let watched: Scopes = hub.scopes().into_iter().collect();
-        if self.scopes.len() > 2 * watched.len() + SPARE_SCOPES {
-            self.scopes = watched;
-            let scopes = &self.scopes;
-            self.keys.retain(|key, _| scopes.cover(key));
+        let generation = hub.generation();
+        if self.generation == generation {
+            return;
         }
+        self.generation = generation;
+        self.scopes = hub.scopes().into_iter().collect();
+        let scopes = &self.scopes;
+        self.keys.retain(|key, _| scopes.cover(key));
     }
 }
 
@@ -265,7 +268,7 @@ impl<'c> Snapshot<'c> {
         // From here on it is ended, also when reading fails.
         let mut snapshot = Self { connection, floor: 0, last: 0 };
         let mut floor = connection.prepare_cached("SELECT floor FROM state")?;
-        snapshot.floor = floor.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs();
+        snapshot.floor = floor.query_row([], |row| row.get::<_, i64>(0))?.max(0).unsigned_abs();
         snapshot.last = last_seq(connection)?.unsigned_abs();
         Ok(snapshot)
     }
@@ -286,7 +289,9 @@ impl<'c> Snapshot<'c> {
             let mut find = self.connection.prepare_cached("SELECT seq, frame FROM entries WHERE key = ?1")?;
             let entry = find.query_row([key.as_str().as_bytes()], |row| {
                 let value = open_frame(key, row.get_ref(1)?).map(Bytes::copy_from_slice);
-                Ok((row.get::<_, i64>(0)?.unsigned_abs(), value.map_err(|error| error.with_key(key))))
+                let seq = seq_of(row, 0);
+                let value = if seq == 0 { Err(malformed()) } else { value };
+                Ok((seq, value.map_err(|error| error.with_key(key))))
             });
             entry.optional()
         };
@@ -296,7 +301,7 @@ impl<'c> Snapshot<'c> {
     /// The keys in a scope with the sequence numbers of their last changes.
     fn keys_in(&self, scope: &Scope, mut visit: impl FnMut(Key, u64)) -> Result<()> {
         self.rows_in(scope, "SELECT key, seq", |key, row| {
-            visit(key, row.get::<_, i64>(1)?.unsigned_abs());
+            visit(key, seq_of(row, 1));
             Ok(Ok(()))
         })
     }
@@ -308,7 +313,8 @@ impl<'c> Snapshot<'c> {
                 Ok(value) => Bytes::copy_from_slice(value),
                 Err(error) => return Ok(Err(error.with_key(key))),
             };
-            visit(key, row.get::<_, i64>(1)?.unsigned_abs(), value);
+            // An entry whose own number has rotted is at least older than any change to come.
+            visit(key, seq_of(row, 1).max(1), value);
             Ok(Ok(()))
         })
     }
@@ -346,7 +352,7 @@ impl<'c> Snapshot<'c> {
 
 impl Drop for Snapshot<'_> {
     fn drop(&mut self) {
-        // A read transaction that cannot be ended is ended with its connection.
+        // If it cannot be ended, whoever has the connection closes that.
         if let Err(error) = self.connection.execute_batch("COMMIT") {
             tracing::warn!(error = %error, "a snapshot could not be ended");
         }

@@ -8,6 +8,7 @@ mod group_commit;
 mod locks;
 mod opening;
 mod refusal;
+mod replaced;
 mod rot_of_content;
 mod rot_of_entries;
 mod scene;

@@ -6,13 +6,15 @@ use serde::Serialize;
 
 use crate::{
     batch_writer::BatchWriter,
-    failure::{Failure, note},
-    input::Input,
-    outcome::Outcome,
+    failure::Failure,
+    input::{self, Input},
+    outcome::{Outcome, value_or_absent},
     output::{Output, printable},
     progress::Progress,
     store::{Missing, Store},
 };
+
+const NOT_HERE: &str = "the store does not hold this content";
 
 /// Store files as content, and write a line for each: content key, hash, file, with a tab between
 ///
@@ -45,6 +47,7 @@ impl std::fmt::Display for Added {
 
 impl Add {
     pub(crate) async fn run(self, registry: &Registry, output: &mut Output) -> Result<Outcome, Failure> {
+        input::check(&self.files)?;
         let store = Store::open(registry, &self.store, Missing::Create).await?;
         self.add_all(&*store.content()?, output).await?;
         store.close().await?;
@@ -102,10 +105,7 @@ impl Cat {
         let store = Store::open(registry, &self.store, Missing::Refuse).await?;
         let value = store.content()?.find(&self.key).await?;
         store.close().await?;
-        match value {
-            Some(value) => output.raw(&value).map(|()| Outcome::Fine),
-            None => Ok(not_here()),
-        }
+        value_or_absent(value, NOT_HERE, output)
     }
 }
 
@@ -125,12 +125,7 @@ impl Index {
         store.close().await?;
         match key {
             Some(key) => output.line(key).map(|()| Outcome::Fine),
-            None => Ok(not_here()),
+            None => Ok(Outcome::absent(NOT_HERE)),
         }
     }
-}
-
-fn not_here() -> Outcome {
-    note("the store does not hold this content");
-    Outcome::Negative
 }

@@ -19,7 +19,7 @@ use super::finding::{Finding, Findings, Item};
 use crate::{
     failure::{Failure, chain},
     outcome::Outcome,
-    output::{Output, printable},
+    output::{Output, counted, printable},
     progress::Progress,
     store::{Missing, Store, with_default},
 };
@@ -143,8 +143,17 @@ impl Copy {
                 _ => {}
             }
         }
-        differing.refuse("have another value in SRC", "--overwrite takes those of SRC")?;
-        extra.refuse("are not in SRC", "--into-existing keeps them")
+        let problems: Vec<_> = [
+            differing.problem("with another value than SRC", "--overwrite takes what SRC has"),
+            extra.problem("that SRC does not have", "--into-existing keeps what DST has"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::refused(format!("nothing was copied: DST has {}", problems.join("; it has "))))
     }
 
     /// Reads both back. What differs was written meanwhile, or is not what was written.
@@ -174,7 +183,7 @@ impl Copy {
         }
         let mut extra = pin!(comparison::absent(target, source));
         while let Some(key) = extra.try_next().await? {
-            let problem = "SRC does not have it any more: it was removed meanwhile; remove it from DST";
+            let problem = "SRC does not have it: it was removed meanwhile; remove it from DST";
             findings.tell(Finding::entry(&key, problem), &progress)?;
         }
         Ok(())
@@ -202,7 +211,7 @@ fn same_hash(source: HashFunction, target: HashFunction) -> Result<(), Failure> 
 /// Some keys of DST that are in the way: how many, and one to look at.
 #[derive(Default)]
 struct Keys {
-    count: u64,
+    count: usize,
     first: Option<Key>,
 }
 
@@ -212,13 +221,11 @@ impl Keys {
         self.first.get_or_insert(key);
     }
 
-    fn refuse(&self, what: &str, remedy: &str) -> Result<(), Failure> {
-        let Some(first) = &self.first else { return Ok(()) };
-        Err(Failure::refused(format!(
-            "nothing was copied: of the entries in DST, {} {what}, such as {}: {remedy}",
-            self.count,
-            printable(first.as_str())
-        )))
+    /// What is wrong with them and what to do, or `None` where there are none.
+    fn problem(&self, what: &str, remedy: &str) -> Option<String> {
+        let first = printable(self.first.as_ref()?.as_str());
+        let entries = counted(self.count, "entry", "entries");
+        Some(format!("{entries} {what}, such as {first}: {remedy}"))
     }
 }
 

@@ -1,15 +1,13 @@
 //! `get`, `put`, `cas`, `rm` and `clear`: the operations on entries, as they are.
 
-use std::path::PathBuf;
-
 use clap::{ArgGroup, Args};
-use irminsul::{Address, Bytes, Key, Registry, TestAndSet};
+use irminsul::{Address, Bytes, Error, ErrorKind, Key, Registry, TestAndSet};
 use serde::Serialize;
 
 use crate::{
-    failure::{Failure, note},
-    input::Input,
-    outcome::Outcome,
+    failure::Failure,
+    input::{self, Input},
+    outcome::{Outcome, value_or_absent},
     output::Output,
     record::Value,
     store::{Missing, Store},
@@ -29,11 +27,17 @@ impl Get {
         let store = Store::open(registry, &self.store, Missing::Refuse).await?;
         let value = store.entries()?.find(&self.key).await?;
         store.close().await?;
-        match value {
-            Some(value) => output.raw(&value).map(|()| Outcome::Fine),
-            None => Ok(absent("the key has no entry")),
-        }
+        value_or_absent(value, "the key has no entry", output)
     }
+}
+
+/// A key that an entry can have. The empty path is refused before a store is opened, and with that created (K3).
+fn entry_key(path: &str) -> irminsul::Result<Key> {
+    let key = Key::new(path)?;
+    if key.is_root() {
+        return Err(Error::new(ErrorKind::InvalidKey, "the empty path is no entry: give a key of one step or more"));
+    }
+    Ok(key)
 }
 
 /// Set a key to a value
@@ -42,6 +46,7 @@ pub(crate) struct Put {
     /// The address of the store; a store that is not there is created
     store: Address,
     /// Steps joined by `/`, at most 255 bytes
+    #[arg(value_parser = entry_key)]
     key: Key,
     /// The value, or `-` to read it from standard input
     #[arg(allow_negative_numbers = true, conflicts_with = "file")]
@@ -76,22 +81,23 @@ pub(crate) struct Cas {
     /// The address of the store; with --absent, a store that is not there is created
     store: Address,
     /// Steps joined by `/`, at most 255 bytes
+    #[arg(value_parser = entry_key)]
     key: Key,
     /// The value that the key must have
     #[arg(long, value_name = "V", allow_negative_numbers = true)]
     test: Option<String>,
-    /// The file that holds the value that the key must have
+    /// The file that holds the value that the key must have, or `-` for standard input
     #[arg(long, value_name = "FILE")]
-    test_file: Option<PathBuf>,
+    test_file: Option<Input>,
     /// The key must have no entry
     #[arg(long)]
     absent: bool,
     /// The value to set
     #[arg(long, value_name = "V", allow_negative_numbers = true)]
     set: Option<String>,
-    /// The file that holds the value to set
+    /// The file that holds the value to set, or `-` for standard input
     #[arg(long, value_name = "FILE")]
-    set_file: Option<PathBuf>,
+    set_file: Option<Input>,
     /// Remove the entry
     #[arg(long)]
     remove: bool,
@@ -110,6 +116,7 @@ struct Verdict {
 impl Cas {
     pub(crate) async fn run(self, registry: &Registry, output: &mut Output) -> Result<Outcome, Failure> {
         let missing = if self.absent { Missing::Create } else { Missing::Refuse };
+        input::check(self.test_file.iter().chain(&self.set_file))?;
         let (test, set) = (side(self.test, self.test_file)?, side(self.set, self.set_file)?);
         let store = Store::open(registry, &self.store, missing).await?;
         let verdict = store.entries()?.test_and_set(&self.key, test, set).await?;
@@ -119,9 +126,9 @@ impl Cas {
 }
 
 /// One side of the comparison. With neither a value nor a file, the flag that clap asked for says that it is absent.
-fn side(value: Option<String>, file: Option<PathBuf>) -> Result<Option<Bytes>, Failure> {
+fn side(value: Option<String>, file: Option<Input>) -> Result<Option<Bytes>, Failure> {
     match file {
-        Some(path) => Input::File(path).read_value().map(Some),
+        Some(file) => file.read_value().map(Some),
         None => Ok(value.map(Bytes::from)),
     }
 }
@@ -130,7 +137,7 @@ fn tell(verdict: &TestAndSet, output: &mut Output) -> Result<Outcome, Failure> {
     match verdict {
         TestAndSet::Applied => Ok(Outcome::Fine),
         TestAndSet::Mismatch { current: Some(value) } => output.raw(value).map(|()| Outcome::Negative),
-        TestAndSet::Mismatch { current: None } => Ok(absent("no match: the key has no entry")),
+        TestAndSet::Mismatch { current: None } => Ok(Outcome::absent("no match: the key has no entry")),
     }
 }
 
@@ -149,6 +156,7 @@ pub(crate) struct Rm {
     /// The address of the store
     store: Address,
     /// Steps joined by `/`, at most 255 bytes
+    #[arg(value_parser = entry_key)]
     key: Key,
 }
 
@@ -181,10 +189,4 @@ impl Clear {
         store.close().await?;
         Ok(Outcome::Fine)
     }
-}
-
-/// Says on standard error why nothing is on standard output: an empty value leaves it empty, too.
-fn absent(line: &str) -> Outcome {
-    note(line);
-    Outcome::Negative
 }

@@ -1,9 +1,11 @@
 //! `info`: what a store is, what it promises and how much it holds.
 
+use std::pin::pin;
+
 use clap::Args;
 use comfy_table::{Table, presets};
-use futures_util::{StreamExt, TryStreamExt};
-use irminsul::{Address, Guarantees, Registry};
+use futures_util::{Stream, StreamExt, TryStreamExt, future};
+use irminsul::{Address, ContentKey, ErrorKind, Guarantees, Key, Registry, Result};
 use serde::Serialize;
 
 use crate::{
@@ -15,7 +17,7 @@ use crate::{
     store::{Missing, Store},
 };
 
-/// Show what a store promises, its hash function, and how much it holds
+/// Show what a store promises, its hash function, and how much it holds; exit 1 if some of that is corrupt
 #[derive(Args)]
 pub(crate) struct Info {
     /// The address of the store
@@ -40,6 +42,15 @@ struct Facts {
     hash: Option<&'static str>,
     entries: Option<Tally>,
     content: Option<Tally>,
+    corrupt: Option<u64>,
+}
+
+/// How much a store holds, of what it keeps. What is corrupt is in no tally.
+#[derive(Default)]
+struct Held {
+    entries: Option<Tally>,
+    content: Option<Tally>,
+    corrupt: u64,
 }
 
 impl Info {
@@ -52,12 +63,12 @@ impl Info {
         } else {
             output.line(facts.table().trim_fmt())?;
         }
-        Ok(Outcome::Fine)
+        Ok(if facts.corrupt.is_none_or(|corrupt| corrupt == 0) { Outcome::Fine } else { Outcome::Negative })
     }
 
     async fn facts(&self, store: &Store) -> Result<Facts, Failure> {
         let Guarantees { durability, visibility, index, watch_lag, .. } = store.backend().guarantees();
-        let (entries, content) = if self.no_count { (None, None) } else { count(store).await? };
+        let held = if self.no_count { None } else { Some(Held::count(store).await?) };
         Ok(Facts {
             address: self.store.to_string(),
             scheme: self.store.scheme().to_owned(),
@@ -67,40 +78,41 @@ impl Info {
             watch_lag_own_ms: watch_lag.own.as_millis(),
             watch_lag_others_ms: watch_lag.others.map(|lag| lag.as_millis()),
             hash: store.backend().indexable().map(|content| content.hash_function().name()),
-            entries,
-            content,
+            entries: held.as_ref().and_then(|held| held.entries),
+            content: held.as_ref().and_then(|held| held.content),
+            corrupt: held.map(|held| held.corrupt),
         })
     }
 }
 
-/// Entries and content, where the store keeps them.
-async fn count(store: &Store) -> Result<(Option<Tally>, Option<Tally>), Failure> {
-    let entries = match store.backend().atomic_write() {
-        Some(entries) => {
-            let mut progress = Progress::start("counting entries");
-            let mut stream = entries.entries(&irminsul::Key::root());
-            while let Some((_, value)) = stream.try_next().await? {
-                progress.add(value.len());
-            }
-            Some(progress.done())
+impl Held {
+    async fn count(store: &Store) -> Result<Self, Failure> {
+        let mut held = Self::default();
+        if let Some(entries) = store.backend().atomic_write() {
+            let sizes = entries.entries(&Key::root()).map_ok(|(_, value)| value.len());
+            held.entries = Some(held.tally("counting entries", sizes).await?);
         }
-        None => None,
-    };
-    let content = match store.backend().indexable() {
-        Some(content) => {
-            let mut progress = Progress::start("counting content");
-            let find = async |key: irminsul::Result<_>| content.find(&key?).await;
-            let mut values = content.keys().map(find).buffer_unordered(READS);
-            while let Some(value) = values.try_next().await? {
-                if let Some(value) = value {
-                    progress.add(value.len());
-                }
-            }
-            Some(progress.done())
+        if let Some(content) = store.backend().indexable() {
+            let size = async |key: Result<ContentKey>| Ok(content.find(&key?).await?.map(|value| value.len()));
+            let sizes = content.keys().map(size).buffer_unordered(READS).try_filter_map(future::ok);
+            held.content = Some(held.tally("counting content", sizes).await?);
         }
-        None => None,
-    };
-    Ok((entries, content))
+        Ok(held)
+    }
+
+    /// Reads to the end of a stream of items' sizes.
+    async fn tally(&mut self, doing: &'static str, sizes: impl Stream<Item = Result<usize>>) -> Result<Tally, Failure> {
+        let mut progress = Progress::start(doing);
+        let mut sizes = pin!(sizes);
+        while let Some(size) = sizes.next().await {
+            match size {
+                Ok(size) => progress.add(size),
+                Err(error) if error.kind() == ErrorKind::Corrupt => self.corrupt += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(progress.done())
+    }
 }
 
 impl Facts {
@@ -116,6 +128,8 @@ impl Facts {
         rows.extend(self.hash.map(|hash| ("hash function", hash.to_owned())));
         rows.extend(self.entries.map(|entries| ("entries", entries.to_string())));
         rows.extend(self.content.map(|content| ("content", content.to_string())));
+        let corrupt = self.corrupt.filter(|&corrupt| corrupt > 0);
+        rows.extend(corrupt.map(|corrupt| ("corrupt", format!("{corrupt}, named by `irminsul verify`"))));
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         for (name, fact) in rows {

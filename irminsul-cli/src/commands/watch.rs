@@ -1,5 +1,7 @@
 //! `watch`: a line per change of an entry, whoever made it.
 
+use std::io;
+
 use clap::Args;
 use irminsul::{Address, Bytes, Diff, EntryRead, Error, ErrorKind, Event, Init, Key, Registry};
 
@@ -7,12 +9,12 @@ use crate::{
     failure::{Failure, chain, note},
     input::Input,
     outcome::Outcome,
-    output::{Output, printable},
+    output::{Output, counted, printable},
     record::{self, Record},
     store::{Missing, Store},
 };
 
-/// Write a line for each change, also by other processes, until it is interrupted
+/// Write a line for each change, also by other processes, until it is interrupted or terminated
 ///
 /// A line is `+ KEY n bytes` for a key that was added, `~ KEY n bytes` for one with another value, `- KEY` for one that
 /// was removed. A slow reader misses intermediate values, never the last.
@@ -47,9 +49,9 @@ impl Watch {
         let store = Store::open(registry, &self.store, Missing::Refuse).await?;
         let entries = store.entries()?;
         tokio::select! {
-            // The interrupt is polled first, so that it is caught from before the first event on.
+            // The signals are polled first, so that they are caught from before the first event on.
             biased;
-            interrupt = tokio::signal::ctrl_c() => interrupt.map_err(Failure::Interrupt)?,
+            signal = told_to_end() => signal.map_err(Failure::Signal)?,
             end = self.follow(&*entries, known, output) => end?,
         }
         store.close().await?;
@@ -110,8 +112,8 @@ impl Watch {
         }
         let key = printable(key.as_str());
         match diff {
-            Diff::Added(new) => output.line(format_args!("+ {key} {} bytes", new.len())),
-            Diff::Updated { new, .. } => output.line(format_args!("~ {key} {} bytes", new.len())),
+            Diff::Added(new) => output.line(format_args!("+ {key} {}", size(new))),
+            Diff::Updated { new, .. } => output.line(format_args!("~ {key} {}", size(new))),
             Diff::Removed { .. } => output.line(format_args!("- {key}")),
         }
     }
@@ -124,4 +126,24 @@ impl Watch {
         note("caught up");
         Ok(())
     }
+}
+
+fn size(value: &Bytes) -> String {
+    counted(value.len(), "byte", "bytes")
+}
+
+/// Waits for an interrupt or, where there is such a signal, a `SIGTERM`.
+async fn told_to_end() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            interrupt = tokio::signal::ctrl_c() => interrupt,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
 }

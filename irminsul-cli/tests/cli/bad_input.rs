@@ -11,7 +11,6 @@ fn what_is_not_an_address_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.run(&["get", "a.db", "key"]).refused("scheme:location");
     sandbox.run(&["get", "nothing:a.db", "key"]).refused("mem, sqlite");
-    sandbox.run(&["get", "s3://bucket", "key"]).refused("cargo feature `s3`");
     sandbox.run(&["put", "sqlite:a.db?colour=red", "key", "v"]).refused("sync=full|normal");
     sandbox.run(&["put", "sqlite:a.db?sync=perhaps", "key", "v"]).refused("sync=full|normal");
     assert!(!sandbox.path("a.db").exists());
@@ -31,9 +30,37 @@ fn an_invalid_key_or_hash_is_refused() {
         sandbox.run(&["put", "mem:", key, "v"]).refused("no empty step");
     }
     sandbox.run(&["put", "mem:", &"x".repeat(256), "v"]).refused("256 bytes is longer than the 255");
-    sandbox.run(&["put", "mem:", "", "v"]).refused("empty path");
     sandbox.run(&["cat", "mem:", "abc"]).refused("64 hexadecimal digits");
     sandbox.run(&["index", "mem:", "abc"]).refused("64 hexadecimal digits");
+}
+
+#[test]
+fn an_argument_that_is_refused_is_named_and_its_value_is_not_shown() {
+    let ran = Sandbox::new().run(&["watch", "mem:", "--count", "S3CRET"]);
+    ran.refused("--count <N>: invalid digit");
+    assert!(!ran.stderr.contains("S3CRET"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_empty_path_as_an_entry_is_refused_and_creates_nothing() {
+    let sandbox = Sandbox::new();
+    for args in [
+        &["put", "sqlite:a.db", "", "value"][..],
+        &["cas", "sqlite:a.db", "", "--absent", "--set", "value"],
+        &["rm", "sqlite:a.db", ""],
+    ] {
+        sandbox.run(args).refused("<KEY>: the empty path is no entry");
+    }
+    assert!(!sandbox.path("a.db").exists());
+}
+
+#[test]
+fn standard_input_that_would_be_read_twice_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&["add", "sqlite:a.db", "-", "-"]).refused("only once");
+    assert!(!sandbox.path("a.db").exists());
+    sandbox.ok(&["put", "sqlite:a.db", "key", "value"]);
+    sandbox.run(&["cas", "sqlite:a.db", "key", "--test-file", "-", "--set-file", "-"]).refused("only once");
 }
 
 #[test]
@@ -62,6 +89,7 @@ fn a_command_that_only_reads_or_removes_creates_no_store() {
 fn a_file_that_cannot_be_a_value_is_refused() {
     let sandbox = Sandbox::new();
     fs::create_dir(sandbox.path("directory")).unwrap();
+    sandbox.write("sound", "value");
     fs::File::create(sandbox.path("long")).unwrap().set_len(MAX_VALUE_LEN as u64 + 1).unwrap();
     for (file, expected) in [
         ("directory", "cannot read \"directory\""),
@@ -70,7 +98,7 @@ fn a_file_that_cannot_be_a_value_is_refused() {
     ] {
         sandbox.run(&["put", "sqlite:a.db", "key", "--file", file]).refused(expected);
         sandbox.run(&["cas", "sqlite:a.db", "key", "--absent", "--set-file", file]).refused(expected);
-        sandbox.run(&["add", "mem:", file]).refused(expected);
+        sandbox.run(&["add", "sqlite:a.db", "sound", file]).refused(expected);
     }
     assert!(!sandbox.path("a.db").exists());
 }

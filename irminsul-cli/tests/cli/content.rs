@@ -1,8 +1,10 @@
 //! `add`, `cat` and `index`.
 
+use std::fs::File;
+
 use irminsul::HashFunction;
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Ran, Sandbox};
 
 const STORE: &str = "sqlite:a.db";
 
@@ -60,7 +62,9 @@ fn add_stores_a_file_that_the_store_takes_in_no_batch() {
 fn add_stores_nothing_of_the_files_that_it_did_not_write_out() {
     let sandbox = Sandbox::new();
     sandbox.write("one", "first");
-    sandbox.run(&["add", STORE, "one", "missing"]).refused("cannot read \"missing\"");
+    let directory = File::open(sandbox.path("")).unwrap();
+    let ran: Ran = sandbox.command(&["add", STORE, "one", "-"]).stdin(directory).output().unwrap().into();
+    ran.refused("cannot read standard input");
     let hash = HashFunction::Blake3.hash(b"first").to_string();
     sandbox.run(&["index", STORE, &hash]).expect(1);
 }

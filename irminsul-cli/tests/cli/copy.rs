@@ -1,6 +1,6 @@
 //! `copy`.
 
-use std::{fs, path::Path, process::Child, thread};
+use std::{fs, path::Path, process::Child, thread, time::Duration};
 
 use irminsul::{Bytes, EntryReadExt, IndexedExt, Key};
 
@@ -79,7 +79,8 @@ fn a_copy_that_was_killed_goes_on_when_it_is_run_again() {
         let mut copy = sandbox.spawn(&["copy", SRC, DST]);
         let written = || size(&sandbox.path("dst.db")) + size(&sandbox.path("dst.db-wal"));
         while written() < mebibytes << 20 && copy.try_wait().unwrap().is_none() {
-            thread::yield_now();
+            // A pause between two looks, which leaves the processor to the copy.
+            thread::park_timeout(Duration::from_millis(1));
         }
         copy.kill().unwrap();
         killed += usize::from(copy.wait().unwrap().code().is_none());
@@ -123,7 +124,7 @@ fn a_value_in_the_target_is_overwritten_only_when_told_to() {
     sandbox.ok(&["put", SRC, "a\n", "source"]);
     sandbox.ok(&["put", SRC, "b", "source"]);
     sandbox.ok(&["put", DST, "a\n", "target"]);
-    sandbox.run(&["copy", SRC, DST]).refused("1 have another value in SRC, such as a\\n: --overwrite");
+    sandbox.run(&["copy", SRC, DST]).refused("1 entry with another value than SRC, such as a\\n: --overwrite");
     sandbox.run(&["copy", SRC, DST, "--into-existing"]).refused("--overwrite");
     assert_eq!(sandbox.ok(&["ls", DST]), "a\\n\n");
     assert_eq!(sandbox.ok(&["get", DST, "a\n"]), "target");
@@ -137,11 +138,24 @@ fn entries_that_only_the_target_has_stay_and_only_when_told_to() {
     let sandbox = Sandbox::new();
     sandbox.ok(&["put", SRC, "a", "source"]);
     sandbox.ok(&["put", DST, "mine", "target"]);
-    sandbox.run(&["copy", SRC, DST]).refused("1 are not in SRC, such as mine: --into-existing");
+    sandbox.run(&["copy", SRC, DST]).refused("1 entry that SRC does not have, such as mine: --into-existing");
     sandbox.run(&["copy", SRC, DST, "--overwrite"]).refused("--into-existing");
     assert_eq!(sandbox.ok(&["ls", DST]), "mine\n");
     sandbox.ok(&["copy", SRC, DST, "--into-existing"]);
     assert_eq!(sandbox.sorted(&["ls", DST]), ["a", "mine"]);
+}
+
+#[test]
+fn entries_of_the_target_that_differ_and_that_are_extra_are_told_together() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["put", SRC, "a", "source"]);
+    for key in ["a", "mine", "mine too"] {
+        sandbox.ok(&["put", DST, key, "target"]);
+    }
+    let ran = sandbox.run(&["copy", SRC, DST]);
+    ran.refused("1 entry with another value than SRC, such as a: --overwrite");
+    ran.refused("2 entries that SRC does not have, such as mine");
+    ran.refused("--into-existing");
 }
 
 #[test]
@@ -150,12 +164,9 @@ fn what_is_corrupt_is_reported_and_left_out_and_the_rest_is_copied() {
     sandbox.ok(&["put", SRC, "damaged", "the value of an entry"]);
     sandbox.ok(&["put", SRC, "sound", "value"]);
     sandbox.ok(&["add", SRC, &sandbox.write("one", "the value of content"), &sandbox.write("two", "other")]);
-    let mut file = fs::read(sandbox.path("src.db")).unwrap();
-    for value in [&b"the value of an entry"[..], b"the value of content"] {
-        let at = file.windows(value.len()).position(|window| window == value).unwrap();
-        file[at] ^= 1;
+    for value in ["the value of an entry", "the value of content"] {
+        sandbox.damage("src.db", value);
     }
-    fs::write(sandbox.path("src.db"), file).unwrap();
 
     let report = sandbox.run(&["copy", SRC, DST]).expect(1);
     let lines: Vec<_> = report.lines().collect();

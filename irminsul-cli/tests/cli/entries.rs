@@ -58,6 +58,15 @@ fn cas_takes_binary_values_from_files() {
 }
 
 #[test]
+fn cas_takes_either_value_from_standard_input() {
+    let sandbox = Sandbox::new();
+    sandbox.run_with_stdin(&["cas", STORE, "key", "--absent", "--set-file", "-"], &[0xff]).expect(0);
+    assert_eq!(sandbox.run(&["get", STORE, "key"]).stdout, [0xff]);
+    sandbox.run_with_stdin(&["cas", STORE, "key", "--test-file", "-", "--set", "2"], &[0xff]).expect(0);
+    assert_eq!(sandbox.ok(&["get", STORE, "key"]), "2");
+}
+
+#[test]
 fn cas_that_does_not_match_exits_1_and_writes_the_current_value() {
     let sandbox = Sandbox::new();
     sandbox.ok(&["put", STORE, "key", "current"]);

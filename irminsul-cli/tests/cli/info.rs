@@ -26,3 +26,22 @@ fn info_leaves_the_counting_out_when_told_to() {
     assert_eq!(json["durability"], "Volatile");
     assert!(json["entries"].is_null() && json["content"].is_null());
 }
+
+#[test]
+fn info_of_a_damaged_store_tells_its_facts_and_counts_what_is_corrupt() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["put", "sqlite:a.db", "damaged", "the value of an entry"]);
+    sandbox.ok(&["put", "sqlite:a.db", "sound", "value"]);
+    sandbox.ok(&["add", "sqlite:a.db", &sandbox.write("one", "the value of content"), &sandbox.write("two", "1234")]);
+    sandbox.damage("a.db", "the value of an entry");
+    sandbox.damage("a.db", "the value of content");
+    let table = sandbox.run(&["info", "sqlite:a.db"]).expect(1);
+    for fact in ["Power", "blake3", "1 (5 B)", "1 (4 B)", "2, named by `irminsul verify`"] {
+        assert!(table.contains(fact), "{fact}: {table}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&sandbox.run(&["info", "sqlite:a.db", "--json"]).expect(1)).unwrap();
+    assert_eq!(json["entries"], serde_json::json!({"count": 1, "bytes": 5}));
+    assert_eq!(json["corrupt"], 2);
+    assert_eq!(sandbox.ok(&["info", "sqlite:a.db", "--no-count"]).matches("verify").count(), 0);
+}

@@ -5,6 +5,7 @@ mod content;
 mod copy;
 mod entries;
 mod info;
+mod log;
 mod pipes;
 mod sandbox;
 mod verify;

@@ -1,6 +1,9 @@
-//! Output that nobody reads any more.
+//! Output whose reader goes away.
 
-use std::io::{BufRead, BufReader, Read};
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::Stdio,
+};
 
 use irminsul::Key;
 
@@ -18,7 +21,7 @@ fn a_closed_pipe_ends_the_command_quietly() {
         }
     });
     for args in [&["ls", "sqlite:a.db?sync=normal"][..], &["get", "sqlite:a.db", "large"]] {
-        let mut child = sandbox.spawn(args);
+        let mut child = sandbox.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         assert!(!stdout.fill_buf().unwrap().is_empty());
         drop(stdout);

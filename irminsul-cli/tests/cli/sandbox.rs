@@ -52,8 +52,9 @@ impl Sandbox {
         child.wait_with_output().unwrap().into()
     }
 
+    /// Starts it, with an output that goes nowhere: a pipe that nobody reads would block it when full.
     pub(crate) fn spawn(&self, args: &[&str]) -> Child {
-        self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        self.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
     /// Runs what must succeed, for its output.
@@ -68,6 +69,15 @@ impl Sandbox {
         let mut lines: Vec<_> = self.ok(args).lines().map(str::to_owned).collect();
         lines.sort_unstable();
         lines
+    }
+
+    /// Changes one byte of a stored value in a database file that nobody has open.
+    pub(crate) fn damage(&self, name: &str, value: &str) {
+        assert!(!self.path(&format!("{name}-wal")).exists(), "the last close writes the log back");
+        let mut file = fs::read(self.path(name)).unwrap();
+        let at = file.windows(value.len()).position(|window| window == value.as_bytes()).unwrap();
+        file[at] ^= 1;
+        fs::write(self.path(name), file).unwrap();
     }
 
     /// Opens a store of the sandbox in this process, does something with it, and closes it.

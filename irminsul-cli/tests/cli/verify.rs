@@ -1,7 +1,5 @@
 //! `verify`.
 
-use std::fs;
-
 use irminsul::HashFunction;
 
 use crate::sandbox::Sandbox;
@@ -17,15 +15,6 @@ fn store_of_both() -> Sandbox {
     sandbox
 }
 
-/// Changes one byte of a stored value in the database file.
-fn damage(sandbox: &Sandbox, value: &str) {
-    assert!(!sandbox.path("a.db-wal").exists(), "the last close writes the log back");
-    let mut file = fs::read(sandbox.path("a.db")).unwrap();
-    let at = file.windows(value.len()).position(|window| window == value.as_bytes()).unwrap();
-    file[at] ^= 1;
-    fs::write(sandbox.path("a.db"), file).unwrap();
-}
-
 #[test]
 fn verify_of_a_sound_store_counts_it() {
     let summary = store_of_both().ok(&["verify", "sqlite:a.db"]);
@@ -39,7 +28,7 @@ fn verify_of_a_sound_store_counts_it() {
 #[test]
 fn verify_names_a_corrupt_entry_and_goes_on() {
     let sandbox = store_of_both();
-    damage(&sandbox, ENTRY);
+    sandbox.damage("a.db", ENTRY);
     let report = sandbox.run(&["verify", "sqlite:a.db"]).expect(1);
     let lines: Vec<_> = report.lines().collect();
     assert!(lines[0].starts_with("entry damaged\\n: "), "{report}");
@@ -49,7 +38,7 @@ fn verify_names_a_corrupt_entry_and_goes_on() {
 #[test]
 fn verify_names_corrupt_content_also_when_the_store_does_not_verify() {
     let sandbox = store_of_both();
-    damage(&sandbox, CONTENT);
+    sandbox.damage("a.db", CONTENT);
     let hash = HashFunction::Blake3.hash(CONTENT.as_bytes());
     for store in ["sqlite:a.db", "sqlite:a.db?verify=off"] {
         let report = sandbox.run(&["verify", store]).expect(1);

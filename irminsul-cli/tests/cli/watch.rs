@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
     time::Duration,
@@ -22,7 +22,11 @@ struct Watching {
 impl Watching {
     fn start(sandbox: &Sandbox, args: &[&str]) -> Self {
         let args: Vec<_> = ["watch", STORE].iter().chain(args).copied().collect();
-        let mut child = sandbox.spawn(&args);
+        Self::of(&mut sandbox.command(&args))
+    }
+
+    fn of(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (send, lines) = channel();
         thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
@@ -44,7 +48,11 @@ impl Watching {
     }
 
     fn interrupt(&self) {
-        assert!(Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap().success());
+        self.signal("-INT");
+    }
+
+    fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
     }
 }
 
@@ -85,7 +93,7 @@ fn watch_tells_what_other_processes_set_remove_and_clear() {
 fn watch_tells_people_the_key_and_the_size_and_ends_after_a_count() {
     let sandbox = store_with_one_entry();
     let mut watching = Watching::start(&sandbox, &["--known", &sandbox.write("nothing", ""), "--count", "4"]);
-    watching.tells("+ there 1 bytes");
+    watching.tells("+ there 1 byte");
     sandbox.ok(&["put", STORE, "a\nb", "12345"]);
     watching.tells("+ a\\nb 5 bytes");
     sandbox.ok(&["put", STORE, "a\nb", "123"]);
@@ -93,6 +101,21 @@ fn watch_tells_people_the_key_and_the_size_and_ends_after_a_count() {
     sandbox.ok(&["rm", STORE, "a\nb"]);
     watching.tells("- a\\nb");
     assert_eq!(watching.ends(), Some(0));
+}
+
+#[test]
+fn a_signal_that_ends_a_watch_leaves_no_temporary_store_behind() {
+    for signal in ["-INT", "-TERM"] {
+        let sandbox = Sandbox::new();
+        let files = || fs::read_dir(sandbox.path("")).unwrap().count();
+        let args = ["watch", "sqlite:", "--json"];
+        let mut watching = Watching::of(sandbox.command(&args).env("TMPDIR", sandbox.path("")));
+        watching.tells(CAUGHT_UP);
+        assert_eq!(files(), 1, "{signal}");
+        watching.signal(signal);
+        assert_eq!(watching.ends(), Some(0), "{signal}");
+        assert_eq!(files(), 0, "{signal}");
+    }
 }
 
 #[test]

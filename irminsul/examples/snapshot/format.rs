@@ -5,13 +5,13 @@
 //! hash, without a locator: they mean the same in every store, and survive a copy to another.
 //!
 //! ```text
-//! snapshot   {"format":1,"tree":HASH,"parent":HASH|null,"saved":SECONDS,"files":N,"bytes":N}
+//! snapshot   {"format":1,"tree":HASH,"mode":493,"parent":HASH|null,"saved":SECONDS,"entries":N,"files":N,"bytes":N}
 //! directory  [{"name":NAME,"file":{"mode":420,"size":N,"chunks":[HASH,..]}},
 //!             {"name":NAME,"directory":{"mode":493,"tree":HASH}},
 //!             {"name":NAME,"symlink":{"target":PATH}}]
 //! ```
 //!
-//! A NAME or PATH has its control characters, `%`, and everything outside of ASCII percent-encoded, since Unix allows
+//! `mode` is the permission bits, 0o777; `entries` counts what all directories below hold. A NAME or PATH has its control characters, `%`, and everything outside of ASCII percent-encoded, since Unix allows
 //! any bytes there.
 
 use std::{
@@ -20,10 +20,13 @@ use std::{
     os::unix::ffi::{OsStrExt, OsStringExt},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use irminsul::{Bytes, ContentHash, ContentKey, ContentRead};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+use crate::shown;
 
 /// The format that this program writes, and the only one that it reads.
 pub(crate) const FORMAT: u32 = 1;
@@ -34,25 +37,44 @@ pub(crate) const FORMAT: u32 = 1;
 /// complexity for disk images and databases.
 pub(crate) const CHUNK: usize = 1 << 20;
 
+/// The most entries and full chunks that a snapshot has together: the plan of a restore, some hundred bytes for each,
+/// is kept in memory, and a stranger's directories, each in the next a thousand times, would fill any.
+const PARTS: u64 = 1 << 24;
+
 /// A snapshot.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Snapshot {
     pub(crate) format: u32,
     pub(crate) tree: Hash,
+    pub(crate) mode: u32,
     /// The snapshot that the name meant before: a history.
     pub(crate) parent: Option<Hash>,
     /// When it was saved, in seconds since 1970.
     pub(crate) saved: u64,
+    /// Files, directories and links.
+    pub(crate) entries: u64,
     pub(crate) files: u64,
     pub(crate) bytes: u64,
 }
 
 /// What a directory holds.
 #[derive(Serialize, Deserialize)]
+#[serde(try_from = "Map<String, Value>")]
 pub(crate) struct Entry {
     pub(crate) name: Escaped,
     #[serde(flatten)]
     pub(crate) node: Node,
+}
+
+impl TryFrom<Map<String, Value>> for Entry {
+    type Error = serde_json::Error;
+
+    /// What is left beside the name is the node: one field, so that no two programs see two things in one entry.
+    fn try_from(mut fields: Map<String, Value>) -> serde_json::Result<Self> {
+        let name = serde_json::from_value(fields.remove("name").unwrap_or_default())?;
+        let node = serde_json::from_value(Value::Object(fields))?;
+        Ok(Self { name, node })
+    }
 }
 
 /// Something in a directory. What a link points to may be anything, since nothing is ever written through it.
@@ -104,9 +126,22 @@ impl From<String> for Escaped {
 impl Snapshot {
     /// Reads a snapshot back.
     pub(crate) async fn read(content: &dyn ContentRead, key: &ContentKey) -> Result<Self> {
-        let snapshot: Self = read(content, key).await?;
-        ensure!(snapshot.format == FORMAT, "{key} has the format {}, this program reads {FORMAT}", snapshot.format);
-        Ok(snapshot)
+        /// The one field that every format has.
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let bytes = find(content, key).await?;
+        let Format { format } = parse(key, &bytes)?;
+        ensure!(format == FORMAT, "{key} has the format {format}, this program reads {FORMAT}");
+        parse(key, &bytes)
+    }
+
+    /// Refuses a snapshot that is too large to be restored.
+    pub(crate) fn check_size(&self) -> Result<()> {
+        let parts = self.entries.saturating_add(self.bytes / CHUNK as u64);
+        ensure!(parts <= PARTS, "a snapshot of {parts} entries and chunks is refused: {PARTS} are the most");
+        Ok(())
     }
 }
 
@@ -118,10 +153,11 @@ pub(crate) fn to_bytes(object: &impl Serialize) -> Result<Bytes> {
 /// Reads a directory back. Each name is one step, and no two are equal: what is written under one stays in the
 /// directory, and goes through no link of the same name.
 pub(crate) async fn read_tree(content: &dyn ContentRead, tree: Hash) -> Result<Vec<Entry>> {
-    let entries: Vec<Entry> = read(content, &tree.0.into()).await?;
+    let key = tree.0.into();
+    let entries: Vec<Entry> = parse(&key, &find(content, &key).await?)?;
     let mut names = BTreeSet::new();
     for Entry { name: Escaped(name), .. } in &entries {
-        let (bytes, shown) = (name.as_bytes(), name.display());
+        let (bytes, shown) = (name.as_bytes(), shown(name));
         let is_step = !matches!(bytes, b"" | b"." | b"..") && !bytes.iter().any(|byte| b"/\0".contains(byte));
         ensure!(is_step, "the directory {} holds `{shown}`, which leads out of it: refused", tree.0);
         ensure!(names.insert(name), "the directory {} holds `{shown}` twice: refused", tree.0);
@@ -129,7 +165,14 @@ pub(crate) async fn read_tree(content: &dyn ContentRead, tree: Hash) -> Result<V
     Ok(entries)
 }
 
-async fn read<T: DeserializeOwned>(content: &dyn ContentRead, key: &ContentKey) -> Result<T> {
-    let Some(bytes) = content.find(key).await? else { bail!("the store does not hold {key}") };
-    serde_json::from_slice(&bytes).with_context(|| format!("{key} is not what a snapshot is made of"))
+async fn find(content: &dyn ContentRead, key: &ContentKey) -> Result<Bytes> {
+    content.find(key).await?.with_context(|| format!("the store does not hold {key}"))
+}
+
+/// Parses an object. What it holds instead may be anybody's secret: an error tells the place alone.
+fn parse<T: DeserializeOwned>(key: &ContentKey, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        anyhow!("{key} is not what a snapshot is made of, at line {line}, column {column}: refused")
+    })
 }

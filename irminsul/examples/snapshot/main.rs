@@ -12,19 +12,23 @@
 //! The name is set after the content is there, so whoever reads it finds everything (X1), and a save that was cut short
 //! leaves nothing but content that the next one need not store again.
 //!
-//! Kept are bytes, permission bits, symbolic links, empty directories, and names of any bytes; not owners, times and
-//! hard links. It is for Unix, whose files these are.
+//! Kept are bytes, the permission bits 0o777, symbolic links, empty directories, and names of any bytes; not owners,
+//! times, hard links, and the set-user-id, set-group-id and sticky bits: a stranger's snapshot makes no program run as
+//! its owner. The files of the store itself are skipped, so that it can lie in the directory that is saved. It is for
+//! Unix, whose files these are.
 
 mod format;
+mod listing;
 mod names;
 mod restore;
 mod save;
 
-use std::path::PathBuf;
+use std::{ffi::OsStr, fmt::Write, os::unix::ffi::OsStrExt, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use irminsul::{Address, Registry};
 
 /// Deduplicating snapshots of a directory, in the store at an address such as `sqlite:backup.db`.
 #[derive(Parser)]
@@ -41,26 +45,76 @@ enum Command {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    let command = Command::parse();
+async fn main() -> ExitCode {
+    match run(Command::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", shown(format!("{error:#}")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<()> {
     let (Command::Save { store: address, .. }
     | Command::List { store: address }
     | Command::Restore { store: address, .. }
     | Command::Follow { store: address, .. }) = &command;
-    let store = irminsul::open(address).await?;
+    let registry = Registry::default();
+    let mut address: Address = address.parse()?;
+    if !matches!(command, Command::Save { .. }) {
+        address = existing(&registry, address)?;
+    }
+    let store = registry.open(&address).await?;
     let names = store.atomic_write().context("this store keeps no entries")?;
     let content = store.indexable().context("this store keeps no content")?;
     match command {
-        Command::Save { name, directory, .. } => println!("{}", save::save(&*names, content, &name, directory).await?),
+        Command::Save { name, directory, .. } => {
+            println!("{}", save::save(&*names, content, &name, directory, file(&address)).await?);
+        }
         Command::List { .. } => names::list(&*names, &*content).await?,
         Command::Restore { name, directory, .. } => {
             let snapshot = names::find(&*names, &*content, &name).await?;
             restore::restore(&*content, &snapshot, directory).await?;
-            println!("restored {name}\t{}", names::describe(&snapshot));
+            println!("restored {}\t{}", shown(&name), names::describe(&snapshot));
         }
         Command::Follow { name, .. } => names::follow(&*names, &*content, &name).await?,
     }
     Ok(store.close().await?)
+}
+
+/// The address of a store that has to be there, unless it says otherwise: an empty one, made for a mistyped address,
+/// would only hide the mistake.
+fn existing(registry: &Registry, address: Address) -> Result<Address> {
+    let creates = registry.options(address.scheme()).unwrap_or_default().iter().any(|option| option.name == "create");
+    if creates && address.option("create").is_none() {
+        return Ok(address.with_option("create", "off")?);
+    }
+    Ok(address)
+}
+
+/// The file that a store is kept in, where its address names one.
+fn file(address: &Address) -> Option<PathBuf> {
+    let location = address.location();
+    (address.scheme() == "sqlite" && !location.is_empty()).then(|| location.into())
+}
+
+/// A path, a name or a message for the terminal, on one line: what would steer it is escaped.
+fn shown(text: impl AsRef<OsStr>) -> String {
+    let mut shown = String::new();
+    for chunk in text.as_ref().as_bytes().utf8_chunks() {
+        for char in chunk.valid().chars() {
+            match char {
+                // They are printable, and what is shown again within a message stays as it is.
+                '\\' | '\'' | '"' => shown.push(char),
+                _ => shown.extend(char.escape_debug()),
+            }
+        }
+        for byte in chunk.invalid() {
+            write!(shown, "\\x{byte:02X}").expect("a string takes all");
+        }
+    }
+    shown
 }
 
 /// A bar over so many bytes; it shows nothing where there is no terminal.

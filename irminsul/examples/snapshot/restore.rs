@@ -1,4 +1,5 @@
-//! Restoring: directories first, then the files, several at a time, then links and modes.
+//! Restoring: the directories of the snapshot are read, and made; then come the files, several at a time, then links
+//! and modes.
 //!
 //! A snapshot may come from a stranger. Nothing is overwritten and no link is followed: the target starts empty, each
 //! name is one step and unique in its directory, everything is made by calls that fail where something is there, and
@@ -7,7 +8,7 @@
 use std::{
     fs,
     io::Write,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -18,8 +19,8 @@ use irminsul::ContentRead;
 
 use crate::{
     blocking,
-    format::{Entry, Escaped, Hash, Node, Snapshot, read_tree},
-    progress,
+    format::{CHUNK, Entry, Escaped, Hash, Node, Snapshot, read_tree},
+    progress, shown,
 };
 
 /// How many files are written at once.
@@ -29,23 +30,39 @@ const WRITERS: usize = 8;
 pub(crate) async fn restore(content: &dyn ContentRead, snapshot: &Snapshot, directory: PathBuf) -> Result<()> {
     let target = directory.clone();
     blocking(move || make_target(&target)).await?;
-    let plan = make_directories(content, snapshot.tree, directory).await?;
+    let shown = shown(&directory);
+    let filled = fill(content, snapshot, directory).await;
+    filled.with_context(|| format!("{shown} holds a part of the snapshot at most: remove it first, then restore again"))
+}
+
+fn make_target(directory: &Path) -> Result<()> {
+    let shown = shown(directory);
+    fs::create_dir_all(directory).with_context(|| format!("cannot make {shown}"))?;
+    let mut there = fs::read_dir(directory).with_context(|| format!("cannot list {shown}"))?;
+    ensure!(there.next().is_none(), "{shown} is not empty: give a directory that is, or that is not there yet");
+    // Its owner alone reads it until it is whole, and one whose mode cannot be set is found before anything is written.
+    set_mode(directory, 0o700)
+}
+
+async fn fill(content: &dyn ContentRead, snapshot: &Snapshot, directory: PathBuf) -> Result<()> {
+    let Plan { directories, files, links } = Plan::read(content, snapshot, directory).await?;
+    let directories = blocking(move || make_directories(&directories).map(|()| directories)).await?;
     let bar = progress(snapshot.bytes);
-    stream::iter(plan.files)
+    stream::iter(files)
         .map(|file| restore_file(content, &bar, file))
         .buffer_unordered(WRITERS)
         .try_collect::<()>()
         .await?;
     bar.finish_and_clear();
-    blocking(move || finish(&plan.links, &plan.modes)).await
+    blocking(move || finish(&links, &directories)).await
 }
 
-/// What is left to do when the directories are there.
-#[derive(Default)]
+/// What is to be made. A snapshot's own counts, which have a limit, bound it.
 struct Plan {
+    /// Each after the one that it lies in; the first is the target itself.
+    directories: Vec<(PathBuf, u32)>,
     files: Vec<FileToRestore>,
     links: Vec<(PathBuf, Escaped)>,
-    modes: Vec<(PathBuf, u32)>,
 }
 
 struct FileToRestore {
@@ -55,41 +72,60 @@ struct FileToRestore {
     chunks: Vec<Hash>,
 }
 
-fn make_target(directory: &Path) -> Result<()> {
-    let shown = directory.display();
-    fs::create_dir_all(directory).with_context(|| format!("cannot make {shown}"))?;
-    let mut there = fs::read_dir(directory).with_context(|| format!("cannot list {shown}"))?;
-    ensure!(there.next().is_none(), "{shown} is not empty: give a directory that is, or that is not there yet");
-    Ok(())
-}
-
-/// Makes every directory, and plans what goes into them.
-async fn make_directories(content: &dyn ContentRead, tree: Hash, directory: PathBuf) -> Result<Plan> {
-    let mut plan = Plan::default();
-    let mut to_fill = vec![(directory, tree)];
-    while let Some((directory, tree)) = to_fill.pop() {
-        for Entry { name: Escaped(name), node } in read_tree(content, tree).await? {
-            let path = directory.join(name);
-            match node {
-                Node::File { mode, size, chunks } => plan.files.push(FileToRestore { path, mode, size, chunks }),
-                Node::Symlink { target } => plan.links.push((path, target)),
-                Node::Directory { mode, tree } => {
-                    let made = path.clone();
-                    blocking(move || fs::create_dir(&made).with_context(|| format!("cannot make {}", made.display())))
-                        .await?;
-                    plan.modes.push((path.clone(), mode));
-                    to_fill.push((path, tree));
+impl Plan {
+    async fn read(content: &dyn ContentRead, snapshot: &Snapshot, directory: PathBuf) -> Result<Self> {
+        snapshot.check_size()?;
+        let (mut entries_left, mut bytes_left) = (snapshot.entries, snapshot.bytes);
+        let mut plan =
+            Self { directories: vec![(directory.clone(), snapshot.mode)], files: Vec::new(), links: Vec::new() };
+        let mut to_read = vec![(directory, snapshot.tree)];
+        while let Some((directory, tree)) = to_read.pop() {
+            for Entry { name: Escaped(name), node } in read_tree(content, tree).await? {
+                let path = directory.join(name);
+                take(&mut entries_left, 1, "entries")?;
+                match node {
+                    Node::File { mode, size, chunks } => {
+                        take(&mut bytes_left, size, "bytes")?;
+                        ensure!(
+                            chunks.len() as u64 == size.div_ceil(CHUNK as u64),
+                            "{} has {} chunks for {size} bytes: refused",
+                            shown(&path),
+                            chunks.len()
+                        );
+                        plan.files.push(FileToRestore { path, mode, size, chunks });
+                    }
+                    Node::Symlink { target } => plan.links.push((path, target)),
+                    Node::Directory { mode, tree } => {
+                        plan.directories.push((path.clone(), mode));
+                        to_read.push((path, tree));
+                    }
                 }
             }
         }
+        Ok(plan)
     }
-    Ok(plan)
+}
+
+/// Counts down what a snapshot says that it has.
+fn take(left: &mut u64, count: u64, what: &str) -> Result<()> {
+    let rest = left.checked_sub(count);
+    *left = rest.with_context(|| format!("the snapshot holds more {what} than it says: refused"))?;
+    Ok(())
+}
+
+/// Makes every directory but the first, which is there.
+fn make_directories(directories: &[(PathBuf, u32)]) -> Result<()> {
+    for (path, _) in &directories[1..] {
+        let made = fs::DirBuilder::new().mode(0o700).create(path);
+        made.with_context(|| format!("cannot make {}", shown(path)))?;
+    }
+    Ok(())
 }
 
 /// Writes a file, chunk by chunk.
 async fn restore_file(content: &dyn ContentRead, bar: &ProgressBar, file: FileToRestore) -> Result<()> {
     let FileToRestore { path, mode, size, chunks } = file;
-    let shown = path.display().to_string();
+    let shown = shown(&path);
     let cannot_write = || format!("cannot write {shown}");
     let mut output = blocking(move || {
         // Its mode may deny the writing, and its owner alone reads it until it is whole.
@@ -111,15 +147,15 @@ async fn restore_file(content: &dyn ContentRead, bar: &ProgressBar, file: FileTo
 }
 
 /// Makes the links, and gives the directories their modes, the deepest first: a mode may deny what is still to be done.
-fn finish(links: &[(PathBuf, Escaped)], modes: &[(PathBuf, u32)]) -> Result<()> {
+fn finish(links: &[(PathBuf, Escaped)], directories: &[(PathBuf, u32)]) -> Result<()> {
     for (path, Escaped(target)) in links {
-        symlink(target, path).with_context(|| format!("cannot make the link {}", path.display()))?;
+        symlink(target, path).with_context(|| format!("cannot make the link {}", shown(path)))?;
     }
-    for (path, mode) in modes.iter().rev() {
-        fs::set_permissions(path, permissions(*mode))
-            .with_context(|| format!("cannot set the mode of {}", path.display()))?;
-    }
-    Ok(())
+    directories.iter().rev().try_for_each(|(path, mode)| set_mode(path, *mode))
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    fs::set_permissions(path, permissions(mode)).with_context(|| format!("cannot set the mode of {}", shown(path)))
 }
 
 /// Permission bits alone: a stranger's snapshot makes no program run as its owner.

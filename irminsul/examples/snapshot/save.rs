@@ -1,4 +1,4 @@
-//! Saving: the directory is listed, its files are read and hashed while what the store lacks is written in batches, the
+//! Saving: the files of a listed directory are read and hashed while what the store lacks is written in batches, the
 //! directories follow from the leaves up, and the name moves last.
 //!
 //! In memory are the listing, the hashes of what was added, and a bounded number of chunks: those being read, those on
@@ -8,7 +8,6 @@ use std::{
     collections::HashSet,
     fmt, fs,
     io::Read,
-    os::unix::fs::PermissionsExt,
     path::PathBuf,
     sync::Arc,
     time::{Instant, SystemTime},
@@ -22,8 +21,9 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
     blocking,
-    format::{CHUNK, Entry, Escaped, FORMAT, Hash, Node, Snapshot, to_bytes},
-    names, progress,
+    format::{CHUNK, Entry, FORMAT, Hash, Node, Snapshot, to_bytes},
+    listing::{FileToSave, Listing, list, unless_gone},
+    names, progress, shown,
 };
 
 /// How many files are read at once, and how many values wait for the writer.
@@ -44,7 +44,7 @@ pub(crate) struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        #[allow(clippy::cast_precision_loss)]
+        #[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
         let (bytes, stored) = (self.bytes as f64, self.new.bytes as f64);
         let deduplicated = if bytes > stored { 100.0 * (1.0 - stored / bytes) } else { 0.0 };
         writeln!(f, "files         {}", HumanCount(self.files))?;
@@ -56,32 +56,37 @@ impl fmt::Display for Report {
     }
 }
 
-/// Saves a directory under a name.
+/// Saves a directory under a name. `store` is the store's own file, where it has one.
 pub(crate) async fn save(
     names: &dyn AtomicWrite,
     content: Arc<dyn Indexable>,
     name: &str,
     directory: PathBuf,
+    store: Option<PathBuf>,
 ) -> Result<Report> {
     let start = Instant::now();
     let key = names::key(name)?;
     let mut current = names.find(&key).await?;
+    let mut parent = names::parent(&key, current.as_ref())?;
+    let listing = blocking(move || list(directory, store.as_deref())).await?;
     let writer = Writer::start(Arc::clone(&content));
-    let saved = save_tree(&writer, directory).await;
+    let saved = save_tree(&writer, listing).await;
     // An error of the writer is why the reading could not go on.
     let mut new = writer.finish().await?;
-    let (tree, files, bytes) = saved?;
+    let Tree { hash: tree, mode, entries, files, bytes } = saved?;
 
     loop {
-        let parent = current.as_ref().map(names::target).transpose()?.map(|parent| Hash(parent.to_hash()));
         let saved = SystemTime::UNIX_EPOCH.elapsed()?.as_secs();
-        let snapshot = to_bytes(&Snapshot { format: FORMAT, tree, parent, saved, files, bytes })?;
+        let snapshot = Snapshot { format: FORMAT, tree, mode, parent, saved, entries, files, bytes };
+        snapshot.check_size()?;
+        let snapshot = to_bytes(&snapshot)?;
         new.count(&snapshot);
         let target = content.add(snapshot).await?;
         match names.test_and_set(&key, current, Some(target.to_string().into())).await? {
             TestAndSet::Applied => break,
             TestAndSet::Mismatch { current: theirs } => {
-                eprintln!("{name} moved meanwhile: this snapshot follows the one that is there");
+                eprintln!("{} moved meanwhile: this snapshot follows the one that is there", shown(name));
+                parent = names::parent(&key, theirs.as_ref())?;
                 current = theirs;
             }
         }
@@ -89,44 +94,61 @@ pub(crate) async fn save(
     Ok(Report { files, bytes, new, seconds: start.elapsed().as_secs_f64() })
 }
 
-/// Stores what a directory holds; gives its object, and how many files and bytes were read.
-async fn save_tree(writer: &Writer, directory: PathBuf) -> Result<(Hash, u64, u64)> {
-    let Listing { mut directories, files, bytes } = blocking(move || list(directory)).await?;
+/// A stored directory, and what was counted in it and below.
+struct Tree {
+    hash: Hash,
+    mode: u32,
+    entries: u64,
+    files: u64,
+    bytes: u64,
+}
+
+/// Stores what was listed.
+async fn save_tree(writer: &Writer, listing: Listing) -> Result<Tree> {
+    let Listing { mut directories, files, bytes } = listing;
     let bar = progress(bytes);
     let (mut count, mut bytes) = (0, 0);
-    let mut entries = stream::iter(files).map(|file| save_file(writer, &bar, file)).buffer_unordered(READERS);
-    while let Some((directory, entry)) = entries.try_next().await? {
+    let mut saved = stream::iter(files).map(|file| save_file(writer, &bar, file)).buffer_unordered(READERS);
+    while let Some(file) = saved.try_next().await? {
+        let Some((directory, entry)) = file else { continue };
         if let Node::File { size, .. } = entry.node {
             count += 1;
             bytes += size;
         }
         directories[directory].entries.push(entry);
     }
-    drop(entries);
+    drop(saved);
     bar.finish_and_clear();
 
+    let mut entries = 0;
     loop {
         // A directory comes before what lies in it, so the last one has all its entries.
         let mut last = directories.pop().expect("the listing begins with the directory itself");
         last.entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries += last.entries.len() as u64;
         let tree = writer.add(to_bytes(&last.entries)?).await?;
-        let Some((above, name, mode)) = last.place else { return Ok((tree, count, bytes)) };
+        let mode = last.mode;
+        let Some((above, name)) = last.place else {
+            return Ok(Tree { hash: tree, mode, entries, files: count, bytes });
+        };
         directories[above].entries.push(Entry { name, node: Node::Directory { mode, tree } });
     }
 }
 
 /// Stores the chunks of a file; gives its entry, and the directory that it belongs to. A file that changes meanwhile
-/// is stored as it was read.
-async fn save_file(writer: &Writer, bar: &ProgressBar, file: FileToSave) -> Result<(usize, Entry)> {
+/// is stored as it was read, and one that is gone is skipped.
+async fn save_file(writer: &Writer, bar: &ProgressBar, file: FileToSave) -> Result<Option<(usize, Entry)>> {
     let FileToSave { directory, name, mode, path } = file;
-    let unreadable = || format!("cannot read {}", path.display());
     let function = writer.content.hash_function();
-    let opened = path.clone();
-    let file = blocking(move || Ok(Arc::new(fs::File::open(opened)?))).await.with_context(unreadable)?;
+    let to_open = path.clone();
+    let opened = blocking(move || Ok(fs::File::open(to_open))).await?;
+    let Some(file) = bar.suspend(|| unless_gone(&path, "read", opened))? else { return Ok(None) };
+    let file = Arc::new(file);
     let (mut size, mut chunks) = (0, Vec::new());
     loop {
         let file = Arc::clone(&file);
-        let value = blocking(move || read_chunk(&file, function)).await.with_context(unreadable)?;
+        let read = blocking(move || read_chunk(&file, function)).await;
+        let value = read.with_context(|| format!("cannot read {}", shown(&path)))?;
         let len = value.bytes.len();
         if len > 0 {
             chunks.push(Hash(value.hash));
@@ -135,7 +157,7 @@ async fn save_file(writer: &Writer, bar: &ProgressBar, file: FileToSave) -> Resu
         size += len as u64;
         bar.inc(len as u64);
         if len < CHUNK {
-            return Ok((directory, Entry { name, node: Node::File { mode, size, chunks } }));
+            return Ok(Some((directory, Entry { name, node: Node::File { mode, size, chunks } })));
         }
     }
 }
@@ -229,56 +251,4 @@ async fn write(content: Arc<dyn Indexable>, mut waiting: mpsc::Receiver<Value>) 
             .await?;
     }
     Ok(written)
-}
-
-/// What there is to save. Each directory comes after the one that it lies in.
-struct Listing {
-    directories: Vec<DirectoryToSave>,
-    files: Vec<FileToSave>,
-    bytes: u64,
-}
-
-struct DirectoryToSave {
-    /// The directory that it lies in, its name there, and its mode; the first one has none.
-    place: Option<(usize, Escaped, u32)>,
-    entries: Vec<Entry>,
-}
-
-struct FileToSave {
-    directory: usize,
-    name: Escaped,
-    mode: u32,
-    path: PathBuf,
-}
-
-/// Lists a directory and all below, and says what cannot be stored.
-fn list(directory: PathBuf) -> Result<Listing> {
-    let top = DirectoryToSave { place: None, entries: Vec::new() };
-    let mut listing = Listing { directories: vec![top], files: Vec::new(), bytes: 0 };
-    let mut to_list = vec![(0, directory)];
-    while let Some((directory, path)) = to_list.pop() {
-        let unreadable = || format!("cannot list {}", path.display());
-        for entry in fs::read_dir(&path).with_context(unreadable)? {
-            let entry = entry.with_context(unreadable)?;
-            let (path, name) = (entry.path(), Escaped(entry.file_name()));
-            let metadata = entry.metadata().with_context(|| format!("cannot look at {}", path.display()))?;
-            let mode = metadata.permissions().mode() & 0o777;
-            let kind = metadata.file_type();
-            if kind.is_dir() {
-                let below = DirectoryToSave { place: Some((directory, name, mode)), entries: Vec::new() };
-                to_list.push((listing.directories.len(), path));
-                listing.directories.push(below);
-            } else if kind.is_file() {
-                listing.bytes += metadata.len();
-                listing.files.push(FileToSave { directory, name, mode, path });
-            } else if kind.is_symlink() {
-                let target = fs::read_link(&path).with_context(|| format!("cannot read {}", path.display()))?;
-                let node = Node::Symlink { target: Escaped(target.into_os_string()) };
-                listing.directories[directory].entries.push(Entry { name, node });
-            } else {
-                eprintln!("skipped {}: neither a file, nor a directory, nor a link", path.display());
-            }
-        }
-    }
-    Ok(listing)
 }

@@ -7,7 +7,7 @@ use irminsul::{
     Append, Batch, Bytes, ContentHash, ContentKey, ContentRead, Effect, Error, ErrorKind, Indexable, prelude::*,
 };
 
-use crate::store::{Instance, Store, key, poll_then_drop, soon, value};
+use crate::store::{Instance, Store, beside, key, poll_then_drop, soon, value};
 
 contract! { on every store:
     i7_a_committed_batch_is_found,
@@ -185,7 +185,7 @@ async fn i7_afterwards_it_is_closed(store: Store) {
 /// Commits batches while a reader asks for their values, in the order and against it: once one is found, all are.
 async fn commit_and_look(writer: Arc<dyn Indexable>, reader: Arc<dyn Indexable>) {
     const ROUNDS: usize = 40;
-    const VALUES: usize = 30;
+    const VALUES: usize = 200;
     let hashes = |round: usize| -> Vec<ContentHash> {
         (0..VALUES).map(|i| reader.hash_function().hash(&value(format!("{round} {i}")))).collect()
     };
@@ -194,19 +194,17 @@ async fn commit_and_look(writer: Arc<dyn Indexable>, reader: Arc<dyn Indexable>)
         if round % 2 == 0 {
             order.reverse();
         }
-        let looking = tokio::spawn({
+        let look = {
             let reader = Arc::clone(&reader);
             async move {
-                let first = order[0];
-                while reader.find(&first.into()).await.unwrap().is_none() {
-                    tokio::task::yield_now().await;
-                }
+                while reader.find(&order[0].into()).await.unwrap().is_none() {}
                 for hash in order {
                     assert!(reader.index(&hash).await.unwrap().is_some(), "I7: `index` sees part of a batch");
                     assert!(reader.find(&hash.into()).await.unwrap().is_some(), "I7: `find` sees part of a batch");
                 }
             }
-        });
+        };
+        let looking = beside(look).await;
         let batch = begin(&writer).await;
         add_each(&*batch, (0..VALUES).map(|i| value(format!("{round} {i}")))).await;
         batch.commit().await.unwrap();

@@ -9,7 +9,7 @@ use irminsul::{AtomicWrite, Key, prelude::*};
 
 use crate::{
     following::{Follower, State, nothing},
-    store::{Store, entries_sorted, key, number, set_all, value},
+    store::{Store, beside, entries_sorted, key, number, set_all, value},
 };
 
 contract! { on every store:
@@ -66,7 +66,6 @@ async fn count_up(entries: Arc<dyn AtomicWrite>, counter: Key, stop: Arc<AtomicB
         if stop.load(Ordering::Relaxed) {
             return next;
         }
-        tokio::task::yield_now().await;
     }
     unreachable!("it counts until told to stop")
 }
@@ -78,7 +77,7 @@ async fn a8_clear_amid_writes_removes_what_stayed_and_tells_the_truth(store: Sto
     let watch = entries.watch(&Key::root(), nothing()).await.unwrap();
     let mut follower = Follower::known(watch, State::new());
     let stop = Arc::new(AtomicBool::new(false));
-    let counting = tokio::spawn(count_up(instance.entries(), counter.clone(), Arc::clone(&stop)));
+    let counting = beside(count_up(instance.entries(), counter.clone(), Arc::clone(&stop))).await;
     for _ in 0..10 {
         let before = number(entries.find(&counter).await.unwrap().as_ref());
         entries.clear().await.unwrap();

@@ -5,10 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::{TryStreamExt, future::try_join_all};
+use futures_util::TryStreamExt;
 use irminsul::{Append, Bytes, ContentHash, ContentKey, ErrorKind, HashFunction, Indexable, Indexed, prelude::*};
 
-use crate::store::{Store, value};
+use crate::store::{Store, together, value};
 
 contract! { on every store:
     i1_a_key_has_the_hash_of_its_value,
@@ -302,7 +302,7 @@ async fn add_concurrently(contents: Vec<Arc<dyn Indexable>>) {
     for round in 0..ROUNDS {
         let adding = (0..12).zip(contents.iter().cycle()).map(|(task, content)| {
             let content = Arc::clone(content);
-            tokio::spawn(async move {
+            async move {
                 let same = Bytes::from(format!("{round} ").repeat(5000));
                 let stored = match task % 3 {
                     0 => content.add(same.clone()).await.unwrap(),
@@ -311,9 +311,9 @@ async fn add_concurrently(contents: Vec<Arc<dyn Indexable>>) {
                 };
                 assert_eq!(content.find(&stored).await.unwrap(), Some(same), "I8");
                 stored
-            })
+            }
         });
-        let stored: BTreeSet<_> = try_join_all(adding.collect::<Vec<_>>()).await.unwrap().into_iter().collect();
+        let stored: BTreeSet<_> = together(adding).await.into_iter().collect();
         assert_eq!(stored.len(), 1);
         for content in &contents {
             for key in &stored {

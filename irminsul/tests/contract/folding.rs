@@ -7,7 +7,7 @@ use irminsul::{AtomicWrite, Bytes, Diff, Event, Init, Key, prelude::*};
 
 use crate::{
     following::{Follower, State, nothing},
-    store::{Store, entries_sorted, increment, key, number, set_all, soon, value},
+    store::{Store, beside, entries_sorted, increment, key, number, set_all, soon, together, value},
 };
 
 contract! { on every store:
@@ -105,8 +105,9 @@ async fn growing(watchers: Vec<Arc<dyn AtomicWrite>>, writers: Vec<Arc<dyn Atomi
         started.push(watcher.watch_key(&k(), Init::Current).await.unwrap());
         started.push(watcher.watch(&Key::root(), nothing()).await.unwrap());
     }
-    let watching = started.into_iter().map(|mut watch| {
-        tokio::spawn(async move {
+    let mut watching = Vec::new();
+    for mut watch in started {
+        let follow = async move {
             let mut seen = 0;
             while seen < last {
                 let event = soon("another number", watch.next()).await.unwrap().unwrap();
@@ -116,17 +117,15 @@ async fn growing(watchers: Vec<Arc<dyn AtomicWrite>>, writers: Vec<Arc<dyn Atomi
                     seen = told;
                 }
             }
-        })
+        };
+        watching.push(beside(follow).await);
+    }
+    let writing = writers.into_iter().map(|writer| async move {
+        for _ in 0..INCREMENTS {
+            increment(&*writer, &k()).await;
+        }
     });
-    let watching: Vec<_> = watching.collect();
-    let writing = writers.into_iter().map(|writer| {
-        tokio::spawn(async move {
-            for _ in 0..INCREMENTS {
-                increment(&*writer, &k()).await;
-            }
-        })
-    });
-    try_join_all(writing.collect::<Vec<_>>()).await.unwrap();
+    together(writing).await;
     try_join_all(watching).await.unwrap();
 }
 
@@ -153,7 +152,7 @@ fn unstamp(value: &Bytes) -> (usize, usize) {
 
 /// Writes and removes a few keys at random; its last act is to set each.
 async fn scribble(entries: Arc<dyn AtomicWrite>, writer: usize) {
-    const ROUNDS: usize = 120;
+    const ROUNDS: usize = 250;
     let mut random = fastrand::Rng::with_seed(writer as u64);
     for round in 0..ROUNDS {
         let k = key(&format!("{}/k", random.u8(..6)));
@@ -203,8 +202,10 @@ async fn scribble_and_follow(watchers: [Arc<dyn AtomicWrite>; 2], writers: Vec<A
         let follower = Follower::known(scope, State::new());
         following.push(tokio::spawn(follow_scribbles(follower, Arc::clone(watcher), ended.clone())));
     }
-    let writing: Vec<_> =
-        writers.into_iter().enumerate().map(|(i, writer)| tokio::spawn(scribble(writer, i))).collect();
+    let mut writing = Vec::new();
+    for (i, writer) in writers.into_iter().enumerate() {
+        writing.push(beside(scribble(writer, i)).await);
+    }
     for watcher in watchers.iter().cycle().take(6) {
         let from_nothing = watcher.watch(&Key::root(), nothing()).await.unwrap();
         let follower = Follower::known(from_nothing, State::new());

@@ -11,7 +11,7 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use irminsul::{AtomicWrite, Bytes, ContentKey, Key, prelude::*};
 
-use crate::store::{Store, entries_sorted, key, set_all, soon, value};
+use crate::store::{Store, beside, entries_sorted, key, set_all, soon, value};
 
 contract! { on every store:
     a7_a_list_amid_changes_has_what_stayed_and_nothing_twice,
@@ -35,17 +35,14 @@ fn passing(i: usize) -> Key {
 }
 
 /// Writes and removes passing keys until told to stop.
-fn keep_changing(entries: Arc<dyn AtomicWrite>, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<()> {
-    tokio::spawn(async move {
-        for i in 0.. {
-            if stop.load(Ordering::Relaxed) {
-                break;
-            }
-            entries.set(&passing(i * 7), value(i)).await.unwrap();
-            entries.remove(&passing(i * 7 + 35)).await.unwrap();
-            tokio::task::yield_now().await;
+async fn keep_changing(entries: Arc<dyn AtomicWrite>, stop: Arc<AtomicBool>) {
+    for i in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
         }
-    })
+        entries.set(&passing(i * 7), value(i)).await.unwrap();
+        entries.remove(&passing(i * 7 + 35)).await.unwrap();
+    }
 }
 
 /// Runs `body` while entries come and go.
@@ -53,7 +50,7 @@ async fn amid_changes<F: Future<Output = ()>>(store: Store, body: impl FnOnce(Ar
     let instance = store.open().await;
     set_all(&*instance.entries(), staying()).await;
     let stop = Arc::new(AtomicBool::new(false));
-    let changing = keep_changing(instance.entries(), Arc::clone(&stop));
+    let changing = beside(keep_changing(instance.entries(), Arc::clone(&stop))).await;
     body(instance.entries()).await;
     stop.store(true, Ordering::Relaxed);
     changing.await.unwrap();

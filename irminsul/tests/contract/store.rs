@@ -4,9 +4,9 @@ use std::{
     fmt::Display,
     ops::Deref,
     panic::resume_unwind,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, Barrier,
         atomic::{AtomicUsize, Ordering},
         mpsc::channel,
     },
@@ -14,13 +14,21 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{
+    FutureExt, StreamExt, TryStreamExt,
+    future::{Either, try_join_all},
+    stream,
+};
 use irminsul::{
     AtomicWrite, Backend, Bytes, Durability, EntryRead, Indexable, Key, Prefixed, Result, TestAndSet, Traced,
     Visibility,
 };
 use tempfile::TempDir;
-use tokio::runtime::Builder;
+use tokio::{
+    runtime::{Builder, Handle},
+    sync::oneshot,
+    task::{JoinHandle, spawn_blocking},
+};
 
 /// After which a test has failed, however slow the machine.
 const LIMIT: Duration = Duration::from_mins(4);
@@ -261,6 +269,54 @@ pub(crate) async fn entries_sorted(entries: &dyn EntryRead, under: &Key) -> Vec<
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let output = tokio::time::timeout(PATIENCE, future).await;
     output.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
+}
+
+/// Runs a future on a thread of its own, where it does not wait for its turn behind others that never yield; returns
+/// once it runs.
+pub(crate) async fn beside<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let (begun, begins) = oneshot::channel();
+    let runtime = Handle::current();
+    let thread = spawn_blocking(move || {
+        // Nobody listens where the test has failed already.
+        let _ = begun.send(());
+        runtime.block_on(future)
+    });
+    begins.await.unwrap();
+    thread
+}
+
+/// Runs futures on threads of their own, all let go at the same moment, and gives what they return.
+pub(crate) async fn together<F>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let futures: Vec<F> = futures.into_iter().collect();
+    let start = Arc::new(Barrier::new(futures.len()));
+    let threads = futures.into_iter().map(|future| {
+        let (start, runtime) = (Arc::clone(&start), Handle::current());
+        spawn_blocking(move || {
+            start.wait();
+            runtime.block_on(future)
+        })
+    });
+    try_join_all(threads.collect::<Vec<_>>()).await.unwrap()
+}
+
+/// [`together`] for two that differ.
+pub(crate) async fn both<A, B>(one: A, other: B) -> (A::Output, B::Output)
+where
+    A: Future<Output: Send> + Send + 'static,
+    B: Future<Output: Send> + Send + 'static,
+{
+    let one: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(one.map(Either::Left));
+    let mut outputs = together([one, Box::pin(other.map(Either::Right))]).await;
+    match (outputs.remove(0), outputs.remove(0)) {
+        (Either::Left(one), Either::Right(other)) => (one, other),
+        _ => unreachable!("they come in their order"),
+    }
 }
 
 /// Polls a future up to so many times, then drops it; its output where it came that early.

@@ -1,13 +1,14 @@
 //! W1, W2, W6 and W8 to W12: where a watch starts, what it is not told, how it ends, and what it covers.
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe};
+use std::{collections::BTreeMap, future::poll_fn, panic::AssertUnwindSafe, sync::Arc};
 
-use futures_util::FutureExt;
-use irminsul::{AtomicWrite, Bytes, Diff, ErrorKind, Event, Init, Key, Watch, WatchId, prelude::*};
+use futures_util::{FutureExt, StreamExt, stream};
+use irminsul::{AtomicWrite, Bytes, Diff, ErrorKind, Event, Init, Key, Result, Watch, WatchId, prelude::*};
+use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{
     following::{Follower, State, known, nothing},
-    store::{Store, key, set_all, soon, value},
+    store::{Store, both, key, set_all, soon, value},
 };
 
 contract! { on every store:
@@ -196,51 +197,52 @@ async fn w2_a_change_beside_the_start_is_in_the_baseline_or_told(store: Store) {
     let (entries, k) = (instance.entries(), key("k"));
     entries.set(&k, value(0)).await.unwrap();
     for round in 1..=200 {
-        let (writer, k) = (instance.entries(), k.clone());
-        let writing = tokio::spawn({
-            let k = k.clone();
-            async move { writer.set(&k, value(round)).await.unwrap() }
-        });
-        let mut watch = match round % 2 {
-            0 => entries.watch_key(&k, Init::Current).await.unwrap(),
-            _ => entries.watch(&Key::root(), Init::Current).await.unwrap(),
+        let (watcher, writer, at) = (instance.entries(), instance.entries(), k.clone());
+        let start = async move {
+            let watch = match round % 2 {
+                0 => watcher.watch_key(&at, Init::Current).await.unwrap(),
+                _ => watcher.watch(&Key::root(), Init::Current).await.unwrap(),
+            };
+            (watch, watcher.find(&at).await.unwrap())
         };
-        let afterwards = entries.find(&k).await.unwrap();
+        let at = k.clone();
+        let write = async move { writer.set(&at, value(round)).await.unwrap() };
+        let ((mut watch, afterwards), ()) = both(start, write).await;
         assert_eq!(next(&mut watch).await, Event::CaughtUp);
         if afterwards == Some(value(round - 1)) {
             let Event::Changed { diff, .. } = next(&mut watch).await else { panic!("W2: `CaughtUp` twice") };
             assert_eq!(diff.new_value(), Some(&value(round)), "W2: what was not there after the start is told");
         }
-        writing.await.unwrap();
     }
 }
 
 /// Starts watches from what is known while `writer` changes it.
-async fn start_beside_writes(watcher: &dyn AtomicWrite, writer: std::sync::Arc<dyn AtomicWrite>) {
+async fn start_beside_writes(watcher: Arc<dyn AtomicWrite>, writer: Arc<dyn AtomicWrite>) {
     let k = key("k");
     writer.set(&k, value(0)).await.unwrap();
     for round in 1..=60 {
-        let (writer, at) = (writer.clone(), k.clone());
-        let writing = tokio::spawn(async move { writer.set(&at, value(round)).await.unwrap() });
         let before = one(&k, value(round - 1));
-        let watch = match round % 2 {
-            0 => watcher.watch_key(&k, Init::Known(before.get(&k).cloned())).await.unwrap(),
-            _ => watcher.watch(&Key::root(), known(&before)).await.unwrap(),
+        let (watcher, at, given) = (Arc::clone(&watcher), k.clone(), before.clone());
+        let start = async move {
+            match round % 2 {
+                0 => watcher.watch_key(&at, Init::Known(given.get(&at).cloned())).await.unwrap(),
+                _ => watcher.watch(&Key::root(), known(&given)).await.unwrap(),
+            }
         };
-        let mut follower = Follower::known(watch, before);
-        follower.converge(&one(&k, value(round))).await;
-        writing.await.unwrap();
+        let (writer, at) = (Arc::clone(&writer), k.clone());
+        let (watch, ()) = both(start, async move { writer.set(&at, value(round)).await.unwrap() }).await;
+        Follower::known(watch, before).converge(&one(&k, value(round))).await;
     }
 }
 
 async fn w2_a_known_start_misses_no_change_beside_it(store: Store) {
     let instance = store.open().await;
-    start_beside_writes(&*instance.entries(), instance.entries()).await;
+    start_beside_writes(instance.entries(), instance.entries()).await;
 }
 
 async fn w2_a_change_of_another_instance_beside_the_start_is_told(store: Store) {
     let (watching, writing) = (store.open().await, store.open().await);
-    start_beside_writes(&*watching.entries(), writing.entries()).await;
+    start_beside_writes(watching.entries(), writing.entries()).await;
 }
 
 async fn w6_nothing_is_told_where_nothing_changed(store: Store) {
@@ -337,14 +339,33 @@ async fn w9_unwatch_ends_the_stream_without_another_event(store: Store) {
     }
 }
 
+/// A task that reads a watch to its end; returns once it waits.
+async fn wait_for_the_end(mut watch: Watch) -> JoinHandle<Vec<Result<Event>>> {
+    assert_eq!(next(&mut watch).await, Event::CaughtUp);
+    let (send, waits) = oneshot::channel();
+    let mut send = Some(send);
+    let reading = tokio::spawn(async move {
+        let first = poll_fn(|cx| {
+            let polled = watch.poll_next_unpin(cx);
+            if polled.is_pending() {
+                send.take().map(|send| send.send(()));
+            }
+            polled
+        });
+        let first = first.await;
+        stream::iter(first).chain(watch).collect().await
+    });
+    waits.await.unwrap();
+    reading
+}
+
 async fn w9_unwatch_wakes_who_waits(store: Store) {
     let entries = store.open().await.entries();
-    let mut watch = entries.watch_key(&key("k"), Init::Current).await.unwrap();
-    assert_eq!(next(&mut watch).await, Event::CaughtUp);
+    let watch = entries.watch_key(&key("k"), Init::Current).await.unwrap();
     let id = watch.id();
-    let waiting = tokio::spawn(async move { watch.next().await });
+    let waiting = wait_for_the_end(watch).await;
     entries.unwatch(id).await.unwrap();
-    assert!(soon("W9: the end of the watch", waiting).await.unwrap().is_none());
+    assert!(soon("W9: the end of the watch", waiting).await.unwrap().is_empty());
 }
 
 async fn w9_a_stale_or_foreign_id_does_nothing(store: Store) {
@@ -373,14 +394,13 @@ async fn w10_close_ends_the_watches_of_its_handle_and_no_others(store: Store) {
         Follower::known(closing.watch(&Key::root(), nothing()).await.unwrap(), State::new()),
         Follower::known(closing.watch_key(&k, Init::Known(None)).await.unwrap(), State::new()),
     ];
-    let going_on = Follower::known(staying.watch(&Key::root(), nothing()).await.unwrap(), State::new());
+    let mut going_on = Follower::known(staying.watch(&Key::root(), nothing()).await.unwrap(), State::new());
     closing.set(&k, value("1")).await.unwrap();
     closing.close().await.unwrap();
     for follower in ending {
         follower.expect_closed().await;
     }
     staying.set(&k, value("2")).await.unwrap();
-    let mut going_on = going_on;
     going_on.converge(&one(&k, value("2"))).await;
 }
 
@@ -388,17 +408,15 @@ async fn w10_close_wakes_who_waits(store: Store) {
     let instance = store.open().await;
     for close_instance in [false, true] {
         let entries = instance.entries();
-        let mut watch = entries.watch(&Key::root(), Init::Current).await.unwrap();
-        assert_eq!(next(&mut watch).await, Event::CaughtUp);
-        let waiting = tokio::spawn(async move { (watch.next().await, watch.next().await) });
+        let watch = entries.watch(&Key::root(), Init::Current).await.unwrap();
+        let waiting = wait_for_the_end(watch).await;
         if close_instance {
             instance.close().await.unwrap();
         } else {
             entries.close().await.unwrap();
         }
-        let (last, end) = soon("W10: the end of the watch", waiting).await.unwrap();
-        assert_eq!(last.unwrap().unwrap_err().kind(), ErrorKind::Closed);
-        assert!(end.is_none());
+        let told = soon("W10: the end of the watch", waiting).await.unwrap();
+        assert!(matches!(&told[..], [Err(error)] if error.kind() == ErrorKind::Closed), "{told:?}");
     }
 }
 

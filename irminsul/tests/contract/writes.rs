@@ -10,11 +10,10 @@ use std::{
 
 use futures_util::future::{join_all, try_join_all};
 use irminsul::{AtomicWrite, Bytes, ContentKey, Event, Indexable, Init, Key, TestAndSet, prelude::*};
-use tokio::task::yield_now;
 
 use crate::{
     following::{Follower, State},
-    store::{Store, entries_sorted, increment_of_width, key, number, poll_then_drop, value},
+    store::{Store, beside, entries_sorted, increment_of_width, key, number, poll_then_drop, together, value},
 };
 
 contract! { on every store:
@@ -63,13 +62,13 @@ async fn count_concurrently(handles: Vec<Arc<dyn AtomicWrite>>, width: usize, in
     let counter = key("counter");
     let tasks = (0..TASKS).zip(handles.iter().cycle()).map(|(_, handle)| {
         let (handle, counter) = (Arc::clone(handle), counter.clone());
-        tokio::spawn(async move {
+        async move {
             for _ in 0..increments {
                 increment_of_width(&*handle, &counter, width).await;
             }
-        })
+        }
     });
-    try_join_all(tasks.collect::<Vec<_>>()).await.unwrap();
+    together(tasks).await;
     for handle in handles {
         assert_eq!(number(handle.find(&counter).await.unwrap().as_ref()), TASKS * increments);
     }
@@ -77,23 +76,23 @@ async fn count_concurrently(handles: Vec<Arc<dyn AtomicWrite>>, width: usize, in
 
 /// Reads a counter while it grows: no reader sees less than was acknowledged before its call, or less than it saw.
 async fn read_while_counting(writer: Arc<dyn AtomicWrite>, readers: Vec<Arc<dyn AtomicWrite>>) {
-    const LAST: u64 = 300;
+    const LAST: u64 = 500;
     let acknowledged = Arc::new(AtomicU64::new(0));
     let counter = key("counter");
-    let reading = readers.into_iter().map(|reader| {
+    let mut reading = Vec::new();
+    for reader in readers {
         let (acknowledged, counter) = (Arc::clone(&acknowledged), counter.clone());
-        tokio::spawn(async move {
+        let read = async move {
             let mut seen = 0;
             while seen < LAST {
                 let at_least = acknowledged.load(Ordering::SeqCst).max(seen);
                 seen = number(reader.find(&counter).await.unwrap().as_ref());
                 assert!(seen >= at_least, "A1: read {seen} where {at_least} was known");
                 assert!(seen == 0 || reader.mem(&counter).await.unwrap(), "A1: `mem` denies what `find` saw");
-                yield_now().await;
             }
-        })
-    });
-    let reading: Vec<_> = reading.collect();
+        };
+        reading.push(beside(read).await);
+    }
     for next in 1..=LAST {
         writer.set(&counter, value(next)).await.unwrap();
         acknowledged.store(next, Ordering::SeqCst);
@@ -178,12 +177,12 @@ async fn a4_of_many_that_test_the_same_one_wins(store: Store) {
         let before = instance.entries().find(&k).await.unwrap();
         let attempts = (0..8).map(|attempt| {
             let (entries, k, before) = (instance.entries(), k.clone(), before.clone());
-            tokio::spawn(async move {
+            async move {
                 let mine = value(format!("{round} {attempt}"));
                 (entries.test_and_set(&k, before, Some(mine.clone())).await.unwrap(), mine)
-            })
+            }
         });
-        let attempts = try_join_all(attempts.collect::<Vec<_>>()).await.unwrap();
+        let attempts = together(attempts).await;
         let (winners, losers): (Vec<_>, Vec<_>) = attempts.into_iter().partition(|(verdict, _)| verdict.is_applied());
         let [(_, winner)] = &winners[..] else { panic!("{} of them won", winners.len()) };
         for (verdict, _) in losers {
@@ -198,7 +197,7 @@ async fn a6_contention_is_neither_an_error_nor_a_mismatch(store: Store) {
     let instance = store.open().await;
     let writers = (0..WRITERS).map(|writer| {
         let (entries, own, shared) = (instance.entries(), key(&format!("own/{writer}")), key("shared"));
-        tokio::spawn(async move {
+        async move {
             let mut test = None;
             for round in 0..10 {
                 entries.set(&shared, value(format!("{writer} {round}"))).await.unwrap();
@@ -207,9 +206,9 @@ async fn a6_contention_is_neither_an_error_nor_a_mismatch(store: Store) {
                 assert!(verdict.is_applied(), "A6: nobody else writes this key, and yet {verdict:?}");
                 test = next;
             }
-        })
+        }
     });
-    try_join_all(writers.collect::<Vec<_>>()).await.unwrap();
+    together(writers).await;
     assert_eq!(instance.entries().list_sorted(&key("own")).await.unwrap().len(), WRITERS);
 }
 
@@ -329,12 +328,11 @@ async fn names_and_content(
 ) {
     const LAST: u64 = 150;
     let name = key("name");
-    let reading = tokio::spawn({
+    let reading = beside({
         let name = name.clone();
         async move {
             let (entries, content) = reader;
             loop {
-                yield_now().await;
                 let Some(named) = entries.find(&name).await.unwrap() else { continue };
                 let stored: ContentKey = std::str::from_utf8(&named).unwrap().parse().unwrap();
                 let found = content.find(&stored).await.unwrap().expect("X1: the content behind a name");
@@ -344,7 +342,8 @@ async fn names_and_content(
                 }
             }
         }
-    });
+    })
+    .await;
     let (entries, content) = writer;
     for i in 1..=LAST {
         let stored = if i % 2 == 0 {

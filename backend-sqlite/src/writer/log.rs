@@ -1,0 +1,111 @@
+//! SQLite's write-ahead log: when it is copied into the file, and whether what it holds can be relied on.
+
+use std::{
+    ffi::c_int,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rusqlite::{Connection, hooks::Wal, wal::CheckpointMode};
+
+use crate::error::{is_busy, is_full};
+
+/// The log is copied into the file when it has so many pages.
+const CHECKPOINT_PAGES: u64 = 1000;
+
+/// From here on a checkpoint waits for readers, so that the log starts anew: it must not grow for ever.
+const RESTART_PAGES: u64 = 16 * CHECKPOINT_PAGES;
+
+/// How long such a checkpoint waits for them.
+const RESTART_PATIENCE: Duration = Duration::from_millis(500);
+
+pub(super) struct Log {
+    /// In the log after the last commit, as SQLite told.
+    pages: Arc<AtomicU64>,
+    checkpoint_at: u64,
+    /// It was started anew since the opening. Before, it may hold pages that a failed sync left in the system's cache:
+    /// they look written, and are not (E3).
+    is_fresh: bool,
+    /// The next commit is its first: SQLite then syncs the log's header, in the relaxed mode as well.
+    is_empty: bool,
+}
+
+impl Log {
+    /// Takes the place of SQLite's automatic checkpoint, which would run inside a caller's commit.
+    pub(super) fn new(connection: &mut Connection) -> rusqlite::Result<Self> {
+        let pages = Arc::new(AtomicU64::new(0));
+        let told = Arc::clone(&pages);
+        connection.wal_hook(Some(move |_: &mut Wal, pages: c_int| {
+            told.store(u64::try_from(pages).unwrap_or_default(), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        Ok(Self { pages, checkpoint_at: CHECKPOINT_PAGES, is_fresh: false, is_empty: true })
+    }
+
+    pub(super) fn is_fresh(&self) -> bool {
+        self.is_fresh
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.is_empty
+    }
+
+    /// Notes that a commit went into it.
+    pub(super) fn committed(&mut self) {
+        self.is_empty = false;
+    }
+
+    /// Writes all that it holds into the file, syncs that, and starts it anew. It stays as it is where other processes are
+    /// in the way for longer than `patience`, or the disk is full.
+    pub(super) fn freshen(&mut self, connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
+        match checkpoint(connection, CheckpointMode::TRUNCATE, patience) {
+            Ok(_) => {
+                self.is_fresh = true;
+                self.started_anew();
+                Ok(())
+            }
+            // What the log holds is synced before it is copied: where the file cannot grow, only the copy is missing.
+            Err(error) if is_busy(&error) || is_full(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn wants_checkpoint(&self) -> bool {
+        self.pages.load(Ordering::Relaxed) >= self.checkpoint_at
+    }
+
+    pub(super) fn checkpoint(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let pages = self.pages.load(Ordering::Relaxed);
+        let (mode, patience) = if pages >= RESTART_PAGES {
+            (CheckpointMode::RESTART, RESTART_PATIENCE)
+        } else {
+            (CheckpointMode::PASSIVE, Duration::ZERO)
+        };
+        // Where somebody reads it, it goes on: then not at every commit again.
+        self.checkpoint_at = pages + CHECKPOINT_PAGES;
+        match checkpoint(connection, mode, patience) {
+            Ok((logged, copied)) if logged == copied => self.started_anew(),
+            Ok(_) => {}
+            Err(error) if is_busy(&error) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn started_anew(&mut self) {
+        self.pages.store(0, Ordering::Relaxed);
+        self.checkpoint_at = CHECKPOINT_PAGES;
+        self.is_empty = true;
+    }
+}
+
+/// How many pages the log has, and how many of them are in the file.
+fn checkpoint(connection: &Connection, mode: CheckpointMode, patience: Duration) -> rusqlite::Result<(c_int, c_int)> {
+    connection.busy_timeout(patience)?;
+    let done = connection.wal_checkpoint_v2(Some("main"), mode);
+    connection.busy_timeout(Duration::ZERO)?;
+    done
+}
