@@ -63,11 +63,6 @@ pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
-/// Whether the disk had no space for what was to be written.
-pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
-}
-
 /// Whether a sync failed, so that nobody knows what is on the disk (E3).
 pub(crate) fn is_failed_sync(error: &rusqlite::Error) -> bool {
     error

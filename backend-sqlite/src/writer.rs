@@ -13,7 +13,7 @@ use self::log::Log;
 use crate::{
     SqliteOptions, Sync,
     connection::{Location, retry_while_busy},
-    error::{from_sqlite, is_busy, is_failed_sync, is_full},
+    error::{from_sqlite, is_busy, is_failed_sync},
     observer::{Fed, Observer, Prior},
     schema::{last_seq, located, open_frame, seq_of},
 };
@@ -78,11 +78,8 @@ impl Writer {
             let mut log = Log::new(connection)?;
             // Before anything is read: what another process left behind when it was killed was not synced, and is not
             // to be shown before it is (A10). Where others have the store open, what they show they have synced.
-            match log.freshen(connection, Duration::ZERO) {
-                // SQLite syncs the log before it copies it: it can be read. The copying is left to the first write.
-                Err(error) if !is_full(&error) => Err(error),
-                _ => Ok(log),
-            }
+            log.freshen(connection, Duration::ZERO)?;
+            Ok(log)
         };
         let log = setup(&mut connection).map_err(from_sqlite)?;
         Ok(Self {
