@@ -4,11 +4,16 @@ use std::{
     fmt::Display,
     fs,
     path::{Path, PathBuf},
+    pin::pin,
 };
 
 use backend_sqlite::{Sqlite, SqliteOptions, Sync};
 use bytes::Bytes;
-use futures_util::{TryStreamExt, future::join_all};
+use futures_util::{
+    FutureExt, TryStreamExt,
+    future::{join_all, join3},
+};
+use rusqlite::Connection;
 use store_api::{AtomicWrite, Backend, ContentKey, ErrorKind, Key};
 
 use crate::{
@@ -122,11 +127,17 @@ pub(crate) async fn a5_a_write_that_does_not_fit_fails_no_neighbour(directory: P
         let entries = store.atomic_write().unwrap();
         entries.set(&key("first"), value("first")).await.unwrap();
         disk.fill(300_000);
-        let (large_key, large) = (key("large"), long(1_000_000));
+        let large_key = key("large");
         let small: Vec<Key> = (0..20).map(key).collect();
         let before = join_all(small[..10].iter().map(|key| entries.set(key, value(key))));
         let behind = join_all(small[10..].iter().map(|key| entries.set(key, value(key))));
-        let (before, large, behind) = tokio::join!(before, entries.set(&large_key, large), behind);
+        let mut writing = pin!(join3(before, entries.set(&large_key, long(1_000_000)), behind));
+        // While somebody else has the lock they all queue, and become one group.
+        let other = Connection::open(disk.file()).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert!(writing.as_mut().now_or_never().is_none());
+        drop(other);
+        let (before, large, behind) = writing.await;
         refused(ErrorKind::NoSpace, large);
         before.into_iter().chain(behind).for_each(|written| written.unwrap());
         for key in &small {
