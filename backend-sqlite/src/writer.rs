@@ -13,7 +13,7 @@ use self::log::Log;
 use crate::{
     SqliteOptions, Sync,
     connection::{Location, retry_while_busy},
-    error::{from_sqlite, is_busy, is_failed_sync},
+    error::{from_sqlite, is_busy, is_failed_sync, is_full},
     observer::{Fed, Observer, Prior},
     schema::{last_seq, located, open_frame, seq_of},
 };
@@ -154,13 +154,14 @@ impl Writer {
 
     fn commit_transaction(&self) -> Result<(), Failure> {
         let commit = || self.connection.prepare_cached("COMMIT")?.execute([]).map(drop);
-        commit().map_err(|error| match failed(error) {
-            // The frame that marks the commit is the last to be written, and was not.
-            Failure::Failed(error) if error.kind() != ErrorKind::NoSpace => {
-                // The connection rolls back. Yet what reached the log may be found there after a crash.
-                Failure::Failed(error.with_effect(Effect::Unknown))
+        commit().map_err(|error| {
+            // The frame that marks the commit is the last to be written: on a full disk it was not. After another error
+            // the connection rolls back too, yet what reached the log may be found there after a crash.
+            let effect = if is_full(&error) { Effect::NotApplied } else { Effect::Unknown };
+            match failed(error) {
+                Failure::Failed(error) => Failure::Failed(error.with_effect(effect)),
+                failure => failure,
             }
-            failure => failure,
         })
     }
 }

@@ -19,7 +19,7 @@ contract! { on every store:
     l1_closing_again_is_fine,
     l2_other_handles_do_not_notice_a_close,
     l3_an_operation_in_flight_completes_or_is_closed,
-    l5_what_is_declared_is_what_the_backend_promises,
+    a10_what_is_declared_is_what_the_backend_promises,
 }
 
 contract! { where instances share a store:
@@ -258,7 +258,7 @@ async fn l5_an_incompatible_open_leaves_the_store_untouched(store: Store) {
     assert_eq!(instance.content().find(&stored).await.unwrap(), Some(value("1")));
 }
 
-async fn l5_what_is_declared_is_what_the_backend_promises(store: Store) {
+async fn a10_what_is_declared_is_what_the_backend_promises(store: Store) {
     let declared = store.open().await.guarantees();
     assert_eq!(declared.durability, store.durability);
     assert_eq!(declared.visibility, store.visibility);

@@ -108,7 +108,7 @@ async fn a1_concurrent_test_and_set_loses_no_increment(store: Store) {
 /// Values that a backend compares off the async worker are compared with what is there at the instant of the write.
 async fn a1_concurrent_test_and_set_of_long_values_loses_no_increment(store: Store) {
     let instance = store.open().await;
-    count_concurrently(vec![instance.entries(), instance.entries()], 400_000, 5).await;
+    count_concurrently(vec![instance.entries(), instance.entries()], 1_000_000, 8).await;
 }
 
 async fn a1_concurrent_test_and_set_among_instances_loses_no_increment(store: Store) {
