@@ -1,0 +1,139 @@
+//! What a case is: an id that names its clause, what it needs of a backend, and a body.
+
+use std::pin::Pin;
+
+use store_api::{Backend, Durability, Guarantees, Visibility};
+
+use crate::{Context, failure::Outcome};
+
+pub(crate) type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// One demand of the contract, put to the test.
+#[derive(Debug)]
+pub(crate) struct Case {
+    /// `area/CLAUSE-what-is-demanded`.
+    pub(crate) id: &'static str,
+    pub(crate) needs: &'static [Need],
+    pub(crate) body: fn(Context) -> Running,
+}
+
+/// `case!("atomic/A2-test-and-set-truth-table", [Entries], function)`
+macro_rules! case {
+    ($id:literal, [$($need:ident),* $(,)?], $body:path) => {
+        $crate::case::Case {
+            id: $id,
+            needs: &[$($crate::case::Need::$need),*],
+            body: |context| Box::pin($body(context)),
+        }
+    };
+}
+
+pub(crate) use case;
+
+/// What a backend must claim for a case to apply to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// An atomic-write store.
+    Entries,
+    /// An indexable store.
+    Content,
+    /// Two instances of one process share a store.
+    SharedInstances,
+    /// Two processes share a store.
+    SharedProcesses,
+    /// An instance that is alone with its data: nobody else sees them while it is open.
+    LoneInstance,
+    /// What is written is there when the store is opened again.
+    Reopens,
+    /// What is acknowledged survives a killed process.
+    SurvivesKill,
+    /// What is acknowledged survives a power loss, and the backend itself sees to it.
+    SurvivesPowerLoss,
+}
+
+impl Case {
+    /// The id of its clause.
+    pub(crate) fn clause(&self) -> &'static str {
+        let name = self.id.split_once('/').map_or(self.id, |(_, name)| name);
+        name.split_once('-').map_or(name, |(clause, _)| clause)
+    }
+
+    /// Whether it is asked for by a pattern: a part of its id, or with a `*` for any text the whole of it.
+    pub(crate) fn matches(&self, pattern: &str) -> bool {
+        if !pattern.contains('*') {
+            return self.id.contains(pattern);
+        }
+        let mut parts = pattern.split('*');
+        let Some(mut rest) = parts.next().and_then(|start| self.id.strip_prefix(start)) else { return false };
+        let mut last = "";
+        for part in parts {
+            let Some(at) = rest.find(part) else { return false };
+            rest = &rest[at + part.len()..];
+            last = part;
+        }
+        rest.is_empty() || last.is_empty() || self.id.ends_with(last)
+    }
+}
+
+/// What a backend claims.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claims {
+    pub(crate) guarantees: Guarantees,
+    entries: bool,
+    content: bool,
+}
+
+impl Claims {
+    pub(crate) fn of(backend: &dyn Backend) -> Self {
+        Self {
+            guarantees: backend.guarantees(),
+            entries: backend.atomic_write().is_some(),
+            content: backend.indexable().is_some(),
+        }
+    }
+
+    /// Why a case does not apply to the backend.
+    pub(crate) fn lack(&self, case: &Case) -> Option<&'static str> {
+        case.needs.iter().find_map(|need| self.lack_of(*need))
+    }
+
+    fn lack_of(&self, need: Need) -> Option<&'static str> {
+        let Guarantees { durability, visibility, .. } = self.guarantees;
+        let (met, lack) = match need {
+            Need::Entries => (self.entries, "it has no atomic-write store"),
+            Need::Content => (self.content, "it has no indexable store"),
+            Need::SharedInstances => (visibility >= Visibility::Process, "its instances do not share a store"),
+            Need::SharedProcesses => (visibility >= Visibility::Host, "processes do not share a store"),
+            Need::LoneInstance => (visibility == Visibility::Instance, "its instances share a store"),
+            Need::Reopens => (durability != Durability::Volatile, "it declares `Volatile`"),
+            Need::SurvivesKill => (durability != Durability::Volatile, "it declares `Volatile`"),
+            Need::SurvivesPowerLoss => (durability == Durability::Power, "it does not declare `Power`"),
+        };
+        (!met).then_some(lack)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case(id: &'static str) -> Case {
+        Case { id, needs: &[], body: |_| Box::pin(async { Ok(()) }) }
+    }
+
+    #[test]
+    fn an_id_names_its_clause() {
+        assert_eq!(case("atomic/A10-what-was-acknowledged").clause(), "A10");
+    }
+
+    #[test]
+    fn a_pattern_is_a_part_or_has_stars() {
+        let case = case("watch/W7-slow-watcher");
+        for pattern in ["W7", "watch/", "", "watch/*", "*slow*", "*W7*watcher", "watch/W7-slow-watcher", "*"] {
+            assert!(case.matches(pattern), "{pattern}");
+        }
+        for pattern in ["W8", "atch/*", "watch*slow", "*W7", "slow*"] {
+            assert!(!case.matches(pattern), "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The cases, by area. Each file lists its own in `CASES`, and what its children do in `ROLES`.
+
+use crate::{case::Case, roles::Role};
+
+mod batches;
+mod clearing;
+mod concurrent;
+mod dropped;
+mod errors;
+mod handles;
+mod index;
+mod keys;
+mod killed;
+mod listing;
+mod model;
+mod names;
+mod opening;
+mod power;
+mod processes;
+mod rot;
+mod values;
+mod watch_end;
+mod watch_fold;
+mod watch_scope;
+mod watch_slow;
+mod watch_start;
+mod writes;
+
+/// Every case of the suite.
+pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
+    [
+        keys::CASES,
+        values::CASES,
+        writes::CASES,
+        concurrent::CASES,
+        model::CASES,
+        listing::CASES,
+        clearing::CASES,
+        dropped::CASES,
+        names::CASES,
+        watch_start::CASES,
+        watch_fold::CASES,
+        watch_slow::CASES,
+        watch_end::CASES,
+        watch_scope::CASES,
+        index::CASES,
+        batches::CASES,
+        handles::CASES,
+        opening::CASES,
+        errors::CASES,
+        killed::CASES,
+        processes::CASES,
+        power::CASES,
+        rot::CASES,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Every role that a case gives to a child.
+pub(crate) fn roles() -> impl Iterator<Item = &'static Role> {
+    [killed::ROLES, processes::ROLES, power::ROLES].into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::Clause;
+
+    #[test]
+    fn every_clause_has_a_case() {
+        let tested: BTreeSet<&str> = all().map(Case::clause).collect();
+        let missing: Vec<&str> =
+            Clause::all().iter().map(|clause| clause.id).filter(|id| !tested.contains(id)).collect();
+        assert!(missing.is_empty(), "no case names {missing:?}");
+    }
+
+    #[test]
+    fn every_case_names_a_clause_and_is_named_once() {
+        let mut seen = BTreeSet::new();
+        for case in all() {
+            assert!(Clause::by_id(case.clause()).is_some(), "{} names no clause", case.id);
+            assert!(seen.insert(case.id), "{} is there twice", case.id);
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '/');
+            assert!(case.id.chars().all(plain), "{} has other characters than letters, digits, `-` and `/`", case.id);
+        }
+    }
+
+    #[test]
+    fn every_role_is_named_once() {
+        let mut seen = BTreeSet::new();
+        assert!(roles().all(|(name, _)| seen.insert(name)));
+    }
+}

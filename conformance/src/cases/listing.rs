@@ -1,0 +1,5 @@
+//! A7: what a listing contains while others write.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

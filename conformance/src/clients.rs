@@ -1,0 +1,96 @@
+//! Clients on threads of their own, so that they meet as programs do, and futures that are dropped half-way.
+
+use std::{
+    pin::{Pin, pin},
+    sync::{Arc, Barrier},
+    task::Poll,
+};
+
+use futures_util::{
+    FutureExt,
+    future::{Either, try_join_all},
+};
+use tokio::{
+    runtime::Handle,
+    sync::oneshot,
+    task::{JoinHandle, spawn_blocking},
+};
+
+use crate::failure::{Failure, Outcome};
+
+/// Runs a future on a thread of its own, where it does not wait for its turn behind others that never yield; returns
+/// once it runs.
+pub(crate) async fn beside<F>(future: F) -> Outcome<JoinHandle<F::Output>>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let (begun, begins) = oneshot::channel();
+    let runtime = Handle::current();
+    let thread = spawn_blocking(move || {
+        // Nobody listens where the case has ended already.
+        let _ = begun.send(());
+        runtime.block_on(future)
+    });
+    begins.await.map_err(Failure::harness)?;
+    Ok(thread)
+}
+
+/// Runs futures on threads of their own, all let go at the same moment, and gives what they return.
+pub(crate) async fn together<F>(futures: impl IntoIterator<Item = F>) -> Outcome<Vec<F::Output>>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let futures: Vec<F> = futures.into_iter().collect();
+    let start = Arc::new(Barrier::new(futures.len()));
+    let threads: Vec<_> = futures
+        .into_iter()
+        .map(|future| {
+            let (start, runtime) = (Arc::clone(&start), Handle::current());
+            spawn_blocking(move || {
+                start.wait();
+                runtime.block_on(future)
+            })
+        })
+        .collect();
+    Ok(try_join_all(threads).await?)
+}
+
+/// [`together`] for clients that may fail: the outputs, or the first failure.
+pub(crate) async fn all<F, T>(futures: impl IntoIterator<Item = F>) -> Outcome<Vec<T>>
+where
+    F: Future<Output = Outcome<T>> + Send + 'static,
+    T: Send + 'static,
+{
+    together(futures).await?.into_iter().collect()
+}
+
+/// [`all`] for two that differ.
+pub(crate) async fn both<A, B, T, U>(one: A, other: B) -> Outcome<(T, U)>
+where
+    A: Future<Output = Outcome<T>> + Send + 'static,
+    B: Future<Output = Outcome<U>> + Send + 'static,
+    T: Send + 'static,
+    U: Send + 'static,
+{
+    let one: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(one.map(Either::Left));
+    let mut outputs = together([one, Box::pin(other.map(Either::Right))]).await?;
+    match (outputs.remove(0), outputs.remove(0)) {
+        (Either::Left(one), Either::Right(other)) => Ok((one?, other?)),
+        _ => unreachable!("they come in their order"),
+    }
+}
+
+/// Polls a future up to so many times, then drops it; its output where it came that early.
+pub(crate) async fn poll_then_drop<T>(future: impl Future<Output = T>, times: usize) -> Option<T> {
+    let mut future = pin!(future);
+    let mut left = times;
+    std::future::poll_fn(|cx| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        cx.waker().wake_by_ref();
+        future.as_mut().poll(cx).map(Some)
+    })
+    .await
+}

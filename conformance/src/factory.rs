@@ -1,0 +1,146 @@
+//! How the suite gets the stores that it tests: what a backend author writes.
+
+use std::{any::Any, fmt, path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use store_api::{Backend, HashFunction, Key, Result};
+
+/// Makes the stores that the suite tests.
+///
+/// A store is known by its token: what [`create`](Self::create) hands out, [`open`](Self::open) opens, as often as it is
+/// asked to, in this process and, where the backend is visible there or survives a kill, in another one.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use conformance::{Factory, Place, Settings, Site};
+/// use store_api::{Backend, Error, ErrorKind, Result};
+///
+/// struct Files;
+///
+/// # async fn open_my_engine(_: &str) -> Result<Arc<dyn Backend>> { unimplemented!() }
+/// # struct TempDir; impl TempDir { fn new() -> std::io::Result<Self> { Ok(Self) } fn path(&self) -> &std::path::Path { "".as_ref() } }
+/// #[async_trait::async_trait]
+/// impl Factory for Files {
+///     fn name(&self) -> String {
+///         "my-engine".into()
+///     }
+///
+///     async fn create(&self, place: Place<'_>) -> Result<Site> {
+///         match place {
+///             Place::Directory(directory) => Ok(Site::new(directory.join("store").display())),
+///             Place::Anywhere => {
+///                 let directory = TempDir::new()
+///                     .map_err(|e| Error::new(ErrorKind::Other, "no temporary directory").with_source(e))?;
+///                 Ok(Site::new(directory.path().join("store").display()).keeping(directory))
+///             }
+///         }
+///     }
+///
+///     async fn open(&self, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
+///         settings.expect_none()?;
+///         open_my_engine(token).await
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait Factory: Send + Sync {
+    /// What reports call the backend, with the options that it is opened with; unique among the factories of a program.
+    fn name(&self) -> String;
+
+    /// An empty store that nobody else sees; it is made here, or when it is first opened.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` for a [`Place::Directory`] where the backend keeps no files; anything else is reported as a fault of
+    /// the harness.
+    async fn create(&self, place: Place<'_>) -> Result<Site>;
+
+    /// Opens the store of a token: a new instance.
+    ///
+    /// # Errors
+    ///
+    /// What the backend answers; `Unsupported` for a setting that it does not have.
+    async fn open(&self, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>>;
+
+    /// Removes a store, all instances of which are closed or were dropped. By default it goes with what the site keeps.
+    async fn destroy(&self, site: Site) -> Result<()> {
+        drop(site);
+        Ok(())
+    }
+
+    /// How many bytes the longest key has: fewer than [`Key::MAX_LEN`] for a wrapper that takes a part of them.
+    fn max_key_len(&self) -> usize {
+        Key::MAX_LEN
+    }
+}
+
+/// Where a store's files have to be.
+#[derive(Clone, Copy, Debug)]
+pub enum Place<'p> {
+    /// Wherever the factory likes.
+    Anywhere,
+    /// All of them in this directory, which exists and is empty: it is a disk that forgets and fails on command.
+    Directory(&'p Path),
+}
+
+/// A store that a factory made: its token, and what must outlive it, such as a temporary directory or a server.
+pub struct Site {
+    token: String,
+    kept: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl Site {
+    /// A store that is opened by `token`.
+    #[must_use]
+    pub fn new(token: impl fmt::Display) -> Self {
+        Self { token: token.to_string(), kept: None }
+    }
+
+    /// The same, dropping `kept` when the store is no longer needed.
+    #[must_use]
+    pub fn keeping(self, kept: impl Any + Send + Sync) -> Self {
+        Self { kept: Some(Box::new(kept)), ..self }
+    }
+
+    /// What [`Factory::open`] opens this store by.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Site").field("keeps", &self.kept.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// How a store is opened where a case asks for more than the backend's defaults.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The hash function to create the store with, or to insist on.
+    pub hash: Option<HashFunction>,
+    /// Whether content is verified when it is read (I6).
+    pub verify: Option<bool>,
+    /// How many bytes a batch may hold (I7).
+    pub batch_limit: Option<usize>,
+}
+
+impl Settings {
+    /// Refuses every setting, for a backend that has none.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` when any is asked for.
+    pub fn expect_none(&self) -> Result<()> {
+        if *self == Self::default() {
+            return Ok(());
+        }
+        Err(store_api::Error::new(store_api::ErrorKind::Unsupported, "this factory has no such setting"))
+    }
+}
+
+/// A factory that several parts of a run share.
+pub type SharedFactory = Arc<dyn Factory>;

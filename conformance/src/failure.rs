@@ -1,0 +1,187 @@
+//! How a case ends when it does not pass, and the words that cases demand things with.
+
+use std::{fmt, panic::Location};
+
+use crate::history::Witness;
+
+/// What a case returns.
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+/// Why a case stopped.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure(Box<Inner>);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Inner {
+    pub(crate) kind: Kind,
+    pub(crate) message: String,
+    /// Where in the suite, so that a reader finds what was demanded.
+    pub(crate) location: String,
+    /// What led to it, such as the events of a watch: lines for people.
+    pub(crate) details: String,
+    pub(crate) witness: Option<Witness>,
+}
+
+/// What its end says about the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A clause is broken.
+    Broken,
+    /// The backend does not claim what the case is about.
+    Unsupported,
+    /// The equipment is missing here.
+    Untested,
+    /// Nothing was shown either way.
+    Inconclusive,
+    /// The suite, or the factory, is at fault.
+    Harness,
+}
+
+impl Failure {
+    #[track_caller]
+    fn new(kind: Kind, message: impl fmt::Display) -> Self {
+        let at = Location::caller();
+        Self(Box::new(Inner {
+            kind,
+            message: message.to_string(),
+            location: format!("{}:{}", at.file(), at.line()),
+            details: String::new(),
+            witness: None,
+        }))
+    }
+
+    #[track_caller]
+    pub(crate) fn broken(message: impl fmt::Display) -> Self {
+        Self::new(Kind::Broken, message)
+    }
+
+    #[track_caller]
+    pub(crate) fn unsupported(reason: impl fmt::Display) -> Self {
+        Self::new(Kind::Unsupported, reason)
+    }
+
+    #[track_caller]
+    pub(crate) fn untested(reason: impl fmt::Display) -> Self {
+        Self::new(Kind::Untested, reason)
+    }
+
+    #[track_caller]
+    pub(crate) fn inconclusive(reason: impl fmt::Display) -> Self {
+        Self::new(Kind::Inconclusive, reason)
+    }
+
+    #[track_caller]
+    pub(crate) fn harness(fault: impl fmt::Display) -> Self {
+        Self::new(Kind::Harness, fault)
+    }
+
+    /// With lines that show what led to it.
+    pub(crate) fn with_details(mut self, details: impl fmt::Display) -> Self {
+        self.0.details = details.to_string();
+        self
+    }
+
+    /// With the shortest history that is impossible.
+    pub(crate) fn with_witness(mut self, witness: Witness) -> Self {
+        self.0.witness = Some(witness);
+        self
+    }
+
+    /// With what the case was about when it happened.
+    pub(crate) fn within(mut self, context: impl fmt::Display) -> Self {
+        self.0.message = format!("{context}: {}", self.0.message);
+        self
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    pub(crate) fn into_inner(self) -> Inner {
+        *self.0
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+/// An error of the store where the contract allows none.
+impl From<store_api::Error> for Failure {
+    #[track_caller]
+    fn from(error: store_api::Error) -> Self {
+        Self::broken(format_args!("an error where none is due: {error}")).with_details(format_args!("{error:#?}"))
+    }
+}
+
+/// A client's thread that panicked: the backend's fault (E1), since the suite itself returns what it finds.
+impl From<tokio::task::JoinError> for Failure {
+    #[track_caller]
+    fn from(error: tokio::task::JoinError) -> Self {
+        match error.try_into_panic() {
+            Ok(panic) => Self::broken(format_args!("E1: a panic: {}", panic_message(&*panic))),
+            Err(error) => Self::harness(error),
+        }
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}
+
+/// Demands a condition of the backend.
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err($crate::failure::Failure::broken(format_args!($($message)+)));
+        }
+    };
+}
+
+/// Demands that the backend gave what is due: `ensure_eq!(given, due, "message")`.
+macro_rules! ensure_eq {
+    ($given:expr, $due:expr, $($message:tt)+) => {
+        match (&$given, &$due) {
+            (given, due) => {
+                if *given != *due {
+                    return Err($crate::failure::Failure::broken(format_args!(
+                        "{}: {} where {} is due",
+                        format_args!($($message)+),
+                        $crate::show::shown(given),
+                        $crate::show::shown(due),
+                    )));
+                }
+            }
+        }
+    };
+}
+
+/// Demands an error of a kind, and gives it: `expect_error!(result, Closed, "message")`.
+macro_rules! expect_error {
+    ($result:expr, $kind:ident, $($message:tt)+) => {
+        match $result {
+            Err(error) if error.kind() == ::store_api::ErrorKind::$kind => error,
+            Err(error) => {
+                return Err($crate::failure::Failure::broken(format_args!(
+                    "{}: `{:?}` where `{}` is due: {error}",
+                    format_args!($($message)+),
+                    error.kind(),
+                    stringify!($kind),
+                )));
+            }
+            Ok(_) => {
+                return Err($crate::failure::Failure::broken(format_args!(
+                    "{}: an answer where the error `{}` is due",
+                    format_args!($($message)+),
+                    stringify!($kind),
+                )));
+            }
+        }
+    };
+}
+
+pub(crate) use {ensure, ensure_eq, expect_error};

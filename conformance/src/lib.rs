@@ -1,0 +1,44 @@
+//! A conformance suite for storage backends: one factory, one line, and every [clause](Clause) of the contract is put to
+//! the test, under concurrency, kill, reopen and power loss, with a verdict that can be trusted in both directions.
+//!
+//! ```toml
+//! [dev-dependencies]
+//! irminsul-conformance = "0.1"
+//!
+//! [[test]]
+//! name = "conformance"
+//! harness = false
+//! ```
+//!
+//! A [`Factory`] makes the stores, and [`suite!`] is the `main` of the test target. [`run`] does the same as a library and
+//! gives a [`Report`]; the command `irminsul conform` is made of it.
+
+mod case;
+mod cases;
+mod child;
+mod clause;
+mod clients;
+mod context;
+mod disk;
+mod factory;
+mod failure;
+pub mod history;
+mod operations;
+mod options;
+mod patience;
+mod report;
+mod roles;
+mod run;
+mod show;
+mod suite;
+
+use context::Context;
+
+pub use child::child;
+pub use clause::Clause;
+pub use factory::{Factory, Place, Settings, SharedFactory, Site};
+pub use options::{Options, Profile, Progress};
+pub use report::{BackendReport, CaseReport, Report, Verdict};
+pub use run::run;
+#[doc(hidden)]
+pub use suite::main;

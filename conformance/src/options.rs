@@ -1,0 +1,197 @@
+//! What a run is asked for.
+
+use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+
+use serde::Serialize;
+
+use crate::report::Verdict;
+
+/// How thorough a run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Each case once, with few rounds: under ten seconds on an engine in memory.
+    #[default]
+    Quick,
+    /// Each case once, with rounds enough to show a fault of one in a thousand: about a minute on an embedded engine.
+    Standard,
+    /// The standard rounds over and over, each pass with the next seed, as long as was asked.
+    Soak(#[serde(skip)] Duration),
+}
+
+impl Profile {
+    pub(crate) fn rounds(self, quick: usize) -> usize {
+        match self {
+            Self::Quick => quick,
+            Self::Standard | Self::Soak(_) => quick * 5,
+        }
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Quick => "quick",
+            Self::Standard => "standard",
+            Self::Soak(_) => "soak",
+        })
+    }
+}
+
+/// The name of a profile; a `soak` that is named so takes an hour.
+impl FromStr for Profile {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "quick" => Ok(Self::Quick),
+            "standard" => Ok(Self::Standard),
+            "soak" => Ok(Self::Soak(Duration::from_hours(1))),
+            other => Err(format!("no profile {other:?}: it is one of quick, standard, soak")),
+        }
+    }
+}
+
+/// What happens in a run, for whoever shows progress.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Progress {
+    /// So many cases are about to run, in this pass of a soak or in all.
+    Started {
+        /// The backend.
+        backend: String,
+        /// How many cases apply to it.
+        cases: usize,
+    },
+    /// A case ended.
+    Ended {
+        /// The backend.
+        backend: String,
+        /// The case.
+        case: &'static str,
+        /// How it ended.
+        verdict: Verdict,
+    },
+}
+
+type Listener = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// What a run is asked for.
+///
+/// ```
+/// use conformance::{Options, Profile};
+///
+/// let options = Options::new().profile(Profile::Standard).seed(7).case("watch/*");
+/// # let _ = options;
+/// ```
+#[derive(Clone)]
+pub struct Options {
+    pub(crate) profile: Profile,
+    pub(crate) seed: u64,
+    pub(crate) cases: Option<String>,
+    pub(crate) jobs: usize,
+    pub(crate) patience: Duration,
+    pub(crate) disk: Option<PathBuf>,
+    pub(crate) first_pass: u64,
+    pub(crate) listener: Option<Listener>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Options {
+    /// The quick profile, every case, a random seed.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            profile: Profile::Quick,
+            seed: fastrand::u64(..1 << 32),
+            cases: None,
+            jobs: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+            patience: Duration::from_secs(30),
+            disk: None,
+            first_pass: 0,
+            listener: None,
+        }
+    }
+
+    /// How thorough the run is.
+    #[must_use]
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// What all random choices of the run derive from: the same seed makes the same choices, though not the same
+    /// interleaving of threads.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Only the cases whose id contains this text, or matches it where it has a `*` for any text.
+    #[must_use]
+    pub fn case(mut self, pattern: impl Into<String>) -> Self {
+        self.cases = Some(pattern.into());
+        self
+    }
+
+    /// How many cases run at once; as many as there are cores by default.
+    #[must_use]
+    pub fn jobs(mut self, jobs: usize) -> Self {
+        self.jobs = jobs.max(1);
+        self
+    }
+
+    /// How long the suite waits for what must happen, such as an event of a watch, before it is a failure; 30 seconds
+    /// by default. Only time counts in which a control timer got its turn, so that a loaded machine accuses nobody.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// The mount point of a `faulty-fs`, for the cases of power loss and failing disks; without one they are untested.
+    #[must_use]
+    pub fn faulty_fs(mut self, mount_point: impl Into<PathBuf>) -> Self {
+        self.disk = Some(mount_point.into());
+        self
+    }
+
+    /// The first pass of a soak that goes on where another one stopped.
+    #[must_use]
+    pub fn first_pass(mut self, pass: u64) -> Self {
+        self.first_pass = pass;
+        self
+    }
+
+    /// Who is told how far the run is; called from several threads.
+    #[must_use]
+    pub fn on_progress(mut self, listener: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.listener = Some(Arc::new(listener));
+        self
+    }
+
+    pub(crate) fn tell(&self, progress: Progress) {
+        if let Some(listener) = &self.listener {
+            listener(progress);
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("profile", &self.profile)
+            .field("seed", &self.seed)
+            .field("cases", &self.cases)
+            .field("jobs", &self.jobs)
+            .field("patience", &self.patience)
+            .field("disk", &self.disk)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,62 @@
+//! Waiting for what must happen, without accusing a backend of a machine that is slow.
+
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::failure::{Failure, Outcome};
+
+/// How often the control timer fires.
+pub(crate) const TICK: Duration = Duration::from_millis(20);
+
+/// After which a wait that got nowhere says nothing: so many times the patience, by the clock.
+const STARVED: u32 = 20;
+
+/// How much of a patience is used up, told by a control timer.
+///
+/// A tick that comes late counts like one that was on time: while the machine gives a timer no time, a backend may have
+/// had none either, so only the ticks that came use up the patience. Where the ticks hardly come at all the wait is
+/// given up without a verdict.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    limit: Duration,
+    used: Duration,
+    began: Instant,
+}
+
+impl Patience {
+    pub(crate) fn new(limit: Duration) -> Self {
+        Self { limit, used: Duration::ZERO, began: Instant::now() }
+    }
+
+    /// Counts a tick of the control timer; the failure where that was the last.
+    #[track_caller]
+    pub(crate) fn tick(&mut self, what: &str) -> Outcome {
+        self.used += TICK;
+        if self.used >= self.limit {
+            return Err(Failure::broken(format_args!("not within {:?}: {what}", self.limit)));
+        }
+        if self.began.elapsed() >= self.limit * STARVED {
+            return Err(Failure::inconclusive(format_args!("the machine was too slow to wait for: {what}")));
+        }
+        Ok(())
+    }
+}
+
+/// Waits for what must happen.
+pub(crate) async fn soon<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> Outcome<T> {
+    let mut future = pin!(future);
+    let mut patience = Patience::new(limit);
+    let mut control = interval(TICK);
+    control.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            output = &mut future => return Ok(output),
+            _ = control.tick() => patience.tick(what)?,
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Runs cases, each in a runtime of its own with a store of its own, and turns how they end into a report.
+
+use std::{
+    collections::BTreeMap,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{RecvTimeoutError, sync_channel},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::FutureExt;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{
+    BackendReport, CaseReport, Context, Factory, Options, Place, Profile, Progress, Report, Settings, SharedFactory,
+    Verdict,
+    case::{Case, Claims},
+    cases,
+    context::Conditions,
+    failure::{Failure, Kind, Outcome, panic_message},
+    patience::{Patience, TICK},
+};
+
+/// After which a case that does not end has failed, however slow the machine; told by a control timer.
+const LIMIT: Duration = Duration::from_mins(5);
+
+/// Puts a backend through the suite.
+///
+/// Blocks until it is done, on threads of its own: not to be called from an async task.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # fn example(factory: Arc<dyn conformance::Factory>) {
+/// let report = conformance::run(&factory, &conformance::Options::new());
+/// println!("{report}");
+/// assert!(report.passed());
+/// # }
+/// ```
+#[must_use]
+pub fn run(factory: &SharedFactory, options: &Options) -> Report {
+    let began = Instant::now();
+    let mut passes = 0;
+    let mut cases: BTreeMap<usize, CaseReport> = BTreeMap::new();
+    let mut declares = BTreeMap::new();
+    loop {
+        let seed = options.seed.wrapping_add(options.first_pass + passes);
+        let runner = Runner::new(factory, options, seed);
+        declares.clone_from(&runner.declares());
+        for (index, report) in runner.all() {
+            match cases.get_mut(&index) {
+                Some(earlier) => earlier.add(report),
+                None => drop(cases.insert(index, report)),
+            }
+        }
+        passes += 1;
+        match options.profile {
+            Profile::Soak(limit) if began.elapsed() < limit => {}
+            _ => break,
+        }
+    }
+    let cases = cases.into_values().collect();
+    Report {
+        suite: env!("CARGO_PKG_VERSION"),
+        profile: options.profile.to_string(),
+        seed: options.seed,
+        cases: options.cases.clone(),
+        backends: vec![BackendReport { name: factory.name(), declares, passes, cases }],
+    }
+}
+
+impl CaseReport {
+    /// Takes in what another pass found: the worst counts.
+    fn add(&mut self, other: Self) {
+        let duration = self.duration + other.duration;
+        if other.verdict > self.verdict {
+            *self = other;
+        }
+        self.duration = duration;
+    }
+}
+
+/// One backend, about to be tested.
+pub(crate) struct Runner {
+    factory: SharedFactory,
+    options: Options,
+    seed: u64,
+    /// What it claims, or why it could not be asked.
+    claims: Result<Claims, String>,
+}
+
+impl Runner {
+    pub(crate) fn new(factory: &SharedFactory, options: &Options, seed: u64) -> Self {
+        let claims = in_runtime(LIMIT, probe(Arc::clone(factory)));
+        let claims = claims.map_err(|failure| format!("the store could not be opened: {failure}"));
+        Self { factory: Arc::clone(factory), options: options.clone(), seed, claims }
+    }
+
+    fn declares(&self) -> BTreeMap<&'static str, String> {
+        let Ok(claims) = &self.claims else { return BTreeMap::new() };
+        let guarantees = claims.guarantees;
+        let others = guarantees.watch_lag.others;
+        BTreeMap::from([
+            ("durability", guarantees.durability.to_string()),
+            ("visibility", guarantees.visibility.to_string()),
+            ("index", guarantees.index.to_string()),
+            ("watch lag, own", format!("{:?}", guarantees.watch_lag.own)),
+            ("watch lag, others", others.map_or_else(|| "none".into(), |lag| format!("{lag:?}"))),
+        ])
+    }
+
+    /// The cases that were asked for, with their place in the suite.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = (usize, &'static Case)> {
+        let pattern = self.options.cases.as_deref().unwrap_or_default();
+        cases::all().enumerate().filter(|(_, case)| case.matches(pattern))
+    }
+
+    /// Runs what was asked for, several at a time.
+    fn all(&self) -> Vec<(usize, CaseReport)> {
+        let asked: Vec<(usize, &Case)> = self.asked().collect();
+        let cases = asked.iter().filter(|(_, case)| self.lack(case).is_none()).count();
+        self.options.tell(Progress::Started { backend: self.factory.name(), cases });
+        let next = AtomicUsize::new(0);
+        let reports = Mutex::new(Vec::with_capacity(asked.len()));
+        std::thread::scope(|scope| {
+            for _ in 0..self.options.jobs.min(asked.len()) {
+                scope.spawn(|| {
+                    while let Some((index, case)) = asked.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let report = self.one(case);
+                        reports.lock().unwrap_or_else(PoisonError::into_inner).push((*index, report));
+                    }
+                });
+            }
+        });
+        reports.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why a case does not apply.
+    pub(crate) fn lack(&self, case: &Case) -> Option<&'static str> {
+        self.claims.as_ref().ok().and_then(|claims| claims.lack(case))
+    }
+
+    /// Runs one case.
+    pub(crate) fn one(&self, case: &'static Case) -> CaseReport {
+        let began = Instant::now();
+        let ended = match (&self.claims, self.lack(case)) {
+            (Err(error), _) => Err(Failure::harness(error)),
+            (Ok(_), Some(lack)) => Err(Failure::unsupported(lack)),
+            (Ok(claims), None) => self.body(case, claims),
+        };
+        let report = self.report(case, ended, began.elapsed());
+        if report.verdict != Verdict::Unsupported {
+            self.options.tell(Progress::Ended { backend: self.factory.name(), case: case.id, verdict: report.verdict });
+        }
+        report
+    }
+
+    fn body(&self, case: &'static Case, claims: &Claims) -> Outcome {
+        let conditions = Conditions {
+            factory: Arc::clone(&self.factory),
+            guarantees: claims.guarantees,
+            seed: seed_of(self.seed, case.id),
+            profile: self.options.profile,
+            patience: self.options.patience,
+            mount_point: self.options.disk.clone(),
+        };
+        in_runtime(LIMIT, async move {
+            let context = Context::new(conditions).await?;
+            let ended = AssertUnwindSafe((case.body)(context.clone())).catch_unwind().await;
+            let ended = ended
+                .unwrap_or_else(|panic| Err(Failure::broken(format_args!("E1: a panic: {}", panic_message(&*panic)))));
+            // A failure of the case says more than what it left behind.
+            let destroyed = context.destroy().await;
+            ended.and(destroyed)
+        })
+    }
+
+    fn report(&self, case: &'static Case, ended: Outcome, duration: Duration) -> CaseReport {
+        let clause = case.clause();
+        let passed = CaseReport {
+            id: case.id,
+            clause,
+            verdict: Verdict::Pass,
+            reason: None,
+            location: None,
+            seed: self.seed,
+            duration,
+            details: None,
+            witness: None,
+        };
+        let Err(failure) = ended else { return passed };
+        let failure = failure.into_inner();
+        CaseReport {
+            verdict: match failure.kind {
+                Kind::Broken => Verdict::Fail,
+                Kind::Unsupported => Verdict::Unsupported,
+                Kind::Untested => Verdict::Untested,
+                Kind::Inconclusive => Verdict::Inconclusive,
+                Kind::Harness => Verdict::HarnessError,
+            },
+            reason: Some(failure.message),
+            location: (failure.kind != Kind::Unsupported).then_some(failure.location),
+            details: (!failure.details.is_empty()).then_some(failure.details),
+            witness: failure.witness,
+            ..passed
+        }
+    }
+}
+
+/// The seed of a case in a run, so that each case makes choices of its own, whichever others run.
+fn seed_of(run: u64, id: &str) -> u64 {
+    // FNV-1a: stable over versions of the language, so that a seed in a report stays good.
+    id.bytes().fold(run ^ 0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// What the backend claims, asked of a store that is made for it.
+async fn probe(factory: Arc<dyn Factory>) -> Outcome<Claims> {
+    let site = factory.create(Place::Anywhere).await?;
+    let backend = factory.open(site.token(), &Settings::default()).await?;
+    let claims = Claims::of(&*backend);
+    backend.close().await?;
+    drop(backend);
+    factory.destroy(site).await?;
+    Ok(claims)
+}
+
+/// Runs a future in a runtime of its own, and fails it when it does not end, also when it never yields.
+fn in_runtime<T: Send + 'static>(
+    limit: Duration,
+    future: impl Future<Output = Outcome<T>> + Send + 'static,
+) -> Outcome<T> {
+    let runtime: Runtime =
+        Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Failure::harness)?;
+    let (send, ended) = sync_channel(1);
+    runtime.spawn(async move {
+        // Nobody listens any more where it came too late.
+        let _ = send.send(future.await);
+    });
+    let mut patience = Patience::new(limit);
+    let outcome = loop {
+        match ended.recv_timeout(TICK) {
+            Ok(outcome) => break outcome,
+            Err(RecvTimeoutError::Timeout) => {
+                if let Err(late) = patience.tick("the end of the case") {
+                    break Err(late);
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => break Err(Failure::broken("E1: a panic ended the case")),
+        }
+    };
+    runtime.shutdown_background();
+    outcome
+}

@@ -1,0 +1,96 @@
+//! The suite as a test target: one test per case, with the filters and formats that test runners know.
+
+use std::{env, process::ExitCode, sync::Arc};
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use crate::{CaseReport, Options, SharedFactory, Verdict, run::Runner};
+
+/// Holds the profile of the native tests; `quick` where it is not set.
+const PROFILE: &str = "IRMINSUL_PROFILE";
+/// Holds their seed.
+const SEED: &str = "IRMINSUL_SEED";
+/// Holds the mount point of a `faulty-fs`.
+const FAULTY_FS: &str = "IRMINSUL_FAULTY_FS";
+
+/// The `main` of a test target with `harness = false`: one test per case, over each of the factories.
+///
+/// ```no_run
+/// # struct MyFactory;
+/// # #[async_trait::async_trait]
+/// # impl conformance::Factory for MyFactory {
+/// #     fn name(&self) -> String { unimplemented!() }
+/// #     async fn create(&self, _: conformance::Place<'_>) -> store_api::Result<conformance::Site> { unimplemented!() }
+/// #     async fn open(&self, _: &str, _: &conformance::Settings) -> store_api::Result<std::sync::Arc<dyn store_api::Backend>> { unimplemented!() }
+/// # }
+/// conformance::suite!(MyFactory);
+/// # // The macro's `main` is the example's.
+/// ```
+///
+/// The environment sets what a test runner has no words for: `IRMINSUL_PROFILE` (`quick`, `standard`), `IRMINSUL_SEED`,
+/// and `IRMINSUL_FAULTY_FS` with the mount point of a faulty file system. [`suite_with!`](crate::suite_with) takes
+/// options from the program.
+#[macro_export]
+macro_rules! suite {
+    ($($factory:expr),+ $(,)?) => {
+        fn main() -> ::std::process::ExitCode {
+            $crate::main(vec![$(::std::sync::Arc::new($factory)),+], $crate::Options::from_env)
+        }
+    };
+}
+
+impl Options {
+    /// What the environment asks for, as described at [`suite!`](crate::suite).
+    ///
+    /// # Errors
+    ///
+    /// A line that says which variable is ill-formed and what it may be.
+    pub fn from_env() -> Result<Self, String> {
+        let mut options = Self::new();
+        if let Ok(profile) = env::var(PROFILE) {
+            options = options.profile(profile.parse().map_err(|error| format!("{PROFILE}: {error}"))?);
+        }
+        if let Ok(seed) = env::var(SEED) {
+            options = options.seed(seed.parse().map_err(|_| format!("{SEED}: {seed:?} is not a number"))?);
+        }
+        if let Some(mount_point) = env::var_os(FAULTY_FS) {
+            options = options.faulty_fs(mount_point);
+        }
+        Ok(options)
+    }
+}
+
+/// What [`suite!`](crate::suite) expands to, for a program that has something to do of its own before: plays a child
+/// where it is one, then runs the tests that the command line asks for. `options` is called once, and not in a child.
+pub fn main(factories: Vec<SharedFactory>, options: impl FnOnce() -> Result<Options, String>) -> ExitCode {
+    crate::child(|name| factories.iter().find(|factory| factory.name() == name).cloned());
+    match options() {
+        Ok(options) => {
+            let tests = factories.iter().flat_map(|factory| tests(factory, &options)).collect();
+            libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tests(factory: &SharedFactory, options: &Options) -> Vec<Trial> {
+    let runner = Arc::new(Runner::new(factory, options, options.seed));
+    let test = |(_, case): (usize, &'static crate::case::Case)| {
+        let (name, runs) = (format!("{}::{}", factory.name(), case.id), Arc::clone(&runner));
+        let trial = Trial::ignorable_test(name, move || completion(&runs.one(case)));
+        trial.with_ignored_flag(runner.lack(case).is_some())
+    };
+    runner.asked().map(test).collect()
+}
+
+fn completion(report: &CaseReport) -> Result<Completion, Failed> {
+    let reason = report.reason.as_deref().unwrap_or_default();
+    match report.verdict {
+        Verdict::Pass => Ok(Completion::Completed),
+        Verdict::Fail | Verdict::HarnessError => Err(report.to_string().into()),
+        other => Ok(Completion::ignored_with(format!("{other}: {reason}"))),
+    }
+}
