@@ -105,7 +105,7 @@ impl Violation {
     /// The smallest part of it that is impossible by itself: as small as it gets within the limits.
     #[must_use]
     pub fn witness(&self, limits: Limits) -> Witness {
-        Witness::new(&self.key, &shrink(self.intervals.clone(), limits), self.intervals.len())
+        Witness::new(&self.key, &shrink(&self.intervals, limits), self.intervals.len())
     }
 }
 

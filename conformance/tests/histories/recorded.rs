@@ -34,7 +34,10 @@ fn every_known_verdict_comes_out() {
                 let witness = violation.witness(Limits::default());
                 assert!(!linearizable, "{name}\n{witness}");
                 println!("{name}\n{witness}\n");
-                assert!(matches!(check(witness.history(), Limits::default()), Verdict::NotLinearizable(_)), "{name}\n{witness}");
+                assert!(
+                    matches!(check(witness.history(), Limits::default()), Verdict::NotLinearizable(_)),
+                    "{name}\n{witness}"
+                );
             }
             Verdict::Inconclusive(why) => panic!("{name}: {why}"),
         }
