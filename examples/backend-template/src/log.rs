@@ -73,18 +73,20 @@ impl Log {
     pub(crate) fn open(file: File, wanted: Option<HashFunction>) -> Result<(Self, HashFunction)> {
         let mut header = [0; HEADER_LEN];
         match file.read_exact_at(&mut header, 0) {
+            Ok(()) if header.starts_with(&MAGIC) => {}
             Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(unreadable(error)),
-            _ if !header.starts_with(&MAGIC) => return Err(incompatible("the file `log` is not one of this kind")),
-            _ => {}
+            _ => return Err(incompatible("the file `log` is not one of this kind; name another folder")),
         }
         let [format, salt, hash] = three(frame::open(&MAGIC, &header[MAGIC.len()..])?);
         let format = u64::from_le_bytes(format);
         if format != FORMAT {
-            let message = format!("the log has format {format}, and this library reads format {FORMAT}");
-            return Err(incompatible(message));
+            return Err(incompatible(format!(
+                "the log has format {format}, and this library reads format {FORMAT}; open it with the one that wrote it"
+            )));
         }
         let hash = HashFunction::ALL.into_iter().find(|function| hash_field(*function) == hash);
-        let hash = hash.ok_or_else(|| incompatible("the log has a hash function that this library does not"))?;
+        let hash =
+            hash.ok_or_else(|| incompatible("the log hashes with a function that this library does not have"))?;
         match wanted {
             Some(wanted) if wanted != hash => Err(incompatible_hash(wanted, hash)),
             _ => Ok((Self::new(file, salt), hash)),
@@ -163,7 +165,7 @@ impl Log {
     /// Appends a group. Where it fails, the next one takes its place.
     pub(crate) fn append(&mut self, mut group: Group) -> Result<()> {
         let head = self.seal_head(group.at, group.records().len() as u64);
-        group.body = frame::seal(&head, group.records());
+        frame::seal_in_place(&head, &mut group.body);
         self.write(group.at, &head)?;
         self.write(group.at + HEAD_LEN as u64, &group.body)?;
         self.end = group.end();
