@@ -4,6 +4,7 @@ use std::{
     env,
     ffi::OsStr,
     io::{self, BufRead, BufReader},
+    ops::Range,
     process::{Child, Command, Stdio},
 };
 
@@ -56,20 +57,57 @@ async fn a10_the_tail_that_a_crash_tore_may_be_of_any_bytes() {
     assert_eq!(Scene::held_in(&torn).await.unwrap(), *held, "the end was written before the beginning");
 }
 
+/// A log that was closed, reopened without syncing, and got two groups more; and which bytes are the mark and the first
+/// of the two. Also what was held when it was closed.
+async fn closed_then_unsynced() -> (Vec<u8>, [Range<usize>; 2], Held) {
+    let scene = Scene::new();
+    let store = scene.open().await;
+    store.atomic_write().unwrap().set(&key("live"), vec![7; 4096].into()).await.unwrap();
+    let expected = held(&store).await.unwrap();
+    let mark = scene.bytes().len();
+    store.close().await.unwrap();
+    let first = scene.bytes().len();
+    let store = scene.options().sync(Sync::Off).open().await.unwrap();
+    store.atomic_write().unwrap().set(&key("first"), value(1)).await.unwrap();
+    let second = scene.bytes().len();
+    store.atomic_write().unwrap().set(&key("second"), value(2)).await.unwrap();
+    (scene.bytes(), [mark..first, first..second], expected)
+}
+
 #[tokio::test]
 async fn a10_what_was_not_synced_may_be_lost_in_any_order() {
+    let (log, lost, expected) = closed_then_unsynced().await;
+    for lost in lost {
+        let mut log = log.clone();
+        log[lost.clone()].fill(0);
+        assert_eq!(Scene::held_in(&log).await.unwrap(), expected, "bytes {lost:?} are lost");
+    }
+}
+
+#[tokio::test]
+async fn a10_a_group_behind_a_torn_one_does_not_come_back() {
+    let (mut log, [_, first], mut expected) = closed_then_unsynced().await;
+    log[first].fill(0);
+    let crashed = Scene::with_log(&log);
+    let store = crashed.open().await;
+    // As long as the group that was lost, so that the one behind it would follow.
+    store.atomic_write().unwrap().set(&key("first"), value(3)).await.unwrap();
+    expected.entries.insert(key("first"), value(3));
+    assert_eq!(Scene::held_in(&crashed.bytes()).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a12_what_was_synced_is_not_taken_for_torn() {
     let scene = Scene::new();
     let store = scene.options().sync(Sync::Off).open().await.unwrap();
     let entries = store.atomic_write().unwrap();
     entries.set(&key("synced"), value(1)).await.unwrap();
+    let group = HEADER_LEN..scene.bytes().len();
     store.sync().await.unwrap();
-    let (synced, expected) = (scene.bytes().len(), held(&store).await.unwrap());
-    entries.set(&key("lost"), value(2)).await.unwrap();
-    let lost = synced..scene.bytes().len();
-    entries.set(&key("behind"), value(3)).await.unwrap();
+    entries.set(&key("behind"), value(2)).await.unwrap();
     let mut log = scene.bytes();
-    log[lost].fill(0);
-    assert_eq!(Scene::held_in(&log).await.unwrap(), expected);
+    log[group].fill(0);
+    refused(ErrorKind::Corrupt, Scene::with_log(&log).options().open().await);
 }
 
 #[tokio::test]

@@ -53,7 +53,8 @@ async fn a_log_that_is_mostly_live_and_was_closed_is_left_as_it_is() {
 async fn e3_a_log_that_was_not_closed_is_written_anew_before_anything_is_acknowledged() {
     let scene = Scene::new();
     let store = scene.open().await;
-    let (_, expected) = write_each_kind(&store, &scene.log()).await.pop().unwrap();
+    store.atomic_write().unwrap().set(&key("live"), vec![7; 4096].into()).await.unwrap();
+    let expected = held(&store).await.unwrap();
     let crashed = Scene::with_log(&scene.bytes());
     let file = file_number(&crashed);
     let reopened = crashed.open().await;

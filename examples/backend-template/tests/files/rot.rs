@@ -74,6 +74,22 @@ async fn a12_damage_is_found_across_a_long_value() {
     refused(ErrorKind::Corrupt, Scene::held_in(&with_flipped_bit(&log, first + 1024 * 1024)).await);
 }
 
+#[tokio::test]
+async fn a12_damage_is_found_by_a_group_that_two_steps_of_the_search_share() {
+    const STEP: usize = 1024 * 1024;
+    let scene = Scene::new();
+    let store = scene.open().await;
+    let entries = store.atomic_write().unwrap();
+    entries.set(&key("k"), value(1)).await.unwrap();
+    let first = scene.bytes().len();
+    // The search begins behind the first byte of the damaged group; the mark begins 16 bytes before its second step.
+    let overhead = MARK_LEN + 6 + "long".len();
+    entries.set(&key("long"), vec![7; 1 + STEP - 16 - overhead].into()).await.unwrap();
+    assert_eq!(scene.bytes().len(), first + 1 + STEP - 16);
+    store.close().await.unwrap();
+    refused(ErrorKind::Corrupt, Scene::held_in(&with_flipped_bit(&scene.bytes(), first)).await);
+}
+
 /// Writes over a value in the file of an open store.
 fn rot(scene: &Scene, value: &Bytes) {
     let at = scene.bytes().windows(value.len()).position(|bytes| *bytes == value[..]).unwrap();
