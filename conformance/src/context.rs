@@ -17,6 +17,10 @@ use crate::{
     patience,
 };
 
+/// What a quick run may spend in one case on waiting for the lag of watches, and the rounds that it does in any case.
+const ROUNDS_OF_LAG: Duration = Duration::from_millis(200);
+const FEWEST: usize = 3;
+
 /// A case's view of the run; a clone is the same.
 #[derive(Clone)]
 pub(crate) struct Context {
@@ -129,6 +133,13 @@ impl Context {
     /// How often to do what a quick run does `quick` times.
     pub(crate) fn rounds(&self, quick: usize) -> usize {
         self.run.profile.rounds(quick)
+    }
+
+    /// The same for what waits each time until a watch hears of another instance.
+    pub(crate) fn rounds_across(&self, quick: usize) -> usize {
+        let lag = self.run.guarantees.watch_lag.others.unwrap_or_default();
+        let affordable = if lag.is_zero() { quick } else { ROUNDS_OF_LAG.div_duration_f64(lag) as usize };
+        self.rounds(quick.min(affordable.max(FEWEST)))
     }
 
     /// How long what must happen is waited for.
