@@ -12,12 +12,14 @@ mod index;
 mod keys;
 mod killed;
 mod listing;
+mod locators;
 mod model;
 mod names;
 mod opening;
 mod power;
 mod processes;
 mod rot;
+mod unchecked;
 mod values;
 mod watch_end;
 mod watch_fold;
@@ -44,6 +46,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         watch_end::CASES,
         watch_scope::CASES,
         index::CASES,
+        unchecked::CASES,
+        locators::CASES,
         batches::CASES,
         handles::CASES,
         opening::CASES,
