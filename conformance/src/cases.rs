@@ -2,6 +2,7 @@
 
 use crate::{case::Case, roles::Role};
 
+mod batch_instant;
 mod batches;
 mod clearing;
 mod concurrent;
@@ -49,6 +50,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         unchecked::CASES,
         locators::CASES,
         batches::CASES,
+        batch_instant::CASES,
         handles::CASES,
         opening::CASES,
         errors::CASES,
