@@ -18,6 +18,7 @@ mod cases;
 mod child;
 mod clause;
 mod clients;
+mod content;
 mod context;
 mod disk;
 mod factory;
