@@ -4,7 +4,7 @@ use std::{
     ops::Deref,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use store_api::{AtomicWrite, Backend, ErrorKind, Guarantees, Indexable, Key, Result};
@@ -16,6 +16,9 @@ use crate::{
     failure::{Failure, Outcome},
     patience,
 };
+
+/// What a quick run may spend in one case on rounds that improve its luck.
+const TIME_FOR_ROUNDS: Duration = Duration::from_millis(60);
 
 /// What a quick run may spend in one case on waiting for the lag of watches, and the rounds that it does in any case.
 const ROUNDS_OF_LAG: Duration = Duration::from_millis(200);
@@ -135,7 +138,15 @@ impl Context {
         self.run.profile.rounds(quick)
     }
 
-    /// The same for what waits each time until a watch hears of another instance.
+    /// The same for what depends on luck: on a store that is quick with them more rounds, as many as the time of a case
+    /// allows. Gives their numbers.
+    pub(crate) fn rounds_and_more(&self, quick: usize) -> impl Iterator<Item = usize> + use<> {
+        let (rounds, began) = (self.rounds(quick), Instant::now());
+        let time = TIME_FOR_ROUNDS * u32::try_from(self.rounds(1)).unwrap_or(u32::MAX);
+        (0..).take_while(move |round| *round < rounds || began.elapsed() < time)
+    }
+
+    /// How often to do what waits each time until a watch hears of another instance.
     pub(crate) fn rounds_across(&self, quick: usize) -> usize {
         let lag = self.run.guarantees.watch_lag.others.unwrap_or_default();
         let affordable = if lag.is_zero() { quick } else { ROUNDS_OF_LAG.div_duration_f64(lag) as usize };

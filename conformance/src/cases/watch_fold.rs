@@ -401,14 +401,19 @@ async fn scribbles_of_instances(context: Context) -> Outcome {
 
 /// Two write one key at the same moment, and then nobody: the watch is told of the one that came last. Told in the other
 /// order, they leave it with the first.
-async fn race(context: &Context, rounds: usize, watching: &Instance, writing: [&Instance; 2]) -> Outcome {
+async fn race(
+    context: &Context,
+    rounds: impl Iterator<Item = usize>,
+    watching: &Instance,
+    writing: [&Instance; 2],
+) -> Outcome {
     let watcher = watching.entries();
     let mut followers = [
         Follower::from_nothing(context, &*watcher, &Scope::everything()).await?,
         Follower::from_nothing(context, &*watcher, &Scope::Key(k())).await?,
     ];
     let writers = writing.map(Instance::entries);
-    for round in 0..rounds {
+    for round in rounds {
         let racing = writers.iter().enumerate().map(|(i, writer)| {
             let (writer, k) = (Arc::clone(writer), k());
             let state = (i == 0 || round % 3 != 0).then(|| stamp(i, round));
@@ -426,12 +431,12 @@ async fn race(context: &Context, rounds: usize, watching: &Instance, writing: [&
 
 async fn races(context: Context) -> Outcome {
     let instance = context.open().await?;
-    race(&context, context.rounds(60), &instance, [&instance, &instance]).await
+    race(&context, context.rounds_and_more(60), &instance, [&instance, &instance]).await
 }
 
 async fn races_of_instances(context: Context) -> Outcome {
     let (one, two) = (context.open().await?, context.open().await?);
-    race(&context, context.rounds_across(60), &one, [&one, &two]).await
+    race(&context, 0..context.rounds_across(60), &one, [&one, &two]).await
 }
 
 async fn clear_between(context: &Context, watching: &Instance, writing: &Instance) -> Outcome {

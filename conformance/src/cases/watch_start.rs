@@ -362,7 +362,7 @@ impl Started {
 /// on an engine as fast as memory there are about 50 starts or more, which miss that with a chance of 0.5 in a hundred,
 /// in a standard one 250, with one in 10^11.
 async fn start_beside_a_march(context: &Context, watching: &Instance, writing: &Instance, own_handle: bool) -> Outcome {
-    for round in 0..context.rounds(8) {
+    for round in context.rounds_and_more(8) {
         let under = key(format!("march/{own_handle}/{round}"));
         let march = Arc::new(March::under(under.as_str()));
         let watcher = watching.entries();
@@ -391,12 +391,17 @@ async fn beside_the_start_by_another_instance(context: Context) -> Outcome {
 }
 
 /// Starts watches of one key, each beside a single change, which no later one can make up for.
-async fn start_beside_changes(context: &Context, rounds: usize, watching: &Instance, writing: &Instance) -> Outcome {
+async fn start_beside_changes(
+    context: &Context,
+    rounds: impl Iterator<Item = usize>,
+    watching: &Instance,
+    writing: &Instance,
+) -> Outcome {
     let (watcher, writer) = (watching.entries(), writing.entries());
     let k = key("k");
     writer.set(&k, value(0)).await?;
-    for round in 1..=rounds {
-        let (old, new) = (value(round - 1), value(round));
+    for round in rounds {
+        let (old, new) = (value(round), value(round + 1));
         let scope = if round % 2 == 0 { Scope::Key(k.clone()) } else { Scope::everything() };
         let (watcher, at, of, before) = (Arc::clone(&watcher), k.clone(), context.clone(), one(&k, old.clone()));
         let starting = async move {
@@ -419,12 +424,12 @@ async fn start_beside_changes(context: &Context, rounds: usize, watching: &Insta
 
 async fn one_beside_each_start(context: Context) -> Outcome {
     let instance = context.open().await?;
-    start_beside_changes(&context, context.rounds(60), &instance, &instance).await
+    start_beside_changes(&context, context.rounds_and_more(60), &instance, &instance).await
 }
 
 async fn one_of_another_instance_beside_each_start(context: Context) -> Outcome {
     let (watching, writing) = (context.open().await?, context.open().await?);
-    start_beside_changes(&context, context.rounds_across(60), &watching, &writing).await
+    start_beside_changes(&context, 0..context.rounds_across(60), &watching, &writing).await
 }
 
 async fn caught_up_amid_writes(context: Context) -> Outcome {
