@@ -24,6 +24,9 @@ const TIME_FOR_ROUNDS: Duration = Duration::from_millis(60);
 const ROUNDS_OF_LAG: Duration = Duration::from_millis(200);
 const FEWEST: usize = 3;
 
+/// How long is waited at most where it matters little.
+const HURRY: Duration = Duration::from_secs(1);
+
 /// A case's view of the run; a clone is the same.
 #[derive(Clone)]
 pub(crate) struct Context {
@@ -32,6 +35,8 @@ pub(crate) struct Context {
     token: String,
     /// The disk that the store lies on, where the case asked for one that forgets and fails.
     disk: Option<Disk>,
+    /// Whether what it waits for matters little.
+    hurried: bool,
 }
 
 struct Run {
@@ -72,7 +77,7 @@ impl Context {
         })?;
         let token = site.token().to_owned();
         run.sites.lock().unwrap_or_else(PoisonError::into_inner).push(site);
-        Ok(Self { run, token, disk })
+        Ok(Self { run, token, disk, hurried: false })
     }
 
     /// Another store of the same backend, empty and apart from this one.
@@ -156,7 +161,14 @@ impl Context {
     /// How long what must happen is waited for.
     pub(crate) fn patience(&self) -> Duration {
         // A change of another instance may be late by the declared lag, and the wait must be longer than that.
-        self.run.patience + self.run.guarantees.watch_lag.others.unwrap_or_default() * 10
+        let lag = self.run.guarantees.watch_lag.others.unwrap_or_default() * 10;
+        let patience = if self.hurried { self.run.patience.min(HURRY) } else { self.run.patience };
+        patience + lag
+    }
+
+    /// The same with little patience, for repeating what has failed: not for a verdict.
+    pub(crate) fn hurried(&self) -> Self {
+        Self { hurried: true, ..self.clone() }
     }
 
     /// Waits for what must happen.

@@ -1,5 +1,7 @@
 //! W11 and W12: whose changes a watch tells, and of what.
 
+use futures_util::future::try_join_all;
+
 use crate::{
     case::{Case, case},
     context::{Context, Instance, key},
@@ -118,9 +120,8 @@ async fn cover(context: &Context, watching: &Instance, writing: &Instance) -> Ou
         dump.catch_up().await?;
         ensure_eq!(*dump.state(), scope.part_of(&all), "W12: what is there when a watch starts");
     }
-    for key in all.keys() {
-        writer.remove(key).await?;
-    }
+    let removals = all.keys().map(|key| writer.remove(key));
+    try_join_all(removals).await?;
     let end: State = [(key("a/end"), value("end"))].into();
     set_all(&*writer, end.clone()).await?;
     for (follower, changes) in &mut followers {

@@ -41,7 +41,7 @@ const HELD: usize = 8;
 /// Changes a few keys very often while nobody reads the watches, and one key once, which all the others overtake.
 async fn overtake(context: &Context, watching: &Instance, writing: &Instance) -> Outcome {
     const KEYS: usize = 16;
-    const CHANGES: usize = 120;
+    const CHANGES: usize = 80;
     let (watcher, writer) = (watching.entries(), writing.entries());
     let many = |i: usize| key(format!("many/{i}"));
     let mut unread = Vec::new();

@@ -362,7 +362,7 @@ impl Started {
 /// on an engine as fast as memory there are about 50 starts or more, which miss that with a chance of 0.5 in a hundred,
 /// in a standard one 250, with one in 10^11.
 async fn start_beside_a_march(context: &Context, watching: &Instance, writing: &Instance, own_handle: bool) -> Outcome {
-    for round in context.rounds_and_more(8) {
+    for round in context.rounds_and_more(4) {
         let under = key(format!("march/{own_handle}/{round}"));
         let march = Arc::new(March::under(under.as_str()));
         let watcher = watching.entries();
@@ -440,7 +440,7 @@ async fn caught_up_amid_writes(context: Context) -> Outcome {
     let given: State = (0..200).map(|i| entry(i, if i % 3 == 0 { "other" } else { "same" })).collect();
     let actual: State = (0..300).filter(|i| i % 7 != 0).map(|i| entry(i, "same")).collect();
     set_all(&*entries, actual.clone()).await?;
-    for round in 0..context.rounds(6) {
+    for round in 0..context.rounds(3) {
         let march = Arc::new(March::under(&format!("all/busy/{round}")));
         let (known, watcher) = (given.clone(), instance.entries());
         let of = context.clone();
