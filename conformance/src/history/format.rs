@@ -221,7 +221,7 @@ fn read_event(line: &[u8], before: &History, keys: &mut HashSet<Key>) -> Result<
     let process = fields.take("process", "a whole number from 0 to 2^64 - 1", |value| value.as_u64())?;
     let action = match &*fields.text("event", EVENTS)? {
         "call" => read_call(fields, keys)?,
-        "return" => read_return(fields, before.open_operation(process).ok_or(before.without_operation(process))?)?,
+        "return" => read_return(fields, before.open_operation(process)?)?,
         "unknown" => {
             fields.finish(|| "line of an unknown outcome".to_owned())?;
             Action::Unknown

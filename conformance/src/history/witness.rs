@@ -94,7 +94,10 @@ fn history(key: &Key, intervals: &[Interval]) -> History {
             events.insert(end, Event { process: interval.process, action: Action::Return(outcome) });
         }
     }
-    History::try_from(events.into_values().collect::<Vec<_>>()).expect("it is a part of a history")
+    match History::try_from(events.into_values().collect::<Vec<_>>()) {
+        Ok(history) => history,
+        Err(misplaced) => unreachable!("a part of a history is one: {misplaced}"),
+    }
 }
 
 /// What an interval comes to, if there is no other key and it compares only where it has to.
