@@ -99,8 +99,9 @@ impl History {
             if reader.read_until(b'\n', &mut text)? == 0 {
                 break;
             }
-            if !text.trim_ascii().is_empty() {
-                read_event(&text, &history, &mut keys)
+            let text = text.trim_ascii_end();
+            if !text.is_empty() {
+                read_event(text, &history, &mut keys)
                     .and_then(|event| Ok(history.push(event)?))
                     .map_err(|problem| ReadError::Line { line, problem })?;
             }

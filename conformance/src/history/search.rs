@@ -89,7 +89,7 @@ const SHARE: usize = 1 << 20;
 const FIRST_WIDTH: usize = 16;
 const WIDENING: usize = 4;
 
-/// The returns that a search goes through between two looks at the clock, and the configurations.
+/// The events that a search goes through between two looks at the clock, and the configurations.
 const STEPS_PER_LOOK: usize = 64;
 
 /// The operation whose return no order explains, or `None` if there is an order of them all.
@@ -249,12 +249,12 @@ impl<'s> Search<'s> {
     /// Goes through the events, up to a return that no configuration gets past.
     fn run(&mut self, budget: &Budget) -> Result<ControlFlow<usize>, Exhausted> {
         for (count, &(at, operation)) in self.layout.events.iter().enumerate() {
+            if count % STEPS_PER_LOOK == 0 {
+                budget.check_time()?;
+            }
             if at == self.operations[operation].call {
                 self.call(operation);
                 continue;
-            }
-            if count % STEPS_PER_LOOK == 0 {
-                budget.check_time()?;
             }
             self.go_to_return(operation, budget)?;
             if self.reached.is_empty() {

@@ -182,3 +182,62 @@ enum Unknown {
     Writes,
     Compares,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::history::{Operation, Outcome};
+
+    /// What an operation does, how long before and after its instant it is pending, whether its outcome is known, and
+    /// whether the part begins with it.
+    type Plan = (u8, u8, u8, usize, usize, bool, bool);
+
+    /// Intervals of a real register: operations in an order, each pending around its place in it.
+    fn linearizable(plans: &[Plan]) -> Vec<Interval> {
+        let value = |number: u8| (number % 3 != 2).then(|| vec![b'0' + number % 3].into());
+        let mut current = None;
+        let mut intervals = Vec::new();
+        for (place, &(kind, first, second, before, after, known, _)) in plans.iter().enumerate() {
+            let (test, set) = (value(first), value(second));
+            let (operation, outcome) = match kind % 4 {
+                0 => (Operation::Find, Outcome::Found(current.clone())),
+                1 => (set.clone().map_or(Operation::Remove, Operation::Set), Outcome::Done),
+                _ if test == current => (Operation::TestAndSet { test, set: set.clone() }, Outcome::Applied),
+                _ => (Operation::TestAndSet { test, set: set.clone() }, Outcome::Mismatch { current: None }),
+            };
+            if matches!(outcome, Outcome::Done | Outcome::Applied) {
+                current = set;
+            }
+            // Three instants for each place, and so far apart that all events differ.
+            let at = |instant: usize| instant * plans.len() + place;
+            let end = known.then(|| (at(3 * plans.len() + 3 * place + 2 + after), outcome));
+            let call = at((3 * plans.len() + 3 * place).saturating_sub(before));
+            intervals.push(Interval { process: place as u64, operation, call, end, compares: true });
+        }
+        intervals.sort_by_key(|interval| interval.call);
+        intervals
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+
+        #[test]
+        fn no_part_of_a_history_that_has_an_order_is_impossible(
+            plans in vec((any::<u8>(), any::<u8>(), any::<u8>(), 0usize..30, 0usize..30, prop::bool::weighted(0.8), any::<bool>()), 1..25),
+        ) {
+            let intervals = linearizable(&plans);
+            let whole = Whole::new(&intervals, Budget::start(Limits::default()));
+            prop_assert!(!whole.is_impossible(&whole.everything()));
+            let chosen = |&index: &usize| {
+                whole.can_observe(index) && whole.has_returned(index) && plans[index].6
+            };
+            let observers: Part = (0..intervals.len()).filter(chosen).map(|index| (index, true)).collect();
+            for unknown in [Unknown::Writes, Unknown::Compares] {
+                prop_assert!(!whole.is_impossible(&whole.complete(observers.clone(), unknown)));
+            }
+            prop_assert_eq!(whole.last_observers(usize::MAX), None);
+        }
+    }
+}
