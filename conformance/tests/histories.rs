@@ -1,0 +1,7 @@
+//! The checker against recorded histories with known verdicts, and against a reference that tries every order.
+
+mod histories {
+    mod generated;
+    mod recorded;
+    mod reference;
+}
