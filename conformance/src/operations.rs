@@ -4,7 +4,8 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use store_api::{AtomicWrite, EntryRead, Key, TestAndSet};
+use store_api::{AtomicWrite, Effect, EntryRead, Key, Result, TestAndSet};
+use tokio::task::yield_now;
 
 use crate::failure::{Failure, Outcome, ensure};
 
@@ -21,6 +22,23 @@ pub(crate) fn number(value: Option<&Bytes>) -> Outcome<u64> {
     text.and_then(|text| text.parse().ok()).ok_or_else(|| Failure::broken("A4: a value that nobody wrote"))
 }
 
+/// Repeats an operation for as long as contention keeps it from an answer, which A6 allows, and it surely had no effect.
+pub(crate) async fn insist<T, F>(mut operation: impl FnMut() -> F) -> Outcome<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    loop {
+        match operation().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) if !error.is_retryable() => return Err(error.into()),
+            Err(error) if error.effect() == Effect::Unknown => {
+                return Err(Failure::inconclusive(format_args!("a contended write ended without an answer: {error}")));
+            }
+            Err(_) => yield_now().await,
+        }
+    }
+}
+
 /// Sets a key, or removes it.
 pub(crate) async fn put(entries: &dyn AtomicWrite, key: &Key, state: Option<Bytes>) -> Outcome {
     match state {
@@ -32,10 +50,11 @@ pub(crate) async fn put(entries: &dyn AtomicWrite, key: &Key, state: Option<Byte
 
 /// Adds one to a counter, whose number is written with so many digits at least, and gives what it made of it.
 pub(crate) async fn increment(entries: &dyn AtomicWrite, counter: &Key, width: usize) -> Outcome<u64> {
-    let mut test = entries.find(counter).await?;
+    let mut test = insist(|| entries.find(counter)).await?;
     loop {
         let next = number(test.as_ref())? + 1;
-        match entries.test_and_set(counter, test.clone(), Some(value(format_args!("{next:0width$}")))).await? {
+        let set = value(format_args!("{next:0width$}"));
+        match insist(|| entries.test_and_set(counter, test.clone(), Some(set.clone()))).await? {
             TestAndSet::Applied => return Ok(next),
             TestAndSet::Mismatch { current } => {
                 ensure!(current != test, "A4: a mismatch whose value equals `test`");
@@ -47,8 +66,8 @@ pub(crate) async fn increment(entries: &dyn AtomicWrite, counter: &Key, width: u
 
 /// Sets many entries, several at a time.
 pub(crate) async fn set_all(entries: &dyn AtomicWrite, all: impl IntoIterator<Item = (Key, Bytes)>) -> Outcome {
-    let sets = stream::iter(all).map(|(key, value)| async move { entries.set(&key, value).await });
-    Ok(sets.buffer_unordered(64).try_collect::<()>().await?)
+    let sets = stream::iter(all).map(|(key, value)| async move { insist(|| entries.set(&key, value.clone())).await });
+    sets.buffer_unordered(64).try_collect::<()>().await
 }
 
 /// All entries below a path, sorted.
