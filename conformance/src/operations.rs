@@ -4,10 +4,13 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use store_api::{AtomicWrite, Effect, EntryRead, Key, Result, TestAndSet};
+use store_api::{AtomicWrite, Effect, EntryRead, Key, TestAndSet};
 use tokio::task::yield_now;
 
 use crate::failure::{Failure, Outcome, ensure};
+
+/// After how many refusals a busy store is let be.
+const ATTEMPTS: usize = 1000;
 
 /// The value of a text or a number.
 pub(crate) fn value(text: impl Display) -> Bytes {
@@ -22,23 +25,6 @@ pub(crate) fn number(value: Option<&Bytes>) -> Outcome<u64> {
     text.and_then(|text| text.parse().ok()).ok_or_else(|| Failure::broken("A4: a value that nobody wrote"))
 }
 
-/// Repeats an operation for as long as contention keeps it from an answer, which A6 allows, and it surely had no effect.
-pub(crate) async fn insist<T, F>(mut operation: impl FnMut() -> F) -> Outcome<T>
-where
-    F: Future<Output = Result<T>>,
-{
-    loop {
-        match operation().await {
-            Ok(answer) => return Ok(answer),
-            Err(error) if !error.is_retryable() => return Err(error.into()),
-            Err(error) if error.effect() == Effect::Unknown => {
-                return Err(Failure::inconclusive(format_args!("a contended write ended without an answer: {error}")));
-            }
-            Err(_) => yield_now().await,
-        }
-    }
-}
-
 /// Sets a key, or removes it.
 pub(crate) async fn put(entries: &dyn AtomicWrite, key: &Key, state: Option<Bytes>) -> Outcome {
     match state {
@@ -46,6 +32,24 @@ pub(crate) async fn put(entries: &dyn AtomicWrite, key: &Key, state: Option<Byte
         None => entries.remove(key).await?,
     }
     Ok(())
+}
+
+/// Does what may meet others again for as long as the store is too busy for it (A6). A write that may have happened all
+/// the same, and may still, leaves nothing to judge by.
+pub(crate) async fn insist<T, F>(mut operation: impl FnMut() -> F) -> Outcome<T>
+where
+    F: Future<Output = store_api::Result<T>>,
+{
+    for _ in 0..ATTEMPTS {
+        match operation().await {
+            Err(error) if error.is_retryable() && error.effect() == Effect::NotApplied => yield_now().await,
+            Err(error) if error.is_retryable() => {
+                return Err(Failure::inconclusive(format_args!("a write had an unknown outcome: {error}")));
+            }
+            verdict => return Ok(verdict?),
+        }
+    }
+    Err(Failure::inconclusive("the store was too busy to answer, over and over"))
 }
 
 /// Adds one to a counter, whose number is written with so many digits at least, and gives what it made of it.
