@@ -18,8 +18,9 @@ impl Report {
     ///   where no other instance sees the store, and is null itself where the store could not be opened;
     /// - `seconds` is the duration of a case, to the millisecond.
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "only maps whose keys are not text fail, and there is none")]
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("the report has no map whose keys are not text")
+        serde_json::to_string_pretty(self).expect("structs and lists are JSON")
     }
 }
 
@@ -28,10 +29,8 @@ pub(super) fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Resu
     serializer.serialize_f64(milliseconds.round() / 1000.0)
 }
 
-pub(super) fn guarantees<S: Serializer>(
-    #[expect(clippy::ref_option, reason = "what serde hands over")] declares: &Option<Guarantees>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+#[expect(clippy::ref_option, reason = "what serde hands over")]
+pub(super) fn guarantees<S: Serializer>(declares: &Option<Guarantees>, serializer: S) -> Result<S::Ok, S::Error> {
     declares.as_ref().map(Declared).serialize(serializer)
 }
 
