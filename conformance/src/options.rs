@@ -169,11 +169,13 @@ impl Options {
         self
     }
 
-    /// How the run was started, up to its stores, such as `irminsul conform --profile standard`: for a program that
-    /// takes the name of a backend, `--seed` and `--case` behind that, so that the report tells how to replay a case.
+    /// How the run was started, word by word and up to its stores, such as `irminsul conform --profile standard`: for a
+    /// program that takes the name of a backend, `--seed` and `--case` behind that. The report tells with it how to
+    /// replay a case.
     #[must_use]
-    pub fn command(mut self, command: impl Into<String>) -> Self {
-        self.command = Some(command.into());
+    pub fn command<W: AsRef<str>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+        let words: Vec<String> = words.into_iter().map(|word| in_shell(word.as_ref()).into_owned()).collect();
+        self.command = Some(words.join(" "));
         self
     }
 
@@ -225,9 +227,10 @@ mod tests {
 
     #[test]
     fn a_replay_is_a_command_that_a_shell_takes() {
-        let replay = |backend| Options::new().command("irminsul conform").replay(backend, 7, "a/A1-x").unwrap();
-        assert_eq!(replay("mem:"), "irminsul conform mem: --seed 7 --case a/A1-x");
-        assert_eq!(replay("s:it's?a=b&c"), r"irminsul conform 's:it'\''s?a=b&c' --seed 7 --case a/A1-x");
+        let options = Options::new().command(["my program", "conform"]);
+        let replay = |backend| options.replay(backend, 7, "a/A1-x").unwrap();
+        assert_eq!(replay("mem:"), "'my program' conform mem: --seed 7 --case a/A1-x");
+        assert_eq!(replay("s:it's?a=b&c"), r"'my program' conform 's:it'\''s?a=b&c' --seed 7 --case a/A1-x");
         assert_eq!(Options::new().replay("mem:", 7, "a/A1-x"), None);
     }
 }

@@ -1,6 +1,7 @@
 //! The commands, a module for each or for a family. Each has its arguments, and a `run` that opens its store, does the
 //! work, closes the store and says what it found.
 
+pub(crate) mod conform;
 mod content;
 mod copy;
 mod entries;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     Info(info::Info),
     Verify(verify::Verify),
     Copy(copy::Copy),
+    Conform(conform::Conform),
 }
 
 impl Command {
@@ -48,6 +50,7 @@ impl Command {
             Self::Info(info) => info.run(registry, output).await,
             Self::Verify(verify) => verify.run(registry, output).await,
             Self::Copy(copy) => copy.run(registry, output).await,
+            Self::Conform(conform) => conform.run(registry, output).await,
         }
     }
 }

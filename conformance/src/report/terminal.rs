@@ -79,7 +79,7 @@ impl Report {
         for (reason, backends) in stopped {
             writeln!(f, "{verdict}: {reason}")?;
             for (backend, cases) in backends {
-                writeln!(f, "  {backend}: {}", cases.join(" "))?;
+                writeln!(f, "  on {backend}  {}", cases.join(" "))?;
             }
             writeln!(f)?;
         }
@@ -105,7 +105,7 @@ fn cell(backend: &BackendReport, clause: &Clause) -> String {
     }
 }
 
-/// The verdict on a backend: how its cases ended, and what it declares.
+/// The verdict on a backend, how its cases ended, and what it declares: a line each, since an address ends in a colon.
 struct Summary<'r>(&'r BackendReport);
 
 impl fmt::Display for Summary<'_> {
@@ -114,7 +114,13 @@ impl fmt::Display for Summary<'_> {
         let verdict = if backend.passed() { "passed" } else { "FAILED" };
         let declared: Vec<String> =
             backend.declared().into_iter().map(|(name, level)| format!("{name} {level}")).collect();
-        write!(f, "{}: {verdict}: {}\n  declares {}", backend.name, backend.figures(), declared.join(", "))
+        write!(
+            f,
+            "{verdict}  {}\n        {}\n        declares {}",
+            backend.name,
+            backend.figures(),
+            declared.join(", ")
+        )
     }
 }
 
@@ -169,7 +175,7 @@ mod tests {
         let shown = sample::report().to_string();
         for told in [
             "irminsul conformance 1.2.3, profile quick, seed 7\n",
-            "untested: no other process\n  sound: atomic/A2-another\n",
+            "untested: no other process\n  on sound  atomic/A2-another\n",
             "atomic/A2-one on broken\nfail: absent where \"v\" is due\n  clause A2: `test_and_set` sets",
             "  demanded at writes.rs:7\n  again with irminsul conform broken --seed 7 --case atomic/A2-one\n\n1: set\n",
             "again with seed 7 and case key/K1-one\n",
@@ -177,12 +183,15 @@ mod tests {
             assert!(shown.contains(told), "{told}\nis not in\n{shown}");
         }
         let end = "\
-sound: passed: 2 passed, 1 untested, 1 unsupported, 6.0 s
-  declares durability Volatile, visibility Instance, index Exact, watch lag at once, others' none
-broken: FAILED: 3 passed, 1 failed, 3 passes, 6.0 s
-  declares durability Power, visibility Host, index BestEffort, watch lag at once, others' 50ms
-shut: FAILED: 1 stopped by harness errors, 1.5 s
-  declares nothing since it could not be opened
+passed  sound
+        2 passed, 1 untested, 1 unsupported, 6.0 s
+        declares durability Volatile, visibility Instance, index Exact, watch lag at once, others' none
+FAILED  broken
+        3 passed, 1 failed, 3 passes, 6.0 s
+        declares durability Power, visibility Host, index BestEffort, watch lag at once, others' 50ms
+FAILED  shut
+        1 stopped by harness errors, 1.5 s
+        declares nothing since it could not be opened
 ";
         assert!(shown.ends_with(end), "{shown}");
     }
