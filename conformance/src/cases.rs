@@ -2,6 +2,7 @@
 
 use crate::{case::Case, roles::Role};
 
+mod batch_instant;
 mod batches;
 mod clearing;
 mod concurrent;
@@ -12,12 +13,14 @@ mod index;
 mod keys;
 mod killed;
 mod listing;
+mod locators;
 mod model;
 mod names;
 mod opening;
 mod power;
 mod processes;
 mod rot;
+mod unchecked;
 mod values;
 mod watch_end;
 mod watch_fold;
@@ -44,7 +47,10 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         watch_end::CASES,
         watch_scope::CASES,
         index::CASES,
+        unchecked::CASES,
+        locators::CASES,
         batches::CASES,
+        batch_instant::CASES,
         handles::CASES,
         opening::CASES,
         errors::CASES,

@@ -1,9 +1,16 @@
 //! Clients on threads of their own, so that they meet as programs do, and futures that are dropped half-way.
 
 use std::{
+    hint::spin_loop,
+    num::NonZero,
     pin::{Pin, pin},
-    sync::{Arc, Barrier},
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::Poll,
+    thread::available_parallelism,
+    time::{Duration, Instant},
 };
 
 use futures_util::{
@@ -41,7 +48,7 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     let futures: Vec<F> = futures.into_iter().collect();
-    let start = Arc::new(Barrier::new(futures.len()));
+    let start = Arc::new(Start::of(futures.len()));
     let threads: Vec<_> = futures
         .into_iter()
         .map(|future| {
@@ -53,6 +60,35 @@ where
         })
         .collect();
     Ok(try_join_all(threads).await?)
+}
+
+/// Lets threads go at the same moment: a barrier wakes one after the other, tens of microseconds apart, in which most
+/// operations are over. So where there is a core for each, who is awake spins until all are.
+struct Start {
+    barrier: Barrier,
+    /// How many are to be awake before any goes.
+    threads: usize,
+    awake: AtomicUsize,
+}
+
+impl Start {
+    /// After which the rest is not waited for: other programs use the cores, too.
+    const SPIN: Duration = Duration::from_micros(200);
+
+    fn of(threads: usize) -> Self {
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        let awake_together = if threads <= cores { threads } else { 0 };
+        Self { barrier: Barrier::new(threads), threads: awake_together, awake: AtomicUsize::new(0) }
+    }
+
+    fn wait(&self) {
+        self.barrier.wait();
+        self.awake.fetch_add(1, Ordering::AcqRel);
+        let began = Instant::now();
+        while self.awake.load(Ordering::Acquire) < self.threads && began.elapsed() < Self::SPIN {
+            spin_loop();
+        }
+    }
 }
 
 /// [`together`] for clients that may fail: the outputs, or the first failure.

@@ -4,7 +4,7 @@ use std::{
     ops::Deref,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use store_api::{AtomicWrite, Backend, ErrorKind, Guarantees, Indexable, Key, Result};
@@ -16,6 +16,13 @@ use crate::{
     failure::{Failure, Outcome},
     patience,
 };
+
+/// What a quick run may spend in one case on waiting for the lag of watches, and the rounds that it does in any case.
+const ROUNDS_OF_LAG: Duration = Duration::from_millis(200);
+const FEWEST: usize = 3;
+
+/// How long a quick run tries its luck.
+const A_MOMENT: Duration = Duration::from_millis(60);
 
 /// A case's view of the run; a clone is the same.
 #[derive(Clone)]
@@ -129,6 +136,22 @@ impl Context {
     /// How often to do what a quick run does `quick` times.
     pub(crate) fn rounds(&self, quick: usize) -> usize {
         self.run.profile.rounds(quick)
+    }
+
+    /// The same for what waits each time until a watch hears of another instance.
+    pub(crate) fn rounds_across(&self, quick: usize) -> usize {
+        let lag = self.run.guarantees.watch_lag.others.unwrap_or_default();
+        let affordable = if lag.is_zero() { quick } else { ROUNDS_OF_LAG.div_duration_f64(lag) as usize };
+        self.rounds(quick.min(affordable.max(FEWEST)))
+    }
+
+    /// The numbers of rounds of what depends on luck: `least` of them, and as many more, up to `most`, as a fast store
+    /// does in a moment.
+    pub(crate) fn rounds_of_luck(&self, least: usize, most: usize) -> impl Iterator<Item = usize> + Send + use<> {
+        let (least, most) = (self.rounds(least), self.rounds(most));
+        let moment = A_MOMENT * u32::try_from(self.rounds(1)).unwrap_or(u32::MAX);
+        let began = Instant::now();
+        (0..most).take_while(move |round| *round < least || began.elapsed() < moment)
     }
 
     /// How long what must happen is waited for.

@@ -4,9 +4,13 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use store_api::{AtomicWrite, EntryRead, Key, TestAndSet};
+use store_api::{AtomicWrite, Effect, EntryRead, Key, TestAndSet};
+use tokio::task::yield_now;
 
 use crate::failure::{Failure, Outcome, ensure};
+
+/// After how many refusals a busy store is let be.
+const ATTEMPTS: usize = 1000;
 
 /// The value of a text or a number.
 pub(crate) fn value(text: impl Display) -> Bytes {
@@ -30,12 +34,31 @@ pub(crate) async fn put(entries: &dyn AtomicWrite, key: &Key, state: Option<Byte
     Ok(())
 }
 
+/// Does a write that may meet others again for as long as the store is too busy for it (A6). One that may have happened
+/// all the same, and may still, leaves nothing to judge by.
+pub(crate) async fn insist<T, F>(mut write: impl FnMut() -> F) -> Outcome<T>
+where
+    F: Future<Output = store_api::Result<T>>,
+{
+    for _ in 0..ATTEMPTS {
+        match write().await {
+            Err(error) if error.is_retryable() && error.effect() == Effect::NotApplied => yield_now().await,
+            Err(error) if error.is_retryable() => {
+                return Err(Failure::inconclusive(format_args!("a write had an unknown outcome: {error}")));
+            }
+            verdict => return Ok(verdict?),
+        }
+    }
+    Err(Failure::inconclusive("the store was too busy for a write, over and over"))
+}
+
 /// Adds one to a counter, whose number is written with so many digits at least, and gives what it made of it.
 pub(crate) async fn increment(entries: &dyn AtomicWrite, counter: &Key, width: usize) -> Outcome<u64> {
     let mut test = entries.find(counter).await?;
     loop {
         let next = number(test.as_ref())? + 1;
-        match entries.test_and_set(counter, test.clone(), Some(value(format_args!("{next:0width$}")))).await? {
+        let set = value(format_args!("{next:0width$}"));
+        match insist(|| entries.test_and_set(counter, test.clone(), Some(set.clone()))).await? {
             TestAndSet::Applied => return Ok(next),
             TestAndSet::Mismatch { current } => {
                 ensure!(current != test, "A4: a mismatch whose value equals `test`");

@@ -1,0 +1,116 @@
+//! What cases do to indexable stores over and over, and what they demand of each value there.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use store_api::{Append, ContentHash, ContentKey, ContentRead, IndexLevel, Indexable, IndexedExt};
+
+use crate::{
+    Context,
+    failure::{Failure, Outcome, ensure, ensure_eq},
+};
+
+/// The ways to add a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Add,
+    UnsafeAdd,
+    Batch,
+}
+
+impl Way {
+    pub(crate) const ALL: [Self; 3] = [Self::Add, Self::UnsafeAdd, Self::Batch];
+
+    /// One after the other.
+    pub(crate) fn nth(n: usize) -> Self {
+        Self::ALL[n % Self::ALL.len()]
+    }
+
+    /// Adds a value under its hash.
+    pub(crate) async fn add(self, content: &dyn Indexable, value: Bytes) -> Outcome<ContentKey> {
+        Ok(match self {
+            Self::Add => content.add(value).await?,
+            Self::UnsafeAdd => content.unsafe_add(content.hash_function().hash(&value), value).await?,
+            Self::Batch => content.batch(|batch| async move { batch.add(value).await }).await?,
+        })
+    }
+}
+
+/// Empty, small, at the edges of pages and of what an async worker hashes, and some megabytes; each begins like the next.
+pub(crate) fn values_of_many_lengths() -> impl Iterator<Item = Bytes> {
+    [0, 1, 31, 32, 33, 4095, 4096, 4097, 262_143, 262_145, 3_000_000]
+        .into_iter()
+        .map(|len| (0..=250).cycle().take(len).collect())
+}
+
+/// Adds values, several at a time, and gives each with its key.
+pub(crate) async fn add_all(
+    to: &dyn Append,
+    values: impl IntoIterator<Item = Bytes>,
+) -> Outcome<Vec<(ContentKey, Bytes)>> {
+    let adds = stream::iter(values).map(|value| async move { Ok((to.add(value.clone()).await?, value)) });
+    adds.buffered(64).try_collect().await
+}
+
+/// Every key, each of which is listed once.
+pub(crate) async fn listed(content: &dyn ContentRead) -> Outcome<BTreeSet<ContentKey>> {
+    let mut all = BTreeSet::new();
+    let mut keys = content.keys();
+    while let Some(key) = keys.try_next().await? {
+        ensure!(all.insert(key), "A7: `keys` lists {key} twice");
+    }
+    Ok(all)
+}
+
+/// Demands that a value is found by its key, whatever its locator.
+pub(crate) async fn ensure_found(content: &dyn ContentRead, key: &ContentKey, value: &Bytes, who: &str) -> Outcome {
+    let found = content.find(key).await.map_err(|error| Failure::from(error).within(who))?;
+    ensure_eq!(found.as_ref(), Some(value), "{who} gives by `find` of {key}");
+    ensure!(content.mem(key).await?, "{who} has by `mem` no {key}, which `find` gives");
+    Ok(())
+}
+
+/// [`ensure_found`] for many.
+pub(crate) async fn ensure_all_found(content: &dyn ContentRead, all: &[(ContentKey, Bytes)], who: &str) -> Outcome {
+    for (key, value) in all {
+        ensure_found(content, key, value, who).await?;
+    }
+    Ok(())
+}
+
+/// Demands that `index` gives a key that finds the value.
+pub(crate) async fn ensure_indexed(content: &dyn ContentRead, value: &Bytes, who: &str) -> Outcome {
+    let hash = content.hash_function().hash(value);
+    let indexed = content.index(&hash).await?;
+    let Some(indexed) = indexed else {
+        return Err(Failure::broken(format_args!("{who} has by `index` no {hash}, which was added")));
+    };
+    ensure_eq!(indexed.to_hash(), hash, "the hash of the key that `index` gives");
+    ensure_found(content, &indexed, value, who).await
+}
+
+/// [`ensure_indexed`] where another instance added the value: a best-effort index may be late (I3).
+pub(crate) async fn ensure_indexed_by_another(context: &Context, content: &dyn ContentRead, value: &Bytes) -> Outcome {
+    const WHO: &str = "another instance";
+    if context.guarantees().index == IndexLevel::BestEffort {
+        let hash = content.hash_function().hash(value);
+        let there = async {
+            while content.index(&hash).await?.is_none() {
+                tokio::task::yield_now().await;
+            }
+            Outcome::Ok(())
+        };
+        context.soon("`index` knows what another instance added", there).await??;
+    }
+    ensure_indexed(content, value, WHO).await
+}
+
+/// Demands that nothing has this hash, by any way to ask for one.
+pub(crate) async fn ensure_absent(content: &dyn ContentRead, hash: &ContentHash, who: &str) -> Outcome {
+    let key = ContentKey::from(*hash);
+    ensure_eq!(content.find(&key).await?, None, "{who} gives by `find` of {hash}, which is not there");
+    ensure!(!content.mem(&key).await?, "{who} has by `mem` a {hash}, which is not there");
+    ensure_eq!(content.index(hash).await?, None, "{who} gives by `index` of {hash}, which is not there");
+    Ok(())
+}
