@@ -1,7 +1,7 @@
 //! What a run found, as data: how it is shown is left to the modules below.
 
+mod html;
 mod json;
-mod page;
 #[cfg(test)]
 mod sample;
 mod terminal;
