@@ -280,6 +280,13 @@ impl Report {
             |clause: &&Clause| self.backends.iter().any(|backend| backend.of_clause(clause.id).next().is_some());
         Clause::all().iter().filter(asked)
     }
+
+    /// The same clauses by what they are about.
+    fn groups(&self) -> Vec<(&'static str, Vec<&'static Clause>)> {
+        let clauses: Vec<&Clause> = self.clauses().collect();
+        let groups = clauses.chunk_by(|one, next| one.group() == next.group());
+        groups.map(|group| (group[0].group(), group.to_vec())).collect()
+    }
 }
 
 #[cfg(test)]

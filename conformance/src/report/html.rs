@@ -82,11 +82,13 @@ impl Report {
     /// A body for each group of clauses.
     fn matrix(&self) -> impl Display {
         from_fn(move |f| {
-            let clauses: Vec<&Clause> = self.clauses().collect();
-            for group in clauses.chunk_by(|one, next| one.group() == next.group()) {
-                let (name, span) = (group[0].group(), self.backends.len() + 1);
-                writeln!(f, "<tbody>\n<tr class=\"group\"><th colspan=\"{span}\" scope=\"rowgroup\">{name}</th></tr>")?;
-                group.iter().try_for_each(|clause| self.clause(f, clause))?;
+            let span = self.backends.len() + 1;
+            for (group, clauses) in self.groups() {
+                writeln!(
+                    f,
+                    "<tbody>\n<tr class=\"group\"><th colspan=\"{span}\" scope=\"rowgroup\">{group}</th></tr>"
+                )?;
+                clauses.into_iter().try_for_each(|clause| self.clause(f, clause))?;
                 writeln!(f, "</tbody>")?;
             }
             Ok(())
@@ -254,7 +256,6 @@ fn time(duration: Duration) -> impl Display {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::report::sample;
 
     #[test]

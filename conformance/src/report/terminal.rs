@@ -36,35 +36,18 @@ impl Report {
         table.load_style(presets::NOTHING.header_separator(LineStyle::none().fill('─')));
         let names = self.backends.iter().map(|backend| backend.name.clone());
         table.set_header(["clause".to_owned()].into_iter().chain(names));
-        let mut group = "";
-        for clause in self.clauses() {
-            if clause.group() != group {
-                if !group.is_empty() {
-                    table.add_row([""]);
-                }
-                group = clause.group();
-                table.add_row([group]);
+        for (group, clauses) in self.groups() {
+            if !table.is_empty() {
+                table.add_row([""]);
             }
-            let cells = self.backends.iter().map(|backend| cell(backend, clause));
-            table.add_row([format!("  {:<3}  {}", clause.id, clause.title)].into_iter().chain(cells));
+            table.add_row([group]);
+            for clause in clauses {
+                let cells = self.backends.iter().map(|backend| cell(backend, clause));
+                table.add_row([format!("  {:<3}  {}", clause.id, clause.title)].into_iter().chain(cells));
+            }
         }
-        self.fit(&mut table);
+        fit(&mut table);
         table
-    }
-
-    /// Breaks the names of the backends, which may be long addresses, and nothing else.
-    fn fit(&self, table: &mut Table) {
-        let widths = table.column_max_content_widths();
-        let Some((clauses, backends)) = widths.split_at_checked(1) else { return };
-        let padding = u16::try_from(2 * widths.len()).unwrap_or(WIDTH);
-        let left = WIDTH.saturating_sub(clauses.iter().sum::<u16>() + padding);
-        let share = left / u16::try_from(backends.len()).unwrap_or(u16::MAX).max(1);
-        let backends = backends.len();
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-        for column in table.column_iter_mut().skip(1).take(backends) {
-            column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(share.max(NARROWEST) + 2)));
-            column.set_cell_alignment(CellAlignment::Left);
-        }
     }
 
     /// Each reason for a verdict once, with the cases that it stopped.
@@ -93,6 +76,21 @@ impl Report {
             }
         }
         Ok(())
+    }
+}
+
+/// Breaks the names of the backends, which may be long addresses, and nothing else.
+fn fit(table: &mut Table) {
+    let widths = table.column_max_content_widths();
+    let Some((clauses, backends)) = widths.split_at_checked(1) else { return };
+    let padding = u16::try_from(2 * widths.len()).unwrap_or(WIDTH);
+    let left = WIDTH.saturating_sub(clauses.iter().sum::<u16>() + padding);
+    let share = left / u16::try_from(backends.len()).unwrap_or(u16::MAX).max(1);
+    let backends = backends.len();
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    for column in table.column_iter_mut().skip(1).take(backends) {
+        column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(share.max(NARROWEST) + 2)));
+        column.set_cell_alignment(CellAlignment::Left);
     }
 }
 

@@ -14,6 +14,7 @@ use std::{
 
 use clap::Args;
 use conformance::{Factory, Options, Profile, Report, SharedFactory, case_ids};
+use futures_util::future::join_all;
 use irminsul::{Address, Registry};
 use tokio::sync::oneshot;
 
@@ -216,8 +217,10 @@ async fn interruptible(mut suite: Suite, stores: &[Arc<Tested>]) -> Result<Repor
         report = report => report.unwrap_or_else(|_| Err(Failure::refused("the suite stopped without a report"))),
     };
     bars.clear();
-    for store in stores {
-        store.remove_all().await;
+    // A store that hangs would hold this up: a second signal ends it.
+    tokio::select! {
+        _ = told_to_end() => {}
+        _ = join_all(stores.iter().map(|store| store.remove_all())) => {}
     }
     ended
 }

@@ -2,12 +2,13 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
 use conformance::{Factory, Place, Settings, SharedFactory, Site};
 use irminsul::{Address, Backend, Error, ErrorKind, Registry, Result};
+use tokio::sync::{RwLock, RwLockReadGuard};
 
 use crate::failure::{chain, note};
 
@@ -17,11 +18,18 @@ pub(crate) struct Tested {
     address: Address,
     /// The addresses of the scratch stores that were made and are not removed yet.
     scratch: Mutex<BTreeSet<String>>,
+    /// Whether the run was interrupted: nothing is made or opened any more. Read while something is.
+    stopped: RwLock<bool>,
 }
 
 impl Tested {
     pub(super) fn new(registry: &Registry, address: &Address) -> Self {
-        Self { registry: registry.clone(), address: address.clone(), scratch: Mutex::default() }
+        Self {
+            registry: registry.clone(),
+            address: address.clone(),
+            scratch: Mutex::default(),
+            stopped: RwLock::default(),
+        }
     }
 
     /// The stores of the name that a child process was given: an address.
@@ -41,8 +49,9 @@ impl Tested {
         closed.and(self.destroy(site).await)
     }
 
-    /// Removes what an interrupted run leaves.
+    /// Removes what an interrupted run leaves, which may still be at work: what it would open anew is refused.
     pub(super) async fn remove_all(&self) {
+        *self.stopped.write().await = true;
         let left = std::mem::take(&mut *self.scratch());
         for address in left {
             if let Err(error) = self.registry.destroy(&address).await {
@@ -51,7 +60,13 @@ impl Tested {
         }
     }
 
-    fn scratch(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+    /// Holds an interruption off while something is made or opened.
+    async fn going_on(&self) -> Result<RwLockReadGuard<'_, bool>> {
+        let stopped = self.stopped.read().await;
+        if *stopped { Err(Error::new(ErrorKind::Unavailable, "the run was interrupted")) } else { Ok(stopped) }
+    }
+
+    fn scratch(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -72,6 +87,7 @@ impl Factory for Tested {
     }
 
     async fn create(&self, place: Place<'_>) -> Result<Site> {
+        let _going_on = self.going_on().await?;
         match place {
             // A scratch store of another kind would be tested for what this one does not promise.
             Place::Anywhere if self.registry.is_temporary(&self.address)? => Ok(Site::new(&self.address)),
@@ -96,6 +112,7 @@ impl Factory for Tested {
         if let Some(bytes) = settings.batch_limit {
             address = self.with(address, "batch", &bytes.to_string())?;
         }
+        let _going_on = self.going_on().await?;
         self.registry.open(address).await
     }
 
