@@ -67,6 +67,11 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
     .flatten()
 }
 
+/// The ids of the cases that a [pattern](crate::Options::case) asks for; of all for an empty one.
+pub fn case_ids(pattern: &str) -> impl Iterator<Item = &'static str> {
+    all().filter(move |case| case.matches(pattern)).map(|case| case.id)
+}
+
 /// Every role that a case gives to a child.
 pub(crate) fn roles() -> impl Iterator<Item = &'static Role> {
     [killed::ROLES, processes::ROLES, power::ROLES].into_iter().flatten()

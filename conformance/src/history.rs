@@ -38,6 +38,7 @@ use store_api::{Key, TestAndSet};
 pub use checker::{Exhausted, Limits, Verdict, Violation, check};
 pub use format::{Problem, ReadError};
 pub use recorder::{Client, Recorder};
+pub(crate) use timeline::columns;
 pub use witness::{Bar, Witness};
 
 /// What a client asked a store to do to a key.

@@ -37,6 +37,7 @@ mod suite;
 
 use context::Context;
 
+pub use cases::case_ids;
 pub use child::child;
 pub use clause::Clause;
 pub use factory::{Factory, Place, Settings, SharedFactory, Site};

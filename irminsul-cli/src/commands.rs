@@ -2,6 +2,7 @@
 //! work, closes the store and says what it found.
 
 mod check_history;
+pub(crate) mod conform;
 mod content;
 mod copy;
 mod entries;
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Verify(verify::Verify),
     Copy(copy::Copy),
     CheckHistory(check_history::CheckHistory),
+    Conform(conform::Conform),
 }
 
 impl Command {
@@ -51,6 +53,7 @@ impl Command {
             Self::Verify(verify) => verify.run(registry, output).await,
             Self::Copy(copy) => copy.run(registry, output).await,
             Self::CheckHistory(check) => check.run(output),
+            Self::Conform(conform) => conform.run(registry, output).await,
         }
     }
 }

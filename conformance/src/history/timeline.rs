@@ -86,7 +86,7 @@ impl Drawing {
 }
 
 /// The column of each event, as close as order and labels allow, and the width that they need together.
-fn columns(witness: &Witness, labels: &[String]) -> (Vec<usize>, usize) {
+pub(crate) fn columns(witness: &Witness, labels: &[String]) -> (Vec<usize>, usize) {
     let bars = || witness.bars.iter().zip(labels).map(|(bar, label)| (bar, label.chars().count() + FRAME));
     let ends: BTreeMap<_, _> = bars().filter_map(|(bar, length)| Some((bar.end?, (bar.start, length)))).collect();
     let events = witness.bars.len() + ends.len();

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod check_history;
+mod conform;
 mod content;
 mod copy;
 mod entries;
