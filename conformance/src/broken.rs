@@ -38,8 +38,10 @@ pub struct Bug {
 pub enum Sound {
     /// A store whose instances share it, inside a process at least.
     Shared,
-    /// A store that survives a killed process.
+    /// A store that survives a killed process, and a power loss where it has a disk of its own.
     Durable,
+    /// A store that survives a killed process and syncs nothing.
+    Unsynced,
 }
 
 /// `bug!("lost-update", "what it does", [caught by], Type)`, on a store whose instances share it; with `on Durable`
@@ -61,11 +63,15 @@ macro_rules! bug {
 
 use bug;
 
+mod content;
+mod handles;
+mod keys;
+mod watches;
 mod writes;
 
 /// Every bug.
 pub fn all() -> impl Iterator<Item = &'static Bug> {
-    [writes::BUGS].into_iter().flatten()
+    [writes::BUGS, keys::BUGS, watches::BUGS, content::BUGS, handles::BUGS].into_iter().flatten()
 }
 
 impl fmt::Debug for Bug {
@@ -123,5 +129,59 @@ impl Factory for Broken {
 
     fn max_key_len(&self) -> usize {
         self.sound.max_key_len()
+    }
+}
+
+/// The table of the bugs and the cases that catch each, in Markdown.
+#[must_use]
+pub fn table() -> String {
+    let mut table = String::from(
+        "# Broken stores\n\n\
+         The suite is tested with stores that have one bug each. Each is caught by the cases beside it, whose names begin with\n\
+         the clause that it breaks; the sound stores are caught by none. The tests of the suite run every pair of this table.\n\n\
+         This page is generated: `cargo run -p irminsul-conformance --features broken-stores --example broken_stores > docs/broken-stores.md`.\n\n\
+         | store | what it does | caught by |\n|---|---|---|\n",
+    );
+    for bug in all() {
+        let cases: Vec<String> = bug.caught_by.iter().map(|case| format!("`{case}`")).collect();
+        table.push_str(&format!("| `{}` | {} | {} |\n", bug.name, bug.what, cases.join("<br>")));
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::{Clause, cases};
+
+    #[test]
+    fn every_bug_is_named_once_and_caught_by_cases_that_there_are() {
+        let cases: BTreeSet<&str> = cases::all().map(|case| case.id).collect();
+        let mut names = BTreeSet::new();
+        for bug in all() {
+            assert!(names.insert(bug.name), "{} is there twice", bug.name);
+            for case in bug.caught_by {
+                assert!(cases.contains(case), "{}: there is no case {case}", bug.name);
+            }
+        }
+    }
+
+    /// The clauses that no wrapper around a sound store can break.
+    const NOT_BROKEN: [(&str, &str); 1] =
+        [("E3", "a sync that fails is met by the engine below: the power cases are tried on a store that goes on")];
+
+    #[test]
+    fn every_clause_is_broken_by_a_bug() {
+        let broken: BTreeSet<&str> = all()
+            .flat_map(|bug| bug.caught_by)
+            .filter_map(|id| cases::all().find(|case| case.id == *id))
+            .map(crate::case::Case::clause)
+            .collect();
+        let excused = |id| NOT_BROKEN.iter().any(|(clause, _)| *clause == id);
+        let missing: Vec<&str> =
+            Clause::all().iter().map(|clause| clause.id).filter(|id| !broken.contains(id) && !excused(id)).collect();
+        assert!(missing.is_empty(), "no bug breaks {missing:?}");
     }
 }
