@@ -8,6 +8,7 @@ mod loss;
 mod mount;
 mod names;
 mod protocol;
+mod serve;
 mod session;
 mod tree;
 mod words;
@@ -16,6 +17,7 @@ pub use crate::{
     disk::Mode,
     faults::{Failure, Fault, Op, Pages},
     loss::{Keep, Loss},
-    mount::{FaultyFs, MountError, Mounted, Unmounter},
+    mount::{FaultyFs, MountError, Mounted, serve_if_asked},
     protocol::Stats,
+    serve::serve,
 };
