@@ -1,4 +1,5 @@
-//! A file system for tests.
+#![doc = include_str!("../README.md")]
+
 mod content;
 mod control;
 mod disk;
@@ -12,6 +13,7 @@ mod serve;
 mod session;
 mod tree;
 mod words;
+
 pub use crate::{
     control::{Control, ControlError},
     disk::Mode,
