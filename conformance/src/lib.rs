@@ -24,6 +24,7 @@ mod disk;
 mod factory;
 mod failure;
 mod following;
+mod histories;
 pub mod history;
 mod operations;
 mod options;
