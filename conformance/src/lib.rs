@@ -13,6 +13,8 @@
 //! A [`Factory`] makes the stores, and [`suite!`] is the `main` of the test target. [`run`] does the same as a library and
 //! gives a [`Report`]; the command `irminsul conform` is made of it.
 
+#[cfg(feature = "broken-stores")]
+pub mod broken;
 mod case;
 mod cases;
 mod child;
@@ -24,6 +26,7 @@ mod disk;
 mod factory;
 mod failure;
 mod following;
+mod generated;
 mod histories;
 pub mod history;
 mod operations;
@@ -37,6 +40,7 @@ mod suite;
 
 use context::Context;
 
+pub use cases::case_ids;
 pub use child::child;
 pub use clause::Clause;
 pub use factory::{Factory, Place, Settings, SharedFactory, Site};
