@@ -27,6 +27,7 @@ mod factory;
 mod failure;
 mod following;
 mod generated;
+mod histories;
 pub mod history;
 mod operations;
 mod options;
