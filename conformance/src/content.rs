@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use store_api::{Append, ContentHash, ContentKey, ContentRead, IndexLevel, Indexable, IndexedExt};
+use store_api::{Append, ContentHash, ContentKey, ContentRead, IndexLevel, Indexable, IndexedExt, Result};
 
 use crate::{
     Context,
@@ -28,12 +28,12 @@ impl Way {
     }
 
     /// Adds a value under its hash.
-    pub(crate) async fn add(self, content: &dyn Indexable, value: Bytes) -> Outcome<ContentKey> {
-        Ok(match self {
-            Self::Add => content.add(value).await?,
-            Self::UnsafeAdd => content.unsafe_add(content.hash_function().hash(&value), value).await?,
-            Self::Batch => content.batch(|batch| async move { batch.add(value).await }).await?,
-        })
+    pub(crate) async fn add(self, content: &dyn Indexable, value: Bytes) -> Result<ContentKey> {
+        match self {
+            Self::Add => content.add(value).await,
+            Self::UnsafeAdd => content.unsafe_add(content.hash_function().hash(&value), value).await,
+            Self::Batch => content.batch(|batch| async move { batch.add(value).await }).await,
+        }
     }
 }
 

@@ -23,6 +23,7 @@ mod context;
 mod disk;
 mod factory;
 mod failure;
+mod handles;
 pub mod history;
 mod operations;
 mod options;

@@ -124,7 +124,7 @@ async fn found_after_a_reopen(context: Context) -> Outcome {
         ensure_found(&*content, key, value, "a reopened store").await?;
         let written = ContentKey::from_bytes(&key.to_bytes())?;
         ensure_found(&*content, &written, value, "a reopened store, asked with the key's bytes,").await?;
-        ensure_indexed(&*content, value, "a reopened store").await?;
+        ensure_indexed_by_another(&context, &*content, value).await?;
     }
     let keys: BTreeSet<ContentKey> = added.iter().map(|(key, _)| *key).collect();
     ensure_eq!(listed(&*content).await?, keys, "what `keys` lists after a reopen");
