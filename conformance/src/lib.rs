@@ -13,6 +13,8 @@
 //! A [`Factory`] makes the stores, and [`suite!`] is the `main` of the test target. [`run`] does the same as a library and
 //! gives a [`Report`]; the command `irminsul conform` is made of it.
 
+#![expect(clippy::similar_names, reason = "`context` and `content` are the suite's and the contract's own words")]
+
 mod case;
 mod cases;
 mod child;

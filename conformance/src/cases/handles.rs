@@ -11,7 +11,7 @@ use store_api::{Append, AtomicWrite, Diff, Effect, ErrorKind, Event, Indexable, 
 use crate::{
     case::{Case, case},
     clients::both,
-    content::{Way, add_all, ensure_all_found, ensure_found},
+    content::{Way, add_all, add_beside_a_batch, ensure_all_found, ensure_found, ensure_listed},
     context::{Context, key},
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
     handles::{Handles, Write},
@@ -103,13 +103,13 @@ async fn closed_content(context: Context) -> Outcome {
     batch.add(value("3")).await?;
     let clone = Arc::clone(&content);
     content.close().await?;
-    ensure_content_closed(&*content, "a closed handle").await?;
-    ensure_content_closed(&*clone, "a clone of a closed handle").await?;
     let of_the_batch = [("add", batch.add(value("2")).await.map(drop)), ("commit", batch.commit().await)];
     ensure_refused(of_the_batch, "a batch of a closed handle")?;
+    drop(batch);
+    ensure_content_closed(&*content, "a closed handle").await?;
+    ensure_content_closed(&*clone, "a clone of a closed handle").await?;
     let staying = instance.content();
-    let keys: Vec<_> = staying.keys().try_collect().await?;
-    ensure_eq!(keys, vec![stored], "the keys, after a closed handle was used");
+    ensure_listed(&*staying, [stored], "another handle").await?;
     ensure_found(&*staying, &stored, &value("1"), "another handle").await
 }
 
@@ -232,7 +232,7 @@ async fn other_handles_of_content(context: Context) -> Outcome {
     let (closing, staying) = (instance.content(), instance.content());
     let batch = staying.begin().await?;
     let added = add_all(&*batch, (0..3).map(value)).await?;
-    let kept = closing.add(value("kept")).await?;
+    let kept = add_beside_a_batch(&context, &*closing, Way::Add, value("kept")).await?;
     let mut keys = staying.keys();
     closing.close().await?;
     ensure_eq!(keys.try_next().await?, Some(kept), "an open `keys` of another handle");

@@ -56,6 +56,8 @@ async fn ensure_all_there(handles: &Handles, writes: &[Write], who: &str) -> Out
 
 async fn reopened(context: Context) -> Outcome {
     let mut written: Vec<Write> = Vec::new();
+    // What was closed holds nothing up, though somebody has it still.
+    let mut closed = Vec::new();
     for round in 0..context.rounds(10) {
         let instance = context.open().await?;
         let handles = Handles::of(&instance);
@@ -65,6 +67,7 @@ async fn reopened(context: Context) -> Outcome {
         written.extend(writes);
         ensure_lists_only(&instance, &written).await?;
         instance.close().await?;
+        closed.push((instance, handles));
     }
     Ok(())
 }
