@@ -13,6 +13,8 @@
 //! A [`Factory`] makes the stores, and [`suite!`] is the `main` of the test target. [`run`] does the same as a library and
 //! gives a [`Report`]; the command `irminsul conform` is made of it.
 
+#![expect(clippy::similar_names, reason = "`context` and `content` are the suite's and the contract's own words")]
+
 #[cfg(feature = "broken-stores")]
 pub mod broken;
 mod case;
@@ -28,6 +30,7 @@ mod failure;
 mod following;
 mod generated;
 mod histories;
+mod handles;
 pub mod history;
 mod operations;
 mod options;
