@@ -31,6 +31,7 @@ mod roles;
 mod run;
 mod show;
 mod suite;
+mod work;
 
 use context::Context;
 
