@@ -22,6 +22,7 @@ mod context;
 mod disk;
 mod factory;
 mod failure;
+mod files;
 pub mod history;
 mod operations;
 mod options;
