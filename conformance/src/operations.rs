@@ -35,7 +35,8 @@ pub(crate) async fn increment(entries: &dyn AtomicWrite, counter: &Key, width: u
     let mut test = entries.find(counter).await?;
     loop {
         let next = number(test.as_ref())? + 1;
-        match entries.test_and_set(counter, test.clone(), Some(value(format_args!("{next:0width$}")))).await? {
+        let set = value(format_args!("{next:0width$}"));
+        match entries.test_and_set(counter, test.clone(), Some(set)).await? {
             TestAndSet::Applied => return Ok(next),
             TestAndSet::Mismatch { current } => {
                 ensure!(current != test, "A4: a mismatch whose value equals `test`");
