@@ -48,7 +48,7 @@ struct Run {
     seed: u64,
     profile: Profile,
     patience: Duration,
-    mount_point: Option<PathBuf>,
+    faulty_fs: Result<PathBuf, String>,
     stores: Mutex<Vec<Made>>,
 }
 
@@ -59,15 +59,15 @@ pub(crate) struct Conditions {
     pub(crate) seed: u64,
     pub(crate) profile: Profile,
     pub(crate) patience: Duration,
-    pub(crate) mount_point: Option<PathBuf>,
+    pub(crate) faulty_fs: Result<PathBuf, String>,
 }
 
 impl Context {
     /// With an empty store.
     pub(crate) async fn new(conditions: Conditions) -> Outcome<Self> {
-        let Conditions { factory, guarantees, seed, profile, patience, mount_point } = conditions;
+        let Conditions { factory, guarantees, seed, profile, patience, faulty_fs } = conditions;
         let stores = Mutex::new(Vec::new());
-        let run = Run { factory, guarantees, seed, profile, patience, mount_point, stores };
+        let run = Run { factory, guarantees, seed, profile, patience, faulty_fs, stores };
         Self::at(Arc::new(run), Ground::Anywhere).await
     }
 
@@ -92,9 +92,7 @@ impl Context {
 
     /// An empty store whose files lie on a disk that forgets and fails on command.
     pub(crate) async fn store_on_disk(&self) -> Outcome<Self> {
-        let Some(mount_point) = &self.run.mount_point else {
-            return Err(Failure::untested("no faulty-fs is mounted: see `Options::faulty_fs`"));
-        };
+        let mount_point = self.run.faulty_fs.as_ref().map_err(Failure::untested)?;
         Self::at(Arc::clone(&self.run), Ground::Disk(Disk::create(mount_point)?)).await
     }
 

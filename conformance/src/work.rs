@@ -10,8 +10,9 @@ mod batches;
 mod clears;
 mod entries;
 mod names;
+mod synced;
 
-pub(crate) use {batches::Batches, clears::Clears, entries::Entries, names::Names};
+pub(crate) use {batches::Batches, clears::Clears, entries::Entries, names::Names, synced::Synced};
 
 /// A kind of work. It is done in rounds, one child each, on one store; a round leaves alone what the others wrote,
 /// unless it says otherwise.
@@ -63,13 +64,25 @@ impl Round {
 impl Said {
     /// How many steps a worker said that it had taken.
     fn steps_of(&self, worker: usize) -> usize {
+        self.last_of("", worker)
+    }
+
+    /// How many steps of a worker were acknowledged, where that says less than that they were taken.
+    fn acknowledged_of(&self, worker: usize) -> usize {
+        self.last_of(ACKNOWLEDGED, worker)
+    }
+
+    fn last_of(&self, prefix: &str, worker: usize) -> usize {
         let steps = self.lines.iter().filter_map(|line| {
-            let (sayer, step) = line.split_once(' ')?;
+            let (sayer, step) = line.strip_prefix(prefix)?.split_once(' ')?;
             (sayer.parse() == Ok(worker)).then(|| step.parse::<usize>().ok())?
         });
         steps.max().unwrap_or(0)
     }
 }
+
+/// Precedes what was acknowledged, where a step is only taken when that was synced.
+const ACKNOWLEDGED: &str = "acknowledged ";
 
 /// Says that a worker took a step.
 fn say_step(worker: usize, step: usize) {

@@ -1,6 +1,6 @@
 //! A10, A8, I7, X1 and L4 after a kill: what a killed process leaves behind.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::{
     case::{Case, case},
@@ -29,7 +29,7 @@ pub(super) const ROLES: &[Role] = &[
 ];
 
 /// A step of a child takes about this long on a quick engine: the kill comes anywhere within it.
-const STEP: Duration = Duration::from_millis(1);
+pub(super) const STEP: Duration = Duration::from_millis(1);
 
 /// Starts a child on the store, and kills it at a random moment of its work.
 pub(super) fn cut_off<W: Work>(context: &Context, number: usize, random: &mut fastrand::Rng) -> Outcome<Said> {
@@ -63,26 +63,26 @@ async fn open(cue: Cue) -> Outcome {
     Ok(())
 }
 
-/// Kills a child somewhere in an `open`: one that creates the store, and those that find what a killed writer left.
+/// Kills a child somewhere in an `open`.
+pub(super) fn kill_while_opening(context: &Context, random: &mut fastrand::Rng) -> Outcome {
+    let child = context.child("open", &[])?;
+    child.until(OPENING)?;
+    child.kill_after(0, random, 8 * STEP).map(drop)
+}
+
+/// A store opens after a kill in the `open` that creates it, and in those that find what a killed writer left.
 async fn killed_while_opening(context: Context) -> Outcome {
     let mut random = context.random();
-    for number in 0..context.rounds(3) {
+    for number in 0..context.rounds(2) {
         let context = context.another_store().await?;
-        let mut kill_opening = |takes: Duration| -> Outcome {
-            let child = context.child("open", &[])?;
-            child.until(OPENING)?;
-            child.kill_after(0, &mut random, takes).map(drop)
-        };
-        kill_opening(5 * STEP)?;
-        let began = Instant::now();
+        kill_while_opening(&context, &mut random)?;
         let instance = context.open().await.map_err(|failure| failure.within("after a kill in the first open"))?;
-        let takes = began.elapsed() * 2;
         let (k, v) = (key("k"), value("v"));
         instance.entries().set(&k, v.clone()).await?;
         instance.close().await?;
-        let said = [cut_off::<Entries>(&context, number, &mut fastrand::Rng::with_seed(context.seed()))?];
+        let said = [cut_off::<Entries>(&context, number, &mut random)?];
         for _ in 0..2 {
-            kill_opening(takes)?;
+            kill_while_opening(&context, &mut random)?;
         }
         let instance = context.open().await.map_err(|failure| failure.within("after kills in later opens"))?;
         Entries::check(&instance, &said).await?;

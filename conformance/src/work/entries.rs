@@ -16,7 +16,7 @@ use crate::{
 /// Four writers beside each other, each on six keys of its own per round.
 pub(crate) struct Entries;
 
-const WRITERS: usize = 4;
+pub(super) const WRITERS: usize = 4;
 const KEYS: usize = 6;
 
 type State = BTreeMap<Key, Bytes>;
@@ -70,7 +70,7 @@ impl Work for Entries {
     const STEPS: usize = 120;
 
     async fn work(instance: Instance, round: Round) -> Outcome {
-        try_join_all((0..WRITERS).map(|writer| write(instance.entries(), round, writer))).await.map(drop)
+        write_all(&instance, round, &say_step).await
     }
 
     async fn check(instance: &Instance, rounds: &[Said]) -> Outcome {
@@ -84,19 +84,25 @@ impl Work for Entries {
     }
 }
 
-async fn write(entries: std::sync::Arc<dyn AtomicWrite>, round: Round, writer: usize) -> Outcome {
-    let mut state = State::new();
-    for number in 1.. {
-        let step = Step::new(round, writer, number);
-        match step.write(&*entries, &state).await {
-            Ok(TestAndSet::Applied) => {}
-            Ok(TestAndSet::Mismatch { .. }) => return Err(Failure::broken("A2: a mismatch on a key of one writer")),
-            Err(error) => return stops_with(error),
+/// Writes without end, and tells `taken` each step of each writer that was acknowledged.
+pub(super) async fn write_all(instance: &Instance, round: Round, taken: &(impl Fn(usize, usize) + Sync)) -> Outcome {
+    let writers = (0..WRITERS).map(|writer| async move {
+        let (entries, mut state) = (instance.entries(), State::new());
+        for number in 1.. {
+            let step = Step::new(round, writer, number);
+            match step.write(&*entries, &state).await {
+                Ok(TestAndSet::Applied) => {}
+                Ok(TestAndSet::Mismatch { .. }) => {
+                    return Err(Failure::broken("A2: a mismatch on a key of one writer"));
+                }
+                Err(error) => return stops_with(error),
+            }
+            step.apply(&mut state);
+            taken(writer, number);
         }
-        step.apply(&mut state);
-        say_step(writer, number);
-    }
-    Ok(())
+        Ok(())
+    });
+    try_join_all(writers).await.map(drop)
 }
 
 /// Demands what a writer said, with or without the step after the last that it said.
@@ -137,4 +143,31 @@ async fn found_in(entries: &dyn AtomicWrite, scope: &Key, under_way: &Key) -> Ou
         ensure!(entries.find(key).await?.as_ref() == found.get(key), "A10: `find` and `entries` differ on {key}");
     }
     Ok(found)
+}
+
+/// Demands of each key what it was when its writer's last synced step was taken, or at one of the steps after.
+pub(super) async fn check_synced(entries: &dyn AtomicWrite, said: &Said) -> Outcome {
+    for writer in 0..WRITERS {
+        let mut state = State::new();
+        let synced = said.steps_of(writer);
+        for number in 1..=synced {
+            Step::new(said.round, writer, number).apply(&mut state);
+        }
+        let later: Vec<Step> = (synced + 1..=said.acknowledged_of(writer) + 1)
+            .map(|number| Step::new(said.round, writer, number))
+            .collect();
+        let found: State = entries.entries(&scope(said.round, writer)).try_collect().await?;
+        for number in 0..KEYS {
+            let key = key(format!("{}/{number}", scope(said.round, writer)));
+            let (given, due) = (found.get(&key), state.get(&key));
+            let set_later = later.iter().any(|step| step.key == key && step.set.as_ref() == given);
+            ensure!(
+                given == due || set_later,
+                "A10: {key} is {} after a power loss, where {} was acknowledged before a `sync`",
+                shown(&given),
+                shown(&due),
+            );
+        }
+    }
+    Ok(())
 }
