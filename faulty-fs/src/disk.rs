@@ -53,7 +53,7 @@ impl Attributes {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) attributes: Attributes,
     pub(crate) kind: Kind,
@@ -63,7 +63,7 @@ pub(crate) struct Node {
     handles: u32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Kind {
     File(File),
     Directory,
@@ -118,7 +118,7 @@ pub(crate) enum Rename {
 }
 
 /// The disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Disk {
     mode: Mode,
     capacity: Option<u64>,
@@ -503,3 +503,6 @@ impl Disk {
 fn check_name(name: &OsStr) -> Result<()> {
     if name.len() > NAME_MAX { Err(Errno::NAMETOOLONG) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests;
