@@ -31,15 +31,18 @@ mod following;
 mod generated;
 mod histories;
 mod handles;
+mod files;
 pub mod history;
 mod operations;
 mod options;
 mod patience;
+mod remote;
 mod report;
 mod roles;
 mod run;
 mod show;
 mod suite;
+mod work;
 
 use context::Context;
 
