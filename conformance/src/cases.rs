@@ -24,6 +24,8 @@ mod unchecked;
 mod values;
 mod watch_end;
 mod watch_fold;
+mod watch_lag;
+mod watch_model;
 mod watch_scope;
 mod watch_slow;
 mod watch_start;
@@ -43,6 +45,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         names::CASES,
         watch_start::CASES,
         watch_fold::CASES,
+        watch_model::CASES,
+        watch_lag::CASES,
         watch_slow::CASES,
         watch_end::CASES,
         watch_scope::CASES,

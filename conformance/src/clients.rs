@@ -6,7 +6,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, Barrier,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::Poll,
     thread::available_parallelism,
@@ -40,6 +40,49 @@ where
     });
     begins.await.map_err(Failure::harness)?;
     Ok(thread)
+}
+
+/// A client that does the same over and over, until it is ended or dropped: a case that failed leaves none behind.
+pub(crate) struct Repeating {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Outcome<usize>>>,
+}
+
+/// Starts a client that does `act` over and over, at least once, on a thread of its own; it is told how often it did.
+pub(crate) async fn over_and_over<F>(mut act: impl FnMut(usize) -> F + Send + 'static) -> Outcome<Repeating>
+where
+    F: Future<Output = Outcome> + Send,
+{
+    let over = Arc::new(AtomicBool::new(false));
+    let ended = Arc::clone(&over);
+    let thread = beside(async move {
+        let mut times = 0;
+        loop {
+            act(times).await?;
+            times += 1;
+            if ended.load(Ordering::Acquire) {
+                return Ok(times);
+            }
+        }
+    });
+    Ok(Repeating { over, thread: Some(thread.await?) })
+}
+
+impl Repeating {
+    /// Ends it, and says how often it did what it does.
+    pub(crate) async fn end(mut self) -> Outcome<usize> {
+        self.over.store(true, Ordering::Release);
+        match self.thread.take() {
+            Some(thread) => thread.await?,
+            None => unreachable!("it is ended once"),
+        }
+    }
+}
+
+impl Drop for Repeating {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+    }
 }
 
 /// Runs futures on threads of their own, all let go at the same moment, and gives what they return.

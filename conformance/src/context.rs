@@ -17,12 +17,18 @@ use crate::{
     patience,
 };
 
+/// What a quick run may spend in one case on rounds that improve its luck.
+const TIME_FOR_ROUNDS: Duration = Duration::from_millis(60);
+
 /// What a quick run may spend in one case on waiting for the lag of watches, and the rounds that it does in any case.
 const ROUNDS_OF_LAG: Duration = Duration::from_millis(200);
 const FEWEST: usize = 3;
 
 /// How long a quick run tries its luck.
 const A_MOMENT: Duration = Duration::from_millis(60);
+
+/// How long is waited at most where it matters little.
+const HURRY: Duration = Duration::from_secs(1);
 
 /// A case's view of the run; a clone is the same.
 #[derive(Clone)]
@@ -32,6 +38,8 @@ pub(crate) struct Context {
     token: String,
     /// The disk that the store lies on, where the case asked for one that forgets and fails.
     disk: Option<Disk>,
+    /// Whether what it waits for matters little.
+    hurried: bool,
 }
 
 struct Run {
@@ -72,7 +80,7 @@ impl Context {
         })?;
         let token = site.token().to_owned();
         run.sites.lock().unwrap_or_else(PoisonError::into_inner).push(site);
-        Ok(Self { run, token, disk })
+        Ok(Self { run, token, disk, hurried: false })
     }
 
     /// Another store of the same backend, empty and apart from this one.
@@ -138,7 +146,15 @@ impl Context {
         self.run.profile.rounds(quick)
     }
 
-    /// The same for what waits each time until a watch hears of another instance.
+    /// The same for what depends on luck: on a store that is quick with them more rounds, as many as the time of a case
+    /// allows. Gives their numbers.
+    pub(crate) fn rounds_and_more(&self, quick: usize) -> impl Iterator<Item = usize> + use<> {
+        let (rounds, began) = (self.rounds(quick), Instant::now());
+        let time = TIME_FOR_ROUNDS * u32::try_from(self.rounds(1)).unwrap_or(u32::MAX);
+        (0..).take_while(move |round| *round < rounds || began.elapsed() < time)
+    }
+
+    /// How often to do what waits each time until a watch hears of another instance.
     pub(crate) fn rounds_across(&self, quick: usize) -> usize {
         let lag = self.run.guarantees.watch_lag.others.unwrap_or_default();
         let affordable = if lag.is_zero() { quick } else { ROUNDS_OF_LAG.div_duration_f64(lag) as usize };
@@ -157,7 +173,14 @@ impl Context {
     /// How long what must happen is waited for.
     pub(crate) fn patience(&self) -> Duration {
         // A change of another instance may be late by the declared lag, and the wait must be longer than that.
-        self.run.patience + self.run.guarantees.watch_lag.others.unwrap_or_default() * 10
+        let lag = self.run.guarantees.watch_lag.others.unwrap_or_default() * 10;
+        let patience = if self.hurried { self.run.patience.min(HURRY) } else { self.run.patience };
+        patience + lag
+    }
+
+    /// The same with little patience, for repeating what has failed: not for a verdict.
+    pub(crate) fn hurried(&self) -> Self {
+        Self { hurried: true, ..self.clone() }
     }
 
     /// Waits for what must happen.

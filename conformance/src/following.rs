@@ -66,22 +66,22 @@ impl Scope {
     }
 
     /// Starts a watch from what is there.
-    pub(crate) async fn watch_current(&self, entries: &dyn EntryRead) -> Outcome<Watch> {
-        Ok(match self {
-            Self::Key(key) => entries.watch_key(key, Init::Current).await?,
-            Self::Under(path) => entries.watch(path, Init::Current).await?,
-        })
+    pub(crate) async fn watch_current(&self, entries: &dyn EntryRead) -> store_api::Result<Watch> {
+        match self {
+            Self::Key(key) => entries.watch_key(key, Init::Current).await,
+            Self::Under(path) => entries.watch(path, Init::Current).await,
+        }
     }
 
     /// Starts a watch from a known state: as much of it as belongs to the scope.
-    pub(crate) async fn watch_known(&self, entries: &dyn EntryRead, state: &State) -> Outcome<Watch> {
-        Ok(match self {
-            Self::Key(key) => entries.watch_key(key, Init::Known(state.get(key).cloned())).await?,
+    pub(crate) async fn watch_known(&self, entries: &dyn EntryRead, state: &State) -> store_api::Result<Watch> {
+        match self {
+            Self::Key(key) => entries.watch_key(key, Init::Known(state.get(key).cloned())).await,
             Self::Under(path) => {
                 let known = self.part_of(state).into_iter().collect();
-                entries.watch(path, Init::Known(known)).await?
+                entries.watch(path, Init::Known(known)).await
             }
-        })
+        }
     }
 }
 
@@ -146,7 +146,18 @@ impl Follower {
 
     /// Of a watch that is started from nothing: all there is is told.
     pub(crate) async fn from_nothing(context: &Context, entries: &dyn EntryRead, scope: &Scope) -> Outcome<Self> {
-        Self::known(context, entries, scope, &State::new()).await
+        Ok(Self::try_from_nothing(context, entries, scope).await?)
+    }
+
+    /// The same, where the start may be refused.
+    pub(crate) async fn try_from_nothing(
+        context: &Context,
+        entries: &dyn EntryRead,
+        scope: &Scope,
+    ) -> store_api::Result<Self> {
+        let nothing = State::new();
+        let watch = scope.watch_known(entries, &nothing).await?;
+        Ok(Self::new(context, watch, scope, Start::Known, nothing))
     }
 
     /// Of a watch that is started from the current state, which is `state` and which nobody changes meanwhile.

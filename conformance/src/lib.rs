@@ -13,6 +13,8 @@
 //! A [`Factory`] makes the stores, and [`suite!`] is the `main` of the test target. [`run`] does the same as a library and
 //! gives a [`Report`]; the command `irminsul conform` is made of it.
 
+#[cfg(feature = "broken-stores")]
+pub mod broken;
 mod case;
 mod cases;
 mod child;
@@ -24,6 +26,7 @@ mod disk;
 mod factory;
 mod failure;
 mod following;
+mod generated;
 pub mod history;
 mod operations;
 mod options;

@@ -136,38 +136,34 @@ async fn added_and_removed(context: Context) -> Outcome {
 /// Watches a counter that many increment. Who sees a number writes the next, so their order is known whoever wrote them:
 /// each told is larger than the one before, and the last is told.
 async fn count(context: &Context, watching: &[Instance], writing: &[Instance]) -> Outcome {
-    let increments = context.rounds(60);
-    let last = (increments * writing.len()) as u64;
-    let mut following = Vec::new();
-    for instance in watching {
-        let entries = instance.entries();
-        let followers = [
-            Follower::current(context, &*entries, &Scope::Key(k()), &State::new()).await?,
-            Follower::from_nothing(context, &*entries, &Scope::everything()).await?,
-        ];
-        for follower in followers {
-            following.push(beside(follow_count(follower, entries.clone(), last)).await?);
-        }
+    let watchers: Vec<_> = watching.iter().map(Instance::entries).collect();
+    let mut reading = Reading::new();
+    for watcher in &watchers {
+        let follower = Follower::current(context, &**watcher, &Scope::Key(k()), &State::new()).await?;
+        reading.follow(follower).await?;
+        reading.follow(Follower::from_nothing(context, &**watcher, &Scope::everything()).await?).await?;
     }
-    let counting = |writer: Arc<dyn AtomicWrite>| async move {
-        for _ in 0..increments {
-            increment(&*writer, &k(), 1).await?;
-        }
-        Ok(())
-    };
-    all(writing.iter().map(Instance::entries).map(counting).collect::<Vec<_>>()).await?;
-    try_join_all(following).await?.into_iter().collect()
-}
-
-async fn follow_count(mut follower: Follower, _handle: Arc<dyn AtomicWrite>, last: u64) -> Outcome {
-    let mut seen = 0;
-    while seen < last {
-        if let Event::Changed { diff, .. } = follower.next().await? {
-            let told = number(diff.new_value())?;
-            if told <= seen {
-                return Err(follower.blame(format_args!("W4: {told} told after {seen}, of a counter that grows")));
+    let counting = |writer: Arc<dyn AtomicWrite>| {
+        let rounds = context.rounds_and_more(60);
+        async move {
+            let mut last = 0;
+            for _ in rounds {
+                last = increment(&*writer, &k(), 1).await?;
             }
-            seen = told;
+            Ok(last)
+        }
+    };
+    let lasts = all(writing.iter().map(Instance::entries).map(counting).collect::<Vec<_>>()).await?;
+    let last: State = lasts.into_iter().max().map(|last| (k(), value(last))).into_iter().collect();
+    for mut follower in reading.end().await? {
+        follower.converge(&last).await?;
+        let mut before = 0;
+        for told in follower.told(&k()) {
+            let told = number(told.new_value())?;
+            if told <= before {
+                return Err(follower.blame(format_args!("W4: {told} told after {before}, of a counter that grows")));
+            }
+            before = told;
         }
     }
     Ok(())
@@ -191,18 +187,16 @@ type Courses = BTreeMap<Key, Vec<Option<Bytes>>>;
 async fn wander(
     entries: Arc<dyn AtomicWrite>,
     writer: usize,
-    steps: usize,
+    steps: impl Iterator<Item = usize>,
     mut random: fastrand::Rng,
 ) -> Outcome<Courses> {
     const KEYS: usize = 3;
     let mut courses: Courses = (0..KEYS).map(|i| (key(format!("{writer}/{i}")), vec![None])).collect();
-    for step in 0..steps {
-        let last = step + KEYS >= steps;
-        let at = if last { steps - 1 - step } else { random.usize(..KEYS) };
-        let (key, course) = courses.iter_mut().nth(at).expect("one of its keys");
+    for step in steps {
+        let (key, course) = courses.iter_mut().nth(random.usize(..KEYS)).expect("one of its keys");
         let is = course.last().cloned().flatten();
         let next = match random.u8(..8) {
-            0 if !last => None,
+            0 => None,
             1 if course.len() > 1 => course[course.len() - 2].clone(),
             _ => Some(value(format_args!("{writer} {step}"))),
         };
@@ -227,12 +221,12 @@ async fn put_once(entries: &dyn AtomicWrite, key: &Key, state: Option<Bytes>) ->
 }
 
 /// Tells the readers of watches that the writing is over.
-struct Ending {
+struct Reading {
     over: watch::Sender<bool>,
     following: Vec<JoinHandle<Outcome<Follower>>>,
 }
 
-impl Ending {
+impl Reading {
     fn new() -> Self {
         Self { over: watch::channel(false).0, following: Vec::new() }
     }
@@ -262,20 +256,19 @@ impl Ending {
 async fn follow_courses(context: &Context, watching: &Instance, writing: &[Instance]) -> Outcome {
     let everything = Scope::everything();
     let entries = watching.entries();
-    let mut eager = Ending::new();
+    let mut reading = Reading::new();
     for scope in [&everything, &Scope::under("0"), &Scope::key("1/0")] {
-        eager.follow(Follower::from_nothing(context, &*entries, scope).await?).await?;
+        reading.follow(Follower::from_nothing(context, &*entries, scope).await?).await?;
     }
-    eager.follow(Follower::current(context, &*entries, &everything, &State::new()).await?).await?;
+    reading.follow(Follower::current(context, &*entries, &everything, &State::new()).await?).await?;
     let mut unread = Follower::from_nothing(context, &*entries, &everything).await?;
 
     let mut random = context.random();
-    let steps = context.rounds(60);
     let mut wandering = Vec::new();
     for (writer, instance) in writing.iter().enumerate() {
-        wandering.push(beside(wander(instance.entries(), writer, steps, random.fork())).await?);
+        wandering.push(beside(wander(instance.entries(), writer, context.rounds_and_more(60), random.fork())).await?);
     }
-    eager.follow(Follower::from_nothing(context, &*entries, &everything).await?).await?;
+    reading.follow(Follower::from_nothing(context, &*entries, &everything).await?).await?;
     let courses: Outcome<Vec<Courses>> = try_join_all(wandering).await?.into_iter().collect();
     let courses: Courses = courses?.into_iter().flatten().collect();
 
@@ -283,7 +276,7 @@ async fn follow_courses(context: &Context, watching: &Instance, writing: &[Insta
     let store: State = entries_sorted(&*entries, &Key::root()).await?.into_iter().collect();
     ensure_eq!(store, last, "A1: the entries when the writing is over");
     unread.converge(&last).await?;
-    for mut follower in eager.end().await? {
+    for mut follower in reading.end().await? {
         follower.converge(&last).await?;
         for (key, course) in &courses {
             follower.expect_course(key, course)?;
@@ -321,9 +314,14 @@ fn shared(i: usize) -> Key {
     key(format!("{i}/k"))
 }
 
-/// Writes and removes a few keys at random; its last act is to set each.
-async fn scribble(entries: Arc<dyn AtomicWrite>, writer: usize, rounds: usize, mut random: fastrand::Rng) -> Outcome {
-    for round in 0..rounds {
+/// Writes and removes a few keys at random.
+async fn scribble(
+    entries: Arc<dyn AtomicWrite>,
+    writer: usize,
+    rounds: impl Iterator<Item = usize>,
+    mut random: fastrand::Rng,
+) -> Outcome {
+    for round in rounds {
         let k = shared(random.usize(..SHARED));
         match random.u8(..20) {
             0..12 => insist(|| entries.set(&k, stamp(writer, round))).await?,
@@ -335,10 +333,6 @@ async fn scribble(entries: Arc<dyn AtomicWrite>, writer: usize, rounds: usize, m
             }
             _ => insist(|| entries.clear()).await?,
         }
-    }
-    for i in 0..SHARED {
-        let k = shared(i);
-        insist(|| entries.set(&k, stamp(writer, rounds))).await?;
     }
     Ok(())
 }
@@ -362,14 +356,14 @@ fn expect_stamps_in_order(follower: &Follower) -> Outcome {
 async fn scribble_and_follow(context: &Context, watching: &[Instance], writing: &[Instance]) -> Outcome {
     let everything = Scope::everything();
     let watchers: Vec<_> = watching.iter().map(Instance::entries).collect();
-    let mut reading = Ending::new();
+    let mut reading = Reading::new();
     for watcher in &watchers {
         reading.follow(Follower::from_nothing(context, &**watcher, &everything).await?).await?;
     }
     let mut random = context.random();
     let mut scribbling = Vec::new();
     for (writer, instance) in writing.iter().enumerate() {
-        let scribble = scribble(instance.entries(), writer, context.rounds(80), random.fork());
+        let scribble = scribble(instance.entries(), writer, context.rounds_and_more(80), random.fork());
         scribbling.push(beside(scribble).await?);
     }
     for watcher in watchers.iter().cycle().take(4) {
@@ -401,14 +395,19 @@ async fn scribbles_of_instances(context: Context) -> Outcome {
 
 /// Two write one key at the same moment, and then nobody: the watch is told of the one that came last. Told in the other
 /// order, they leave it with the first.
-async fn race(context: &Context, rounds: usize, watching: &Instance, writing: [&Instance; 2]) -> Outcome {
+async fn race(
+    context: &Context,
+    rounds: impl Iterator<Item = usize>,
+    watching: &Instance,
+    writing: [&Instance; 2],
+) -> Outcome {
     let watcher = watching.entries();
     let mut followers = [
         Follower::from_nothing(context, &*watcher, &Scope::everything()).await?,
         Follower::from_nothing(context, &*watcher, &Scope::Key(k())).await?,
     ];
     let writers = writing.map(Instance::entries);
-    for round in 0..rounds {
+    for round in rounds {
         let racing = writers.iter().enumerate().map(|(i, writer)| {
             let (writer, k) = (Arc::clone(writer), k());
             let state = (i == 0 || round % 3 != 0).then(|| stamp(i, round));
@@ -426,12 +425,12 @@ async fn race(context: &Context, rounds: usize, watching: &Instance, writing: [&
 
 async fn races(context: Context) -> Outcome {
     let instance = context.open().await?;
-    race(&context, context.rounds(60), &instance, [&instance, &instance]).await
+    race(&context, context.rounds_and_more(60), &instance, [&instance, &instance]).await
 }
 
 async fn races_of_instances(context: Context) -> Outcome {
     let (one, two) = (context.open().await?, context.open().await?);
-    race(&context, context.rounds_across(60), &one, [&one, &two]).await
+    race(&context, 0..context.rounds_across(60), &one, [&one, &two]).await
 }
 
 async fn clear_between(context: &Context, watching: &Instance, writing: &Instance) -> Outcome {

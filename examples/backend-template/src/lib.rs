@@ -1,8 +1,10 @@
 //! A complete small backend of irminsul, the first thing a backend author copies: a log file on disk.
 //!
-//! A store is a folder with one file, `log`, to which every group of writes is appended and synced once. Where things
-//! are is in memory: the keys, the values of the entries, and for each content hash the place of its value in the file,
-//! from which it is read. So the entries must fit into memory, and opening a store reads its whole log.
+//! A store is a folder with one file, `log`, to which every group of writes is appended and synced once. In memory are
+//! the entries, and for each content hash the place of its value in the file, from which it is read.
+//!
+//! It is small, and pays for it: the entries must fit into memory; opening a store reads its whole log, and checks it
+//! (A12); what is dead in the log goes only when the store is opened; and a log in which a bit rotted is not opened.
 //!
 //! | guarantee | level |
 //! |---|---|
@@ -12,9 +14,9 @@
 //! | watch lag | own changes at once; there are no others' |
 //!
 //! The rooms are those of every backend: this one has the options, `open` and the life of an instance; `atomic_write`
-//! and `indexable` have the handles; the rest is what makes it this engine: `folder` (names, the lock), `log` (the file
-//! format), `recovery` (what is done when a log is opened), `state` (the maps in memory) and `writer` (how a group of
-//! writes becomes a group in the log). It runs where Unix does: it reads by position, and syncs folders.
+//! and `indexable` have the handles. The rest is what makes it this engine: `folder` (names, the lock), `log` and `group`
+//! (the file format), `recovery` (what is done when a log is opened), `state` (the maps in memory) and `writer` (how a
+//! group of writes becomes a group in the log). It runs where Unix does: it reads by position, and syncs folders.
 //!
 //! ```
 //! use backend_template::{LogOptions, Sync};
@@ -36,6 +38,7 @@
 
 mod atomic_write;
 mod folder;
+mod group;
 mod indexable;
 mod log;
 mod recovery;

@@ -5,8 +5,7 @@
 //! header = magic, then sealed with it: format, salt, hash function
 //! group  = head body
 //! head   = sealed with the salt: where it lies, the length of its records, up to where the log was synced
-//! body   = sealed with the head: records
-//! record = kind (1 byte), length of the name (1), length of the value (4), name, value
+//! body   = sealed with the head: record*
 //! ```
 //!
 //! Integers are little-endian; what is sealed is a [`frame`] of the kit, a checksum before the bytes. The salt is drawn
@@ -21,9 +20,10 @@
 //! the one from the other. What no later group vouches for, the last group of a log that was not closed, passes for torn.
 
 use std::{
+    borrow::Cow,
     fs::File,
     hash::{BuildHasher, Hasher, RandomState},
-    io, iter,
+    io,
     os::unix::fs::FileExt,
     sync::Arc,
 };
@@ -32,14 +32,11 @@ use backend_kit::{frame, incompatible_hash, io_error};
 use bytes::Bytes;
 use store_api::{Error, ErrorKind, HashFunction, Result};
 
+use crate::group::{Group, HEAD_LEN, Place, RECORDS_AT, malformed};
+
 const MAGIC: [u8; 16] = *b"irminsul log\r\n\x1a\n";
 const FORMAT: u64 = 1;
 const HEADER_LEN: usize = MAGIC.len() + frame::len(3 * 8);
-const HEAD_LEN: usize = frame::len(3 * 8);
-const RECORD_HEAD_LEN: usize = 6;
-
-/// Where the records of a group lie, seen from its beginning.
-const RECORDS_AT: u64 = (HEAD_LEN + frame::len(0)) as u64;
 
 /// How much of a damaged log is searched at once.
 const SEARCHED: usize = 1024 * 1024;
@@ -133,8 +130,7 @@ impl Log {
         };
         let body_len = frame::len(usize::try_from(len).map_err(|_| malformed())?);
         let body = self.values.bytes_at(position + HEAD_LEN as u64, body_len)?;
-        let whole = frame::open(&head, &body).is_ok();
-        Ok(whole.then_some((Group { at: position, body }, synced)))
+        Ok(Group::open(position, &head, body).map(|group| (group, synced)))
     }
 
     /// Whether any group behind `position` says that what is there had been synced before it was written.
@@ -159,15 +155,14 @@ impl Log {
 
     /// A group that is to be the next one.
     pub(crate) fn begin(&self) -> Group {
-        Group { at: self.end, body: vec![0; frame::len(0)] }
+        Group::begin(self.end)
     }
 
     /// Appends a group. Where it fails, the next one takes its place.
     pub(crate) fn append(&mut self, mut group: Group) -> Result<()> {
-        let head = self.seal_head(group.at, group.records().len() as u64);
-        frame::seal_in_place(&head, &mut group.body);
-        self.write(group.at, &head)?;
-        self.write(group.at + HEAD_LEN as u64, &group.body)?;
+        let head = self.seal_head(self.end, group.len() as u64);
+        self.write(self.end, &head)?;
+        self.write(self.end + HEAD_LEN as u64, group.seal(&head))?;
         self.end = group.end();
         self.closed = group.is_empty();
         Ok(())
@@ -213,111 +208,13 @@ impl Log {
     }
 }
 
-/// What a record does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// An entry is set.
-    Set = 1,
-    /// An entry is removed.
-    Remove = 2,
-    /// A value is stored under its hash.
-    Content = 3,
-}
-
-/// Where a value lies in the file.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    position: u64,
-    len: u32,
-}
-
-impl Place {
-    pub(crate) fn len(self) -> usize {
-        self.len as usize
-    }
-}
-
-/// A record as it is read.
-pub(crate) struct Record<'g> {
-    pub(crate) kind: Kind,
-    pub(crate) name: &'g [u8],
-    pub(crate) value: &'g [u8],
-    pub(crate) place: Place,
-}
-
-/// How many bytes a record has.
-pub(crate) fn record_len(name: &[u8], value_len: usize) -> u64 {
-    (RECORD_HEAD_LEN + name.len() + value_len) as u64
-}
-
-/// Records that belong together.
-pub(crate) struct Group {
-    at: u64,
-    /// The records, behind room for their checksum.
-    body: Vec<u8>,
-}
-
-impl Group {
-    fn records(&self) -> &[u8] {
-        &self.body[frame::len(0)..]
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.records().is_empty()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.records().len()
-    }
-
-    fn end(&self) -> u64 {
-        self.at + RECORDS_AT + self.records().len() as u64
-    }
-
-    /// Adds a record. Names have at most 255 bytes, and values at most 64 MiB (K1, V1).
-    pub(crate) fn put(&mut self, kind: Kind, name: &[u8], value: &[u8]) -> Place {
-        let len = u32::try_from(value.len()).expect("a value has at most 64 MiB");
-        self.body.extend([kind as u8, u8::try_from(name.len()).expect("a name has at most 255 bytes")]);
-        self.body.extend(len.to_le_bytes());
-        self.body.extend(name);
-        self.body.extend(value);
-        Place { position: self.end() - u64::from(len), len }
-    }
-
-    /// The records, in the order in which they were put.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Result<Record<'_>>> {
-        let mut rest = self.records();
-        iter::from_fn(move || {
-            if rest.is_empty() {
-                return None;
-            }
-            let record = self.split_record(&mut rest);
-            if record.is_none() {
-                rest = &[];
-            }
-            Some(record.ok_or_else(malformed))
-        })
-    }
-
-    fn split_record<'g>(&self, rest: &mut &'g [u8]) -> Option<Record<'g>> {
-        let (&[kind, name_len, a, b, c, d], behind) = rest.split_first_chunk()?;
-        let kind = [Kind::Set, Kind::Remove, Kind::Content].into_iter().find(|known| *known as u8 == kind)?;
-        let len = u32::from_le_bytes([a, b, c, d]);
-        let (name, behind) = behind.split_at_checked(name_len.into())?;
-        let (value, behind) = behind.split_at_checked(len.try_into().ok()?)?;
-        *rest = behind;
-        let position = self.end() - (behind.len() + value.len()) as u64;
-        Some(Record { kind, name, value, place: Place { position, len } })
-    }
-}
-
 /// The values in a log, read by their place. Nothing of it is kept in memory.
 #[derive(Clone)]
 pub(crate) struct Values(Arc<File>);
 
 impl Values {
     pub(crate) fn read(&self, place: Place) -> Result<Bytes> {
-        self.bytes_at(place.position, place.len()).map(Bytes::from)
+        self.bytes_at(place.position(), place.len()).map(Bytes::from)
     }
 
     fn bytes_at(&self, position: u64, len: usize) -> Result<Vec<u8>> {
@@ -343,13 +240,8 @@ fn three(fields: &[u8]) -> [[u8; 8]; 3] {
     [fields[0], fields[1], fields[2]]
 }
 
-fn incompatible(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+fn incompatible(message: impl Into<Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::Incompatible, message)
-}
-
-/// `Corrupt`: a record that no version of this library wrote.
-pub(crate) fn malformed() -> Error {
-    Error::new(ErrorKind::Corrupt, "the log has a malformed record; restore it from a copy")
 }
 
 fn unreadable(error: io::Error) -> Error {

@@ -13,7 +13,8 @@ use store_api::{ContentHash, HashFunction, Key, Result};
 
 use crate::{
     folder::Folder,
-    log::{Group, Kind, Log, malformed},
+    group::{Group, Kind, malformed},
+    log::Log,
     state::Maps,
 };
 

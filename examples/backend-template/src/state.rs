@@ -13,7 +13,7 @@ use backend_kit::{Change, Hub, Page, Scope, Wakers, range_below};
 use bytes::Bytes;
 use store_api::{ContentHash, ContentKey, Key};
 
-use crate::log::{Place, record_len};
+use crate::group::{Place, record_len};
 
 /// How many keys a page of a stream has.
 const PAGE: usize = 1024;

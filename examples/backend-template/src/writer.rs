@@ -11,7 +11,8 @@ use store_api::{ContentHash, HashFunction, Key, Result, TestAndSet};
 
 use crate::{
     folder::Folder,
-    log::{Kind, Log},
+    group::Kind,
+    log::Log,
     state::{Changes, State},
 };
 
