@@ -59,7 +59,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
 
 /// Every role that a case gives to a child.
 pub(crate) fn roles() -> impl Iterator<Item = &'static Role> {
-    [killed::ROLES, processes::ROLES, power::ROLES].into_iter().flatten()
+    [killed::ROLES, processes::ROLES, power::ROLES, rot::ROLES].into_iter().flatten()
 }
 
 #[cfg(test)]
