@@ -76,7 +76,7 @@ pub fn case_ids(pattern: &str) -> impl Iterator<Item = &'static str> {
 
 /// Every role that a case gives to a child.
 pub(crate) fn roles() -> impl Iterator<Item = &'static Role> {
-    [killed::ROLES, processes::ROLES, power::ROLES].into_iter().flatten()
+    [killed::ROLES, processes::ROLES, power::ROLES, rot::ROLES].into_iter().flatten()
 }
 
 #[cfg(test)]

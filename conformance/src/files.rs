@@ -40,6 +40,11 @@ impl Files {
         Ok(Self { directory: directory.to_owned(), files })
     }
 
+    /// The paths of the files in the directory, but for those that no command can name.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().filter_map(|file| file.path.to_str()).filter(|path| !path.contains(char::is_whitespace))
+    }
+
     /// A random byte of a random file: small files matter as much as large ones.
     pub(crate) fn anywhere(&self, random: &mut fastrand::Rng) -> Position {
         loop {
