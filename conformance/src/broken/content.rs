@@ -16,7 +16,7 @@ use store_api::{Batch, ContentHash, ContentKey, ContentKeyStream, ErrorKind, Ind
 use tokio::{task::yield_now, time::sleep};
 
 use super::{
-    Bug, bug,
+    Bug,
     twist::{OpenBatch, Twist},
     writes::Nth,
 };

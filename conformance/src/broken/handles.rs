@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use store_api::{AtomicWrite, Backend, Durability, Error, ErrorKind, Guarantees, Indexable, Key, KeyStream, Result};
 
-use super::{Bug, bug, twist::Twist};
+use super::{Bug, twist::Twist};
 use crate::{Factory, Settings};
 
 pub(super) const BUGS: &[Bug] = &[

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use store_api::{AtomicWrite, EntryStream, Error, ErrorKind, Event, Init, Key, KeyStream, Result, TestAndSet, Watch};
 
-use super::{Bug, bug, twist::Twist};
+use super::{Bug, twist::Twist};
 
 pub(super) const BUGS: &[Bug] = &[
     bug!(

@@ -17,7 +17,7 @@ use store_api::{AtomicWrite, Backend, Diff, ErrorKind, Event, Init, Key, Result,
 use tokio::{sync::mpsc, task::yield_now, time::sleep};
 
 use super::{
-    Bug, bug,
+    Bug,
     twist::Twist,
     writes::{Nth, address_of},
 };

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use store_api::{AtomicWrite, Effect, Error, ErrorKind, Key, Result, TestAndSet};
 use tokio::task::yield_now;
 
-use super::{Bug, bug, twist::Twist};
+use super::{Bug, twist::Twist};
 
 pub(super) const BUGS: &[Bug] = &[
     bug!(
@@ -296,10 +296,7 @@ impl<A: Answer> Twist for Contention<A> {
         set: Option<Bytes>,
     ) -> Result<TestAndSet> {
         let alone = self.writers.fetch_add(1, Ordering::SeqCst) == 0;
-        let verdict = match alone {
-            true => on.test_and_set(key, test, set).await,
-            false => A::answer(on.find(key).await?),
-        };
+        let verdict = if alone { on.test_and_set(key, test, set).await } else { A::answer(on.find(key).await?) };
         std::thread::yield_now();
         self.writers.fetch_sub(1, Ordering::SeqCst);
         verdict
