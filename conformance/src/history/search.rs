@@ -367,9 +367,17 @@ impl<'s> Search<'s> {
         let first = |list: &Vec<usize>| list.iter().copied().find(|&operation| self.is_open(configuration, operation));
         moves.clear();
         moves.extend(self.pending.swaps_of(state(configuration)).filter_map(first));
-        let writes = self.pending.writes.iter().filter_map(|(&set, list)| Some((set, first(list)?)));
-        let worth_it = writes.filter(|&(set, write)| write == returning || self.is_wanted(set, configuration));
-        moves.extend(worth_it.map(|(_, write)| write));
+        if matches!(self.operations[returning].step, Step::Write(_)) {
+            moves.push(returning);
+        }
+        let looks = |&read: &usize| !self.is_settled(configuration, read);
+        if self.pending.swaps.is_empty() && !self.pending.reads.iter().any(looks) {
+            return;
+        }
+        for (&set, list) in &self.pending.writes {
+            let write = first(list).filter(|&write| write != returning && self.is_wanted(set, configuration));
+            moves.extend(write);
+        }
     }
 
     /// Whether a pending operation needs a write of this value. Where the state is that already, such a write helps only
