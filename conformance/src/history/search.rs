@@ -74,7 +74,7 @@ impl Budget {
         Self { until, memory: cmp::min(self.memory, SHARE), ..*self }
     }
 
-    fn check_time(&self) -> Result<(), Exhausted> {
+    pub(super) fn check_time(&self) -> Result<(), Exhausted> {
         match self.until {
             Some(until) if Instant::now() >= until => Err(Exhausted::Time(self.time)),
             _ => Ok(()),
