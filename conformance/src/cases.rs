@@ -5,6 +5,7 @@ use crate::{case::Case, roles::Role};
 mod batch_instant;
 mod batches;
 mod clearing;
+mod closing;
 mod concurrent;
 mod dropped;
 mod errors;
@@ -56,6 +57,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         batches::CASES,
         batch_instant::CASES,
         handles::CASES,
+        closing::CASES,
         opening::CASES,
         errors::CASES,
         killed::CASES,

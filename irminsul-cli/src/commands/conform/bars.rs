@@ -16,8 +16,10 @@ impl Bars {
     /// A bar for each of these names.
     pub(super) fn start(names: impl IntoIterator<Item = String>) -> Self {
         let terminal = MultiProgress::new();
-        let bar = |name: String| (name.clone(), terminal.add(bar(name)));
-        let of_stores: BTreeMap<_, _> = names.into_iter().map(bar).collect();
+        let names: Vec<String> = names.into_iter().collect();
+        let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
+        let bar = |name: String| (name.clone(), terminal.add(bar(format!("{name:longest$}"))));
+        let of_stores = names.into_iter().map(bar).collect();
         Self { terminal, of_stores }
     }
 
@@ -25,8 +27,8 @@ impl Bars {
         match progress {
             Progress::Started { backend, cases } => {
                 let Some(bar) = self.of_stores.get(backend) else { return };
-                bar.reset();
                 bar.set_length(*cases as u64);
+                bar.reset();
                 bar.enable_steady_tick(Duration::from_millis(100));
             }
             Progress::Ended { backend, case } => {

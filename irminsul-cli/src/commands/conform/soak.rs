@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use conformance::Report;
+use conformance::{CaseReport, Report};
 use serde::{Deserialize, Serialize};
 
 use super::write_file;
@@ -24,7 +24,7 @@ pub(super) struct Soak {
 struct State {
     seed: u64,
     next_pass: u64,
-    /// The commands that replay them.
+    /// The commands that replay what failed, or did not test its clause.
     failures: BTreeSet<String>,
 }
 
@@ -60,9 +60,11 @@ impl Soak {
 
     /// Takes in what a pass has found.
     pub(super) fn passed(&mut self, report: &Report) -> Result<(), Failure> {
-        let cases = report.backends.iter().flat_map(|backend| &backend.cases);
-        let failed = cases.filter(|case| case.verdict.is_failure());
-        self.state.failures.extend(failed.filter_map(|case| case.replay.clone()));
+        for backend in &report.backends {
+            let not_tested: Vec<&str> = backend.not_tested().map(|clause| clause.id).collect();
+            let failed = |case: &&CaseReport| case.verdict.is_failure() || not_tested.contains(&case.clause);
+            self.state.failures.extend(backend.cases.iter().filter(failed).filter_map(|case| case.replay.clone()));
+        }
         self.state.next_pass += 1;
         let Some(file) = &self.file else { return Ok(()) };
         let state = serde_json::to_string(&self.state).map_err(|e| Failure::Output(e.into()))?;
