@@ -87,7 +87,7 @@ struct Script(Vec<Step>);
 
 impl Show for Script {
     fn show(&self) -> String {
-        self.0.iter().enumerate().map(|(i, step)| format!("  {i}. {}\n", step.show())).collect()
+        self.0.iter().enumerate().map(|(i, step)| format!("  {i}. {}", step.show())).collect::<Vec<_>>().join("\n")
     }
 }
 
