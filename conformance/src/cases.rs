@@ -7,6 +7,7 @@ mod clearing;
 mod concurrent;
 mod dropped;
 mod errors;
+mod failing_disk;
 mod handles;
 mod index;
 mod keys;
@@ -51,6 +52,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         killed::CASES,
         processes::CASES,
         power::CASES,
+        failing_disk::CASES,
         rot::CASES,
     ]
     .into_iter()
@@ -59,7 +61,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
 
 /// Every role that a case gives to a child.
 pub(crate) fn roles() -> impl Iterator<Item = &'static Role> {
-    [killed::ROLES, processes::ROLES, power::ROLES, rot::ROLES].into_iter().flatten()
+    [killed::ROLES, processes::ROLES, power::ROLES, failing_disk::ROLES, rot::ROLES].into_iter().flatten()
 }
 
 #[cfg(test)]

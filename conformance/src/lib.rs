@@ -13,6 +13,7 @@
 //! A [`Factory`] makes the stores, and [`suite!`] is the `main` of the test target. [`run`] does the same as a library and
 //! gives a [`Report`]; the command `irminsul conform` is made of it.
 
+mod attempts;
 mod case;
 mod cases;
 mod child;
