@@ -15,6 +15,7 @@
 
 #![expect(clippy::similar_names, reason = "`context` and `content` are the suite's and the contract's own words")]
 
+mod attempts;
 #[cfg(feature = "broken-stores")]
 pub mod broken;
 mod case;
