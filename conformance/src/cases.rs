@@ -5,6 +5,7 @@ use crate::{case::Case, roles::Role};
 mod batch_instant;
 mod batches;
 mod clearing;
+mod closing;
 mod concurrent;
 mod dropped;
 mod errors;
@@ -56,6 +57,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         batches::CASES,
         batch_instant::CASES,
         handles::CASES,
+        closing::CASES,
         opening::CASES,
         errors::CASES,
         killed::CASES,
@@ -74,7 +76,7 @@ pub fn case_ids(pattern: &str) -> impl Iterator<Item = &'static str> {
 
 /// Every role that a case gives to a child.
 pub(crate) fn roles() -> impl Iterator<Item = &'static Role> {
-    [killed::ROLES, processes::ROLES, power::ROLES].into_iter().flatten()
+    [killed::ROLES, processes::ROLES, power::ROLES, rot::ROLES].into_iter().flatten()
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use store_api::{Append, ContentHash, ContentKey, ContentRead, IndexLevel, Indexable, IndexedExt};
+use store_api::{
+    Append, Batch, ContentHash, ContentKey, ContentRead, IndexLevel, Indexable, Indexed, IndexedExt, Result,
+};
 
 use crate::{
     Context,
@@ -28,12 +30,12 @@ impl Way {
     }
 
     /// Adds a value under its hash.
-    pub(crate) async fn add(self, content: &dyn Indexable, value: Bytes) -> Outcome<ContentKey> {
-        Ok(match self {
-            Self::Add => content.add(value).await?,
-            Self::UnsafeAdd => content.unsafe_add(content.hash_function().hash(&value), value).await?,
-            Self::Batch => content.batch(|batch| async move { batch.add(value).await }).await?,
-        })
+    pub(crate) async fn add(self, content: &dyn Indexable, value: Bytes) -> Result<ContentKey> {
+        match self {
+            Self::Add => content.add(value).await,
+            Self::UnsafeAdd => content.unsafe_add(content.hash_function().hash(&value), value).await,
+            Self::Batch => content.batch(|batch| async move { batch.add(value).await }).await,
+        }
     }
 }
 
@@ -53,6 +55,21 @@ pub(crate) async fn add_all(
     adds.buffered(64).try_collect().await
 }
 
+/// Begins a batch, which no open one holds up (I7).
+pub(crate) async fn begin(context: &Context, content: &dyn Indexed) -> Outcome<Box<dyn Batch>> {
+    Ok(context.soon("the return of `begin`, also while another batch is open", content.begin()).await??)
+}
+
+/// Adds a value while a batch is open, which does not hold it up (I7).
+pub(crate) async fn add_beside_a_batch(
+    context: &Context,
+    content: &dyn Indexable,
+    way: Way,
+    value: Bytes,
+) -> Outcome<ContentKey> {
+    Ok(context.soon("the return of an add to the store while a batch is open", way.add(content, value)).await??)
+}
+
 /// Every key, each of which is listed once.
 pub(crate) async fn listed(content: &dyn ContentRead) -> Outcome<BTreeSet<ContentKey>> {
     let mut all = BTreeSet::new();
@@ -61,6 +78,22 @@ pub(crate) async fn listed(content: &dyn ContentRead) -> Outcome<BTreeSet<Conten
         ensure!(all.insert(key), "A7: `keys` lists {key} twice");
     }
     Ok(all)
+}
+
+/// Demands that `keys` lists these, each once, and no others.
+pub(crate) async fn ensure_listed(
+    content: &dyn ContentRead,
+    due: impl IntoIterator<Item = ContentKey>,
+    who: &str,
+) -> Outcome {
+    let (listed, due) = (listed(content).await?, due.into_iter().collect::<BTreeSet<_>>());
+    if let Some(missing) = due.difference(&listed).next() {
+        return Err(Failure::broken(format_args!("{who} lists by `keys` no {missing}, which is there")));
+    }
+    if let Some(more) = listed.difference(&due).next() {
+        return Err(Failure::broken(format_args!("{who} lists by `keys` a {more}, which is not there")));
+    }
+    Ok(())
 }
 
 /// Demands that a value is found by its key, whatever its locator.

@@ -13,6 +13,8 @@
 //! A [`Factory`] makes the stores, and [`suite!`] is the `main` of the test target. [`run`] does the same as a library and
 //! gives a [`Report`]; the command `irminsul conform` is made of it.
 
+#![expect(clippy::similar_names, reason = "`context` and `content` are the suite's and the contract's own words")]
+
 #[cfg(feature = "broken-stores")]
 pub mod broken;
 mod case;
@@ -27,15 +29,20 @@ mod factory;
 mod failure;
 mod following;
 mod generated;
+mod histories;
+mod handles;
+mod files;
 pub mod history;
 mod operations;
 mod options;
 mod patience;
+mod remote;
 mod report;
 mod roles;
 mod run;
 mod show;
 mod suite;
+mod work;
 
 use context::Context;
 

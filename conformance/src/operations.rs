@@ -57,7 +57,9 @@ pub(crate) async fn increment(entries: &dyn AtomicWrite, counter: &Key, width: u
     let mut test = insist(|| entries.find(counter)).await?;
     loop {
         let next = number(test.as_ref())? + 1;
-        let set = value(format_args!("{next:0width$}"));
+        // A format takes no width beyond 65,535.
+        let digits = next.to_string();
+        let set = value(format_args!("{}{digits}", "0".repeat(width.saturating_sub(digits.len()))));
         match insist(|| entries.test_and_set(counter, test.clone(), Some(set.clone()))).await? {
             TestAndSet::Applied => return Ok(next),
             TestAndSet::Mismatch { current } => {

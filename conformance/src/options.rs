@@ -89,7 +89,8 @@ pub struct Options {
     pub(crate) cases: Option<String>,
     pub(crate) jobs: usize,
     pub(crate) patience: Duration,
-    pub(crate) disk: Option<PathBuf>,
+    /// Where a `faulty-fs` is mounted, or why none is.
+    pub(crate) faulty_fs: Result<PathBuf, String>,
     pub(crate) first_pass: u64,
     command: Option<String>,
     pub(crate) listener: Option<Listener>,
@@ -111,7 +112,7 @@ impl Options {
             cases: None,
             jobs: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
             patience: Duration::from_secs(30),
-            disk: None,
+            faulty_fs: Err("no faulty-fs is mounted: see `Options::faulty_fs`".to_owned()),
             first_pass: 0,
             command: None,
             listener: None,
@@ -158,7 +159,14 @@ impl Options {
     /// The mount point of a `faulty-fs`, for the cases of power loss and failing disks; without one they are untested.
     #[must_use]
     pub fn faulty_fs(mut self, mount_point: impl Into<PathBuf>) -> Self {
-        self.disk = Some(mount_point.into());
+        self.faulty_fs = Ok(mount_point.into());
+        self
+    }
+
+    /// Why there is no `faulty-fs`, such as what the system lacks: the reason of the cases that are untested for that.
+    #[must_use]
+    pub fn without_faulty_fs(mut self, reason: impl fmt::Display) -> Self {
+        self.faulty_fs = Err(format!("no faulty-fs is mounted: {reason}"));
         self
     }
 
@@ -207,7 +215,7 @@ impl fmt::Debug for Options {
             .field("cases", &self.cases)
             .field("jobs", &self.jobs)
             .field("patience", &self.patience)
-            .field("disk", &self.disk)
+            .field("faulty_fs", &self.faulty_fs)
             .finish_non_exhaustive()
     }
 }

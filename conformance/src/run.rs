@@ -139,7 +139,7 @@ impl Runner {
             seed: seed_of(self.seed, case.id),
             profile: self.options.profile,
             patience: self.options.patience,
-            mount_point: self.options.disk.clone(),
+            faulty_fs: self.options.faulty_fs.clone(),
         };
         in_runtime(LIMIT, async move {
             let context = Context::new(conditions).await?;

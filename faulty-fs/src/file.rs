@@ -170,3 +170,60 @@ fn span(offset: u64, bytes: &[u8]) -> Range<u64> {
 fn grains(range: &Range<u64>, grain: u64) -> impl Iterator<Item = Range<u64>> + use<> {
     (range.start / grain..range.end.div_ceil(grain)).map(move |number| number * grain..(number + 1) * grain)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loss::Loss;
+
+    const PAGE_LEN: usize = 4096;
+
+    /// Two pages that are synced, and then written and given up.
+    fn given_up() -> File {
+        let mut file = File::default();
+        file.write(0, &[1; 2 * PAGE_LEN]);
+        file.sync();
+        file.write(0, &[2; 2 * PAGE_LEN]);
+        file.give_up();
+        file
+    }
+
+    fn after(file: &File, loss: Loss) -> Vec<u8> {
+        file.clone().survivor(loss.keep, &mut Luck::new(&loss)).content().read(0..u64::MAX)
+    }
+
+    #[test]
+    fn a_page_that_was_given_up_is_synced_when_it_is_written_again() {
+        let mut file = given_up();
+        file.write(10, &[3]);
+        file.sync();
+        let found = after(&file, Loss::default());
+        assert_eq!(found[..10], [2; 10], "the whole page is written, with what the failed sync left in it");
+        assert_eq!(found[10], 3);
+        assert_eq!(found[PAGE_LEN..], [1; PAGE_LEN], "the other page stays given up");
+    }
+
+    #[test]
+    fn no_luck_brings_back_what_was_given_up() {
+        let file = given_up();
+        for seed in 0..50 {
+            assert_eq!(after(&file, Loss { keep: Keep::Random, seed, torn: true }), [1; 2 * PAGE_LEN]);
+        }
+        assert_eq!(after(&file, Loss { keep: Keep::All, ..Loss::default() }), [1; 2 * PAGE_LEN]);
+        assert_eq!(file.content().read(0..1), [2], "the cache has it");
+    }
+
+    #[test]
+    fn a_cut_that_survives_takes_what_it_cut() {
+        let mut file = File::default();
+        file.write(0, &[1; 100]);
+        file.sync();
+        file.resize(0);
+        file.write(0, &[2; 100]);
+        let found = (0..200).map(|seed| after(&file, Loss { keep: Keep::Random, seed, torn: false }));
+        let mut kinds: Vec<_> = found.map(|bytes| (bytes.len(), bytes.iter().max().copied())).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        assert_eq!(kinds, [(0, None), (100, Some(0)), (100, Some(1)), (100, Some(2))]);
+    }
+}

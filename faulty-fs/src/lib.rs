@@ -1,4 +1,5 @@
-//! A file system for tests.
+#![doc = include_str!("../README.md")]
+
 mod content;
 mod control;
 mod disk;
@@ -8,14 +9,17 @@ mod loss;
 mod mount;
 mod names;
 mod protocol;
+mod serve;
 mod session;
 mod tree;
 mod words;
+
 pub use crate::{
     control::{Control, ControlError},
     disk::Mode,
     faults::{Failure, Fault, Op, Pages},
     loss::{Keep, Loss},
-    mount::{FaultyFs, MountError, Mounted, Unmounter},
+    mount::{FaultyFs, MountError, Mounted, serve_if_asked},
     protocol::Stats,
+    serve::serve,
 };

@@ -1,106 +1,87 @@
-//! Mounting and unmounting, and what is missing where that cannot be.
+//! Mounting for a program that uses the file system: it is served by a process of its own.
 
 use std::{
-    fs, io,
+    env,
+    ffi::OsStr,
+    io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
-    thread::{self, JoinHandle},
+    process::{Child, Command, ExitCode, Stdio},
+    thread,
 };
 
-use fuser::{Config, MountOption, SessionUnmounter};
-use rustix::{
-    io::Errno,
-    mount::{UnmountFlags, unmount},
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{
+    control::Control,
+    serve::{MOUNTED, UNAVAILABLE, directory, serve},
 };
 
-use crate::{control::Control, session::Session, tree::lock};
-
-/// The device that FUSE is spoken over.
-const DEVICE: &str = "/dev/fuse";
-
-/// How many requests are answered at once.
-const THREADS: usize = 2;
+/// The variable that makes a program serve: where it is to mount.
+const SERVE_AT: &str = "FAULTY_FS_SERVE_AT";
 
 /// The file system, to be mounted.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct FaultyFs;
 
 /// Why there is no mount.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MountError {
-    /// The system has no FUSE.
-    #[error("/dev/fuse is missing; load the kernel module fuse, or give the container the device")]
-    NoDevice,
-    /// The device is there, and this process may not use it.
-    #[error("/dev/fuse may not be opened; give this user access to it")]
-    DeviceDenied,
-    /// Mounting is not allowed, and the program that does it for others is missing or refused.
-    #[error("mounting is not allowed; run as root with CAP_SYS_ADMIN, or install fusermount3 (package fuse3): {0}")]
-    MountDenied(#[source] io::Error),
+    /// FUSE is not to be had here: no device, or no permission. What needs it remains untested.
+    #[error("{0}")]
+    Unavailable(String),
     /// The mount point is not a directory.
     #[error("the mount point cannot be used; name a directory that exists: {0}")]
     MountPoint(#[source] io::Error),
-    /// Anything else, which is not for want of FUSE.
+    /// The serving process failed.
+    #[error("the file system is not served: {0}")]
+    Serving(String),
+    /// The system failed.
     #[error("the file system could not be mounted: {0}")]
-    Other(#[source] io::Error),
+    Io(#[from] io::Error),
 }
 
 impl MountError {
     /// Whether FUSE is not to be had here, so that what needs it remains untested.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::NoDevice | Self::DeviceDenied | Self::MountDenied(_))
+        matches!(self, Self::Unavailable(_))
     }
 }
 
+/// Serves, in a process that [`FaultyFs::mount`] started: to be called first thing in `main`, whose exit code it gives.
+#[must_use]
+pub fn serve_if_asked() -> Option<ExitCode> {
+    env::var_os(SERVE_AT).map(|mount_point| serve(Path::new(&mount_point)))
+}
+
 impl FaultyFs {
-    /// Mounts an empty file system at a directory that exists, until the guard is dropped.
+    /// Mounts an empty file system at a directory that exists, until the guard is dropped or this process ends.
+    ///
+    /// It is served by another process of this program, whose `main` begins with [`serve_if_asked`]: a process that
+    /// served itself could wait for itself for ever, since the kernel writes mapped pages back while it keeps the
+    /// process from getting memory.
     ///
     /// # Errors
     ///
     /// [`MountError::is_unavailable`] where FUSE is not to be had.
-    pub fn mount(dir: impl AsRef<Path>) -> Result<Mounted, MountError> {
-        let dir = fs::canonicalize(dir).map_err(MountError::MountPoint)?;
-        fs::read_dir(&dir).map_err(MountError::MountPoint)?;
-        device()?;
-        let session = Session::new();
-        let mut kernel = fuser::Session::new(session.clone(), &dir, &options()).map_err(refused)?;
-        session.connect(kernel.notifier());
-        let unmounter = Unmounter { dir: dir.clone(), helper: Arc::new(Mutex::new(kernel.unmount_callable())) };
-        let answering =
-            thread::Builder::new().name("faulty-fs".to_owned()).spawn(|| kernel.run()).map_err(MountError::Other)?;
-        Ok(Mounted { dir, unmounter, answering: Some(answering) })
+    pub fn mount(mount_point: impl AsRef<Path>) -> Result<Mounted, MountError> {
+        if env::var_os(SERVE_AT).is_some() {
+            let reason = "this process was started to serve; call faulty_fs::serve_if_asked first in main";
+            return Err(MountError::Serving(reason.to_owned()));
+        }
+        let dir = directory(mount_point.as_ref())?;
+        Mounted::start(Command::new(env::current_exe()?).env(SERVE_AT, &dir), dir)
     }
-}
 
-fn options() -> Config {
-    let mut options = Config::default();
-    options.mount_options =
-        vec![MountOption::FSName("faulty-fs".to_owned()), MountOption::NoAtime, MountOption::DefaultPermissions];
-    options.n_threads = Some(THREADS);
-    options
-}
-
-/// Says what is wrong with the device before a mount says less.
-fn device() -> Result<(), MountError> {
-    match fs::File::options().read(true).write(true).open(DEVICE) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(match Errno::from_io_error(&error) {
-            Some(Errno::NOENT | Errno::NXIO | Errno::NODEV) => MountError::NoDevice,
-            Some(Errno::ACCESS | Errno::PERM) => MountError::DeviceDenied,
-            _ => MountError::Other(error),
-        }),
-    }
-}
-
-/// Not being allowed to mount shows as the failure of the helper that is tried then.
-fn refused(error: io::Error) -> MountError {
-    let of_helper = error.raw_os_error().is_none();
-    if of_helper || matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) {
-        MountError::MountDenied(error)
-    } else {
-        MountError::Other(error)
+    /// Mounts as [`FaultyFs::mount`] does, served by the program `faulty-fs` at a path.
+    ///
+    /// # Errors
+    ///
+    /// [`MountError::is_unavailable`] where FUSE is not to be had.
+    pub fn mount_by(program: impl AsRef<OsStr>, mount_point: impl AsRef<Path>) -> Result<Mounted, MountError> {
+        let dir = directory(mount_point.as_ref())?;
+        Mounted::start(Command::new(program).arg(&dir), dir)
     }
 }
 
@@ -109,11 +90,41 @@ fn refused(error: io::Error) -> MountError {
 #[must_use = "it is unmounted when dropped"]
 pub struct Mounted {
     dir: PathBuf,
-    unmounter: Unmounter,
-    answering: Option<JoinHandle<io::Result<()>>>,
+    server: Child,
 }
 
 impl Mounted {
+    fn start(command: &mut Command, dir: PathBuf) -> Result<Self, MountError> {
+        let mut server = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut output = BufReader::new(server.stdout.take().expect("it is piped"));
+        let mut errors = server.stderr.take().expect("it is piped");
+        // From here on it is ended when this fails.
+        let mounted = Self { dir, server };
+        let mut line = String::new();
+        output.read_line(&mut line)?;
+        if line.starts_with(MOUNTED) {
+            thread::Builder::new().spawn(move || io::copy(&mut errors, &mut io::stderr()))?;
+            return Ok(mounted);
+        }
+        if !line.is_empty() {
+            let reason = "the program does not serve; call faulty_fs::serve_if_asked first in main";
+            return Err(MountError::Serving(reason.to_owned()));
+        }
+        mounted.refused(errors)
+    }
+
+    fn refused(mut self, mut errors: impl Read) -> Result<Self, MountError> {
+        let mut reason = String::new();
+        errors.read_to_string(&mut reason)?;
+        let reason = reason.trim_end().trim_start_matches("faulty-fs: ").to_owned();
+        let status = self.server.wait()?;
+        Err(if status.code() == Some(UNAVAILABLE.into()) {
+            MountError::Unavailable(reason)
+        } else {
+            MountError::Serving(format!("{status}: {reason}"))
+        })
+    }
+
     /// Where it is mounted.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -125,49 +136,14 @@ impl Mounted {
     pub fn control(&self) -> Control {
         Control::at(&self.dir)
     }
-
-    /// What unmounts it from elsewhere, as on a signal.
-    #[must_use]
-    pub fn unmounter(&self) -> Unmounter {
-        self.unmounter.clone()
-    }
-
-    /// Waits until it is unmounted, by whomever.
-    pub fn wait(mut self) -> io::Result<()> {
-        self.join()
-    }
-
-    fn join(&mut self) -> io::Result<()> {
-        let Some(answering) = self.answering.take() else { return Ok(()) };
-        answering.join().map_err(|_| io::Error::other("the file system panicked"))?
-    }
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let mounted = self.answering.as_ref().is_some_and(|answering| !answering.is_finished());
-        // Without root the kernel may keep it until the last handle is closed; then nobody is to wait for that.
-        if mounted && self.unmounter.unmount().is_ok_and(|ended| ended) {
-            let _ = self.join();
-        }
-    }
-}
-
-/// Unmounts a file system.
-#[derive(Clone, Debug)]
-pub struct Unmounter {
-    dir: PathBuf,
-    helper: Arc<Mutex<SessionUnmounter>>,
-}
-
-impl Unmounter {
-    /// Unmounts at once, so that what is still open on it fails with `ENOTCONN`. Says whether that was possible: without
-    /// root what is open stays until it is closed.
-    pub fn unmount(&self) -> io::Result<bool> {
-        match unmount(&self.dir, UnmountFlags::FORCE | UnmountFlags::DETACH) {
-            Ok(()) => Ok(true),
-            Err(Errno::PERM) => lock(&self.helper).unmount().map(|()| false),
-            Err(error) => Err(error.into()),
+        // A server that has ended has unmounted.
+        if let Ok(None) = self.server.try_wait() {
+            let _ = kill_process(Pid::from_child(&self.server), Signal::TERM);
+            let _ = self.server.wait();
         }
     }
 }

@@ -16,7 +16,7 @@ pub(crate) type Entries = BTreeMap<OsString, Ino>;
 type Tree = HashMap<Ino, Entries>;
 
 /// The entries of all directories of a disk.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub(crate) struct Names {
     current: Tree,
     durable: Tree,

@@ -55,8 +55,8 @@ struct State {
 #[derive(Debug, Default)]
 struct Handles {
     last: AtomicU64,
-    /// What is left of the answer that each handle of the control file was given.
-    answers: Mutex<HashMap<FileHandle, Vec<u8>>>,
+    /// What was said through each handle of the control file.
+    dialogues: Mutex<HashMap<FileHandle, Dialogue>>,
     /// What each handle of a directory lists: its entries as of the last rewind.
     listings: Mutex<HashMap<FileHandle, Vec<Entry>>>,
 }
@@ -66,17 +66,35 @@ impl Handles {
         FileHandle(self.last.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
+    /// The lines that a handle has finished with these bytes. A program may write a line in pieces.
+    fn finished_lines(&self, handle: FileHandle, bytes: &[u8]) -> Vec<u8> {
+        let mut dialogues = lock(&self.dialogues);
+        let unfinished = &mut dialogues.entry(handle).or_default().unfinished;
+        unfinished.extend_from_slice(bytes);
+        let end = unfinished.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        unfinished.drain(..end).collect()
+    }
+
     fn answer(&self, handle: FileHandle, answer: String) {
-        lock(&self.answers).insert(handle, answer.into_bytes());
+        lock(&self.dialogues).entry(handle).or_default().answer = answer.into_bytes();
     }
 
     /// The next bytes of an answer. Each is read once, wherever the reader's position is.
     fn read_answer(&self, handle: FileHandle, len: u32) -> Vec<u8> {
-        let mut answers = lock(&self.answers);
-        let Some(left) = answers.get_mut(&handle) else { return Vec::new() };
+        let mut dialogues = lock(&self.dialogues);
+        let left = &mut dialogues.entry(handle).or_default().answer;
         let len = left.len().min(len as usize);
         left.drain(..len).collect()
     }
+}
+
+/// One handle of the control file.
+#[derive(Debug, Default)]
+struct Dialogue {
+    /// The beginning of a line.
+    unfinished: Vec<u8>,
+    /// What was not read yet of the answer.
+    answer: Vec<u8>,
 }
 
 impl Session {
@@ -282,7 +300,7 @@ impl Filesystem for Session {
         reply: ReplyWrite,
     ) {
         if ino.0 == CONTROL {
-            return self.command_apart(handle, bytes.to_vec(), reply);
+            return self.command_apart(handle, bytes, reply);
         }
         let source = if write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
             Source::Mapping
@@ -319,7 +337,7 @@ impl Filesystem for Session {
         reply: ReplyEmpty,
     ) {
         if ino.0 == CONTROL {
-            lock(&self.0.handles.answers).remove(&handle);
+            lock(&self.0.handles.dialogues).remove(&handle);
         } else {
             self.tree().release(ino.0);
         }
@@ -359,7 +377,7 @@ impl Filesystem for Session {
     fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {
         reply!(reply, self.tree().space(ino.0), |space| {
             let free = space.free;
-            reply.statfs(space.total, free, free, space.total, free, BLOCK, NAME_MAX as u32, BLOCK);
+            reply.statfs(space.total, free, free, space.total, free, BLOCK, NAME_MAX, BLOCK);
         });
     }
 }
@@ -367,12 +385,17 @@ impl Filesystem for Session {
 impl Session {
     /// Executes commands in a thread of their own: to drop its cache the kernel may have to write pages back, and the
     /// threads that take them must be free.
-    fn command_apart(&self, handle: FileHandle, lines: Vec<u8>, reply: ReplyWrite) {
+    fn command_apart(&self, handle: FileHandle, bytes: &[u8], reply: ReplyWrite) {
+        let taken = request_len(bytes.len());
+        let lines = self.0.handles.finished_lines(handle, bytes);
+        if lines.is_empty() {
+            return reply.written(taken);
+        }
         let session = self.clone();
         let spawned = thread::Builder::new().name("faulty-fs-command".to_owned()).spawn(move || {
             let (answer, succeeded) = session.command(&lines);
             session.0.handles.answer(handle, answer);
-            if succeeded { reply.written(request_len(lines.len())) } else { reply.error(errno(Errno::INVAL)) }
+            if succeeded { reply.written(taken) } else { reply.error(errno(Errno::INVAL)) }
         });
         // The reply went with the thread that was not made, and told the caller EIO.
         drop(spawned);

@@ -1,6 +1,6 @@
 //! I7: what a batch holds, how it ends, and that it is in nobody's way. That it is one instant is [`super::batch_instant`]'s.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -12,11 +12,13 @@ use crate::{
     Settings,
     case::{Case, case},
     clients::{beside, poll_then_drop},
-    content::{Way, add_all, ensure_absent, ensure_all_found, ensure_found, ensure_indexed, listed},
+    content::{
+        Way, add_all, add_beside_a_batch, begin, ensure_absent, ensure_all_found, ensure_found, ensure_indexed,
+        ensure_listed, listed,
+    },
     context::{Context, Instance, key},
     failure::{Outcome, ensure, ensure_eq, expect_error},
     operations::value,
-    show::shown,
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -61,15 +63,13 @@ async fn ensure_nothing_of(
         // With the locator that the batch gave, too.
         ensure_eq!(content.find(key).await?, None, "{who} gives by `find` of {key}, which is not there");
     }
-    let expected: BTreeSet<ContentKey> = expected.iter().copied().collect();
-    ensure_eq!(listed(content).await?, expected, "what {who} lists by `keys`");
-    Ok(())
+    ensure_listed(content, expected.iter().copied(), who).await
 }
 
 async fn committed(context: Context) -> Outcome {
     let instance = context.open().await?;
     let content = instance.content();
-    let batch = content.begin().await?;
+    let batch = begin(&context, &*content).await?;
     let added = add_all(&*batch, (0..100).map(value)).await?;
     for (key, value) in &added {
         ensure_eq!(key.to_hash(), content.hash_function().hash(value), "the hash of a key that a batch gives");
@@ -80,23 +80,23 @@ async fn committed(context: Context) -> Outcome {
         for (_, value) in &added {
             ensure_indexed(&*content, value, "a handle, after the commit,").await?;
         }
-        ensure_eq!(listed(&*content).await?.len(), added.len(), "how many keys `keys` lists after the commit");
+        ensure_listed(&*content, added.iter().map(|(key, _)| *key), "a handle, after the commit,").await?;
     }
     Ok(())
 }
 
 async fn empty(context: Context) -> Outcome {
     let content = context.open().await?.content();
-    content.begin().await?.commit().await?;
-    content.begin().await?.abort().await?;
-    drop(content.begin().await?);
+    begin(&context, &*content).await?.commit().await?;
+    begin(&context, &*content).await?.abort().await?;
+    drop(begin(&context, &*content).await?);
     ensure_nothing_of(&*content, &[], &[], "a handle, after empty batches,").await
 }
 
 async fn inside(context: Context) -> Outcome {
     let content = context.open().await?.content();
     let outside = content.add(value("outside")).await?;
-    let batch = content.begin().await?;
+    let batch = begin(&context, &*content).await?;
     ensure_eq!(batch.hash_function(), content.hash_function(), "the hash function of a batch");
     let own = batch.add(value("own")).await?;
     let unchecked = batch.unsafe_add(batch.hash_function().hash(b"unchecked"), value("unchecked")).await?;
@@ -108,10 +108,10 @@ async fn inside(context: Context) -> Outcome {
     for (_, value) in &expected {
         ensure_indexed(&*batch, value, "a batch, from inside,").await?;
     }
-    let due = BTreeSet::from([own, unchecked, outside, empty]);
-    ensure_eq!(listed(&*batch).await?, due, "what `keys` lists inside: in the batch, in the store, or in both");
+    // What is in the batch, in the store, and in both.
+    ensure_listed(&*batch, [own, unchecked, outside, empty], "a batch, from inside,").await?;
     ensure_absent(&*batch, &batch.hash_function().hash(b"absent"), "a batch, from inside,").await?;
-    let later = content.add(value("later")).await?;
+    let later = add_beside_a_batch(&context, &*content, Way::Add, value("later")).await?;
     ensure_found(&*batch, &later, &value("later"), "a batch, from inside, asked for what the store got meanwhile,")
         .await?;
     batch.commit().await?;
@@ -121,7 +121,7 @@ async fn inside(context: Context) -> Outcome {
 async fn before_the_commit(context: Context) -> Outcome {
     let instance = context.open().await?;
     let content = instance.content();
-    let (batch, other_batch) = (content.begin().await?, content.begin().await?);
+    let (batch, other_batch) = (begin(&context, &*content).await?, begin(&context, &*content).await?);
     let mut added = Vec::new();
     for i in 0..4 {
         added.extend(add_all(&*batch, [value(i)]).await?);
@@ -137,7 +137,7 @@ async fn before_the_commit(context: Context) -> Outcome {
 async fn before_and_after_in_another_instance(context: Context) -> Outcome {
     let (one, other) = (context.open().await?.content(), context.open().await?.content());
     let kept = other.add(value("kept")).await?;
-    let (committed, aborted) = (one.begin().await?, one.begin().await?);
+    let (committed, aborted) = (begin(&context, &*one).await?, begin(&context, &*one).await?);
     let added = add_all(&*committed, (0..10).map(value)).await?;
     let lost = add_all(&*aborted, (10..20).map(value)).await?;
     ensure_nothing_of(&*other, &added, &[kept], "another instance, before the commit,").await?;
@@ -152,7 +152,7 @@ async fn aborted(context: Context) -> Outcome {
     let instance = context.open().await?;
     let content = instance.content();
     let kept = content.add(value("kept")).await?;
-    let (aborted, dropped) = (content.begin().await?, content.begin().await?);
+    let (aborted, dropped) = (begin(&context, &*content).await?, begin(&context, &*content).await?);
     let mut lost = Vec::new();
     for batch in [&aborted, &dropped] {
         batch.add(value("kept")).await?;
@@ -168,12 +168,12 @@ async fn aborted(context: Context) -> Outcome {
 async fn aborted_beside_others(context: Context) -> Outcome {
     let content = context.open().await?.content();
     for (round, end) in ["aborted", "dropped"].into_iter().enumerate() {
-        let batch = content.begin().await?;
+        let batch = begin(&context, &*content).await?;
         let values: Vec<Bytes> = (0..Way::ALL.len()).map(|i| value(format_args!("{end} {i}"))).collect();
         add_all(&*batch, values.clone()).await?;
         let mut others = Vec::new();
         for (way, value) in Way::ALL.into_iter().zip(values) {
-            others.push((way.add(&*content, value.clone()).await?, value));
+            others.push((add_beside_a_batch(&context, &*content, way, value.clone()).await?, value));
         }
         if round == 0 {
             batch.abort().await?;
@@ -229,7 +229,7 @@ async fn ensure_batch_closed(batch: &dyn Batch, key: &ContentKey, when: &str) ->
 async fn afterwards(context: Context) -> Outcome {
     let content = context.open().await?.content();
     let stored = content.add(value("1")).await?;
-    let (committed, aborted) = (content.begin().await?, content.begin().await?);
+    let (committed, aborted) = (begin(&context, &*content).await?, begin(&context, &*content).await?);
     committed.commit().await?;
     aborted.abort().await?;
     ensure_batch_closed(&*committed, &stored, "that was committed").await?;
@@ -262,7 +262,8 @@ async fn instance_closed(context: Context) -> Outcome {
 async fn reopened(context: Context) -> Outcome {
     let instance = context.open().await?;
     let content = instance.content();
-    let batches = [content.begin().await?, content.begin().await?, content.begin().await?];
+    let batches =
+        [begin(&context, &*content).await?, begin(&context, &*content).await?, begin(&context, &*content).await?];
     let [committed, aborted, left_open] = &batches;
     let kept = add_all(&**committed, (0..10).map(value)).await?;
     let mut lost = add_all(&**aborted, (10..20).map(value)).await?;
@@ -335,16 +336,15 @@ async fn from_inside(context: Context) -> Outcome {
 
 async fn equal_values(context: Context) -> Outcome {
     let content = context.open().await?.content();
-    let (one, other) = (content.begin().await?, content.begin().await?);
+    let (one, other) = (begin(&context, &*content).await?, begin(&context, &*content).await?);
     let mut added = add_all(&*one, (0..10).map(value)).await?;
     added.extend(add_all(&*other, (5..15).map(value)).await?);
-    added.extend(add_all(&*content, [value(7)]).await?);
+    added.push((add_beside_a_batch(&context, &*content, Way::Add, value(7)).await?, value(7)));
     let (first, second) = context.soon("two commits", async { tokio::join!(one.commit(), other.commit()) }).await?;
     first?;
     second?;
     ensure_all_found(&*content, &added, "a handle, after both commits,").await?;
-    ensure_eq!(listed(&*content).await?.len(), 15, "how many keys `keys` lists after both commits");
-    Ok(())
+    ensure_listed(&*content, added.into_iter().map(|(key, _)| key), "a handle, after both commits,").await
 }
 
 fn large(byte: u8) -> Bytes {
@@ -354,7 +354,7 @@ fn large(byte: u8) -> Bytes {
 async fn cap(context: Context) -> Outcome {
     let settings = Settings { batch_limit: Some(1_000_000), ..Settings::default() };
     let content = context.open_with(&settings).await?.content();
-    let batch = content.begin().await?;
+    let batch = begin(&context, &*content).await?;
     let mut kept = add_all(&*batch, [large(1)]).await?;
     let hash = batch.hash_function().hash(&large(2));
     let refusals = [
@@ -380,7 +380,7 @@ async fn default_cap(context: Context) -> Outcome {
     const LEN: usize = 60 << 20;
     let content = context.open().await?.content();
     let same = Bytes::from(vec![0; LEN]);
-    let batch = content.begin().await?;
+    let batch = begin(&context, &*content).await?;
     let mut held = 0;
     let refusal = loop {
         let hash = ContentHash::new([held; ContentHash::LEN]);
@@ -396,14 +396,13 @@ async fn default_cap(context: Context) -> Outcome {
     let refusal = expect_error!(Err::<(), _>(refusal), ValueTooLarge, "`unsafe_add` beyond the cap of a batch");
     ensure_eq!(refusal.effect(), Effect::NotApplied, "the effect of `unsafe_add` beyond the cap");
     batch.abort().await?;
-    ensure_eq!(shown(&listed(&*content).await?), "[]", "what `keys` lists after the abort");
-    Ok(())
+    ensure_listed(&*content, [], "a handle, after the abort,").await
 }
 
 async fn many_megabytes(context: Context) -> Outcome {
     let content = context.open().await?.content();
     let large = |byte: u8| Bytes::from(vec![byte; 4 << 20]);
-    let batch = content.begin().await?;
+    let batch = begin(&context, &*content).await?;
     let added = add_all(&*batch, (0..4).map(large)).await?;
     batch.commit().await?;
     ensure_all_found(&*content, &added, "a handle, after the commit,").await
@@ -413,7 +412,7 @@ async fn false_hash(context: Context) -> Outcome {
     let content = context.open().await?.content();
     let truth = value("truth");
     let hash = content.hash_function().hash(&truth);
-    let batch = content.begin().await?;
+    let batch = begin(&context, &*content).await?;
     let stored = batch.unsafe_add(hash, value("false")).await?;
     expect_error!(
         batch.find(&stored).await,
@@ -423,7 +422,7 @@ async fn false_hash(context: Context) -> Outcome {
     batch.commit().await?;
     expect_error!(content.find(&stored).await, Corrupt, "I6: `find` of bytes that do not match their hash");
 
-    let batch = content.begin().await?;
+    let batch = begin(&context, &*content).await?;
     batch.add(truth.clone()).await?;
     ensure_found(&*batch, &stored, &truth, "a batch, whose own writes come before the store's,").await?;
     expect_error!(content.find(&stored).await, Corrupt, "`find` before the repair is committed");

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use store_api::{AtomicWrite, Effect, EntryRead, EntryReadExt, Init, Key};
 
 use crate::{
     case::{Case, case},
     context::{Context, key},
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
-    operations::{entries_sorted, set_all, value},
+    operations::{entries_sorted, insist, set_all, value},
     show::shown,
 };
 
@@ -140,10 +141,15 @@ async fn created_by_test_and_set(context: Context) -> Outcome {
     let entries = context.open().await?.entries();
     let mut all: Vec<_> = tricky().into_iter().collect();
     context.random().shuffle(&mut all);
-    for (k, stored) in &all {
-        let verdict = entries.test_and_set(k, None, Some(stored.clone())).await?;
-        ensure!(verdict.is_applied(), "{} was not set before, and yet: {}", shown(k), shown(&verdict));
-    }
+    let creations = stream::iter(all.clone()).map(|(k, stored)| {
+        let entries = &entries;
+        async move {
+            let verdict = insist(|| entries.test_and_set(&k, None, Some(stored.clone()))).await?;
+            ensure!(verdict.is_applied(), "{} was not set before, and yet: {}", shown(&k), shown(&verdict));
+            Ok(())
+        }
+    });
+    creations.buffer_unordered(16).try_collect::<()>().await?;
     expect_exactly(&*entries, &all.into_iter().collect()).await
 }
 

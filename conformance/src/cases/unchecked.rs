@@ -7,7 +7,8 @@ use crate::{
     Settings,
     case::{Case, case},
     content::{
-        Way, add_all, ensure_absent, ensure_all_found, ensure_found, ensure_indexed, listed, values_of_many_lengths,
+        Way, add_all, ensure_absent, ensure_all_found, ensure_found, ensure_indexed, ensure_listed, listed,
+        values_of_many_lengths,
     },
     context::Context,
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
@@ -78,8 +79,7 @@ async fn the_true_hash(context: Context) -> Outcome {
         added.push((key, value));
     }
     ensure_all_found(&*content, &added, "a handle").await?;
-    ensure_eq!(listed(&*content).await?.len(), added.len(), "how many keys `keys` lists");
-    Ok(())
+    ensure_listed(&*content, added.iter().map(|(key, _)| *key), "a handle").await
 }
 
 async fn hurts_only_its_hash(context: Context) -> Outcome {
@@ -120,7 +120,10 @@ async fn repaired(context: Context) -> Outcome {
             ensure_indexed(&*content, &truth, "the handle that repaired").await?;
             ensure_all_found(&*content, &others, "a handle, asked for another value,").await?;
         }
-        ensure_eq!(listed(&*content).await?.len(), falsehoods().len() + others.len(), "how many keys `keys` lists");
+        let function = content.hash_function();
+        let repaired = falsehoods().into_iter().map(|(truth, _)| function.hash(&truth).into());
+        ensure_listed(&*content, others.iter().map(|(key, _)| *key).chain(repaired), "a handle, after repairs,")
+            .await?;
     }
     Ok(())
 }
