@@ -18,7 +18,7 @@ use tokio::{task::yield_now, time::sleep};
 use super::{
     Bug,
     twist::{OpenBatch, Twist},
-    writes::Nth,
+    writes::{A_MOMENT, Nth},
 };
 
 pub(super) const BUGS: &[Bug] = &[
@@ -185,7 +185,7 @@ twist_add!(SecondAddNotAwaited, |self, on, value| {
     if !lock(&self.adding).insert(hash) {
         return Ok(hash.into());
     }
-    std::thread::yield_now();
+    std::thread::sleep(A_MOMENT);
     let added = on.add(value).await;
     lock(&self.adding).remove(&hash);
     added

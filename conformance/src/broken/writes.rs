@@ -6,6 +6,8 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    thread,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -114,6 +116,9 @@ pub(super) const BUGS: &[Bug] = &[
         AppliedToldAsNotApplied
     ),
 ];
+
+/// How long a bug takes that is not told by its being rare.
+pub(super) const A_MOMENT: Duration = Duration::from_micros(200);
 
 /// Counts calls, and picks one of so many.
 #[derive(Default)]
@@ -375,7 +380,7 @@ struct WrittenInTwoSteps;
 
 twist_set!(WrittenInTwoSteps, |self, on, key, value| {
     on.set(key, value.slice(..value.len() / 2)).await?;
-    yield_now().await;
+    thread::sleep(A_MOMENT);
     on.set(key, value).await
 });
 
