@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use store_api::{AtomicWrite, Diff, Event, Key, MAX_VALUE_LEN};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 
 use crate::{
     case::{Case, case},
@@ -42,6 +45,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case!("watch/W5-the-last-of-racing-writes-is-told", [Entries], races),
     case!("watch/W5-the-last-of-racing-writes-of-instances-is-told", [Entries, SharedInstances], races_of_instances),
+    case!("watch/W5-a-reader-that-waits-is-told", [Entries], reader_that_waits),
     case!("watch/W5-what-clear-removes-is-told-and-the-watch-goes-on", [Entries], clear),
     case!(
         "watch/W5-what-another-instance-clears-is-told-and-the-watch-goes-on",
@@ -431,6 +435,32 @@ async fn races(context: Context) -> Outcome {
 async fn races_of_instances(context: Context) -> Outcome {
     let (one, two) = (context.open().await?, context.open().await?);
     race(&context, 0..context.rounds_across(60), &one, [&one, &two]).await
+}
+
+/// A reader that waits is told of each change before the next one is made, which nothing else would wake it for.
+async fn reader_that_waits(context: Context) -> Outcome {
+    let entries = context.open().await?.entries();
+    let mut follower = Follower::from_nothing(&context, &*entries, &Scope::everything()).await?;
+    let (told, mut was_told) = mpsc::unbounded_channel();
+    let end = one("end");
+    let reading = beside(async move {
+        while *follower.state() != end {
+            if let Event::Changed { diff, .. } = follower.next().await? {
+                // Nobody listens where the case has ended already.
+                let _ = told.send(diff.new_value().cloned());
+            }
+        }
+        Outcome::Ok(())
+    });
+    let reading = reading.await?;
+    let at = k();
+    for round in context.rounds_and_more(100) {
+        insist(|| entries.set(&at, value(round))).await?;
+        let Some(state) = was_told.recv().await else { break };
+        ensure_eq!(state, Some(value(round)), "W5: what a reader that waits is told");
+    }
+    entries.set(&k(), value("end")).await?;
+    reading.await?
 }
 
 async fn clear_between(context: &Context, watching: &Instance, writing: &Instance) -> Outcome {

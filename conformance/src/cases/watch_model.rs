@@ -64,7 +64,7 @@ impl Show for Script {
     fn show(&self) -> String {
         let watches = format!("watch {} from the current state; the same from nothing, twice", shown(&self.scope));
         let lines = self.before.iter().map(Show::show).chain([watches]).chain(self.then.iter().map(Show::show));
-        lines.map(|line| format!("  {line}\n")).collect()
+        lines.map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
     }
 }
 
