@@ -160,15 +160,21 @@ async fn count(context: &Context, watching: &[Instance], writing: &[Instance]) -
     let lasts = all(writing.iter().map(Instance::entries).map(counting).collect::<Vec<_>>()).await?;
     let last: State = lasts.into_iter().max().map(|last| (k(), value(last))).into_iter().collect();
     for mut follower in reading.end().await? {
+        expect_growing(&follower)?;
         follower.converge(&last).await?;
-        let mut before = 0;
-        for told in follower.told(&k()) {
-            let told = number(told.new_value())?;
-            if told <= before {
-                return Err(follower.blame(format_args!("W4: {told} told after {before}, of a counter that grows")));
-            }
-            before = told;
+        expect_growing(&follower)?;
+    }
+    Ok(())
+}
+
+fn expect_growing(follower: &Follower) -> Outcome {
+    let mut before = 0;
+    for told in follower.told(&k()) {
+        let told = number(told.new_value())?;
+        if told <= before {
+            return Err(follower.blame(format_args!("W4: {told} told after {before}, of a counter that grows")));
         }
+        before = told;
     }
     Ok(())
 }
@@ -265,7 +271,7 @@ async fn follow_courses(context: &Context, watching: &Instance, writing: &[Insta
         reading.follow(Follower::from_nothing(context, &*entries, scope).await?).await?;
     }
     reading.follow(Follower::current(context, &*entries, &everything, &State::new()).await?).await?;
-    let mut unread = Follower::from_nothing(context, &*entries, &everything).await?;
+    let unread = Follower::from_nothing(context, &*entries, &everything).await?;
 
     let mut random = context.random();
     let mut wandering = Vec::new();
@@ -279,14 +285,19 @@ async fn follow_courses(context: &Context, watching: &Instance, writing: &[Insta
     let last: State = courses.iter().filter_map(|(k, course)| Some((k.clone(), course.last()?.clone()?))).collect();
     let store: State = entries_sorted(&*entries, &Key::root()).await?.into_iter().collect();
     ensure_eq!(store, last, "A1: the entries when the writing is over");
-    unread.converge(&last).await?;
-    for mut follower in reading.end().await? {
+    let mut followers = reading.end().await?;
+    followers.push(unread);
+    for follower in &mut followers {
+        // What is wrong with what was told says more than what was not.
+        expect_courses(follower, &courses)?;
         follower.converge(&last).await?;
-        for (key, course) in &courses {
-            follower.expect_course(key, course)?;
-        }
+        expect_courses(follower, &courses)?;
     }
     Ok(())
+}
+
+fn expect_courses(follower: &Follower, courses: &Courses) -> Outcome {
+    courses.iter().try_for_each(|(key, course)| follower.expect_course(key, course))
 }
 
 async fn course(context: Context) -> Outcome {
