@@ -2,22 +2,27 @@
 
 use crate::{case::Case, roles::Role};
 
+mod batch_instant;
 mod batches;
 mod clearing;
+mod closing;
 mod concurrent;
 mod dropped;
 mod errors;
+mod failing_disk;
 mod handles;
 mod index;
 mod keys;
 mod killed;
 mod listing;
+mod locators;
 mod model;
 mod names;
 mod opening;
 mod power;
 mod processes;
 mod rot;
+mod unchecked;
 mod values;
 mod watch_end;
 mod watch_fold;
@@ -48,22 +53,32 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         watch_end::CASES,
         watch_scope::CASES,
         index::CASES,
+        unchecked::CASES,
+        locators::CASES,
         batches::CASES,
+        batch_instant::CASES,
         handles::CASES,
+        closing::CASES,
         opening::CASES,
         errors::CASES,
         killed::CASES,
         processes::CASES,
         power::CASES,
+        failing_disk::CASES,
         rot::CASES,
     ]
     .into_iter()
     .flatten()
 }
 
+/// The ids of the cases that a [pattern](crate::Options::case) asks for; of all for an empty one.
+pub fn case_ids(pattern: &str) -> impl Iterator<Item = &'static str> {
+    all().filter(move |case| case.matches(pattern)).map(|case| case.id)
+}
+
 /// Every role that a case gives to a child.
 pub(crate) fn roles() -> impl Iterator<Item = &'static Role> {
-    [killed::ROLES, processes::ROLES, power::ROLES].into_iter().flatten()
+    [killed::ROLES, processes::ROLES, power::ROLES, failing_disk::ROLES, rot::ROLES].into_iter().flatten()
 }
 
 #[cfg(test)]

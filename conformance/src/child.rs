@@ -3,24 +3,24 @@
 use std::{
     env,
     io::{BufRead, BufReader, Write, stdin, stdout},
+    os::unix::process::ExitStatusExt,
     process::{Child as Process, ChildStdin, Command, Stdio, exit},
     sync::{
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, channel},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
-use tokio::runtime::Runtime;
+use tokio::{runtime::Builder, task::block_in_place};
 
 use crate::{
-    Settings, SharedFactory,
-    context::Instance,
+    SharedFactory,
     failure::{Failure, Outcome},
     patience::{Patience, TICK},
-    roles,
+    roles::{self, Cue},
 };
 
 /// Holds the [`Part`] of a child.
@@ -54,23 +54,26 @@ pub fn child(factory: impl FnOnce(&str) -> Option<SharedFactory>) {
     exit(match played {
         Ok(()) => 0,
         Err(failure) => {
-            say(format_args!("{FAILED}{failure}"));
+            say(format_args!("{FAILED}{}", failure.to_line()));
             1
         }
     });
 }
 
-/// Precedes what a child says when it ends with a failure.
+/// Precedes the failure that a child says at its end.
 const FAILED: &str = "failed: ";
+
+/// The failure in a line of a child.
+fn failed(line: &str) -> Option<Failure> {
+    Failure::from_line(line.strip_prefix(FAILED)?)
+}
 
 fn play(factory: Option<SharedFactory>, part: Part) -> Outcome {
     let Part { factory: name, token, role, arguments, seed } = part;
     let factory = factory.ok_or_else(|| Failure::harness(format_args!("no factory is named {name}")))?;
     let role = roles::by_name(&role).ok_or_else(|| Failure::harness(format_args!("no such role: {role}")))?;
-    Runtime::new().map_err(Failure::harness)?.block_on(async move {
-        let instance = Instance::new(factory.open(&token, &Settings::default()).await?);
-        role(roles::Cue { instance, arguments, seed }).await
-    })
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Failure::harness)?;
+    runtime.block_on(role(Cue { factory, token, arguments, seed }))
 }
 
 /// Says a line to whoever started this process, at once.
@@ -82,13 +85,21 @@ pub(crate) fn say(line: impl std::fmt::Display) {
     }
 }
 
+/// Waits for the next line from whoever started this process.
+pub(crate) fn hear() -> String {
+    let mut line = String::new();
+    if stdin().read_line(&mut line).is_ok_and(|_| line.ends_with('\n')) {
+        line.pop();
+        return line;
+    }
+    // The case has ended.
+    exit(1)
+}
+
 /// Waits until the case lets all children go on together.
 pub(crate) fn wait_to_go() {
     say(READY);
-    if stdin().read_line(&mut String::new()).is_ok_and(|read| read > 0) {
-        return;
-    }
-    exit(1);
+    hear();
 }
 
 const READY: &str = "ready";
@@ -134,14 +145,14 @@ impl Child {
             .map_err(|error| Failure::harness(format_args!("a child process did not start: {error}")))?;
         let (input, output) = (process.stdin.take(), process.stdout.take());
         let (input, output) = input.zip(output).ok_or_else(|| Failure::harness("a child process without pipes"))?;
-        let (send, lines) = channel();
+        let (sender, lines) = channel();
         std::thread::spawn(move || {
             // A line that a kill cut short is not one that the child had finished writing.
             let mut output = BufReader::new(output);
             let mut line = String::new();
             while output.read_line(&mut line).is_ok_and(|len| len > 0) && line.ends_with('\n') {
                 line.pop();
-                if send.send(std::mem::take(&mut line)).is_err() {
+                if sender.send(std::mem::take(&mut line)).is_err() {
                     break;
                 }
             }
@@ -151,24 +162,17 @@ impl Child {
 
     /// Lets a child go on that waits for it.
     pub(crate) fn go(&mut self) -> Outcome {
-        writeln!(self.input, "go").map_err(|error| Failure::broken(format_args!("a child process ended: {error}")))
+        self.tell("go")
+    }
+
+    /// Says a line to it.
+    pub(crate) fn tell(&mut self, line: &str) -> Outcome {
+        writeln!(self.input, "{line}").map_err(|error| self.ended().within(error))
     }
 
     /// The next line that it says.
     pub(crate) fn line(&self) -> Outcome<String> {
-        let mut patience = Patience::new(self.patience);
-        loop {
-            match self.lines.recv_timeout(TICK) {
-                Ok(line) => {
-                    return match line.strip_prefix(FAILED) {
-                        Some(failure) => Err(Failure::broken(format_args!("in another process: {failure}"))),
-                        None => Ok(line),
-                    };
-                }
-                Err(RecvTimeoutError::Timeout) => patience.tick("another line from a child process")?,
-                Err(RecvTimeoutError::Disconnected) => return Err(Failure::broken("a child process ended")),
-            }
-        }
+        self.next_line()?.ok_or_else(|| self.ended())
     }
 
     /// The lines that it has said and that were not read.
@@ -190,21 +194,64 @@ impl Child {
     /// Waits for its end, which must be a success; the lines that were not read.
     pub(crate) fn finish(mut self) -> Outcome<Vec<String>> {
         let mut lines = Vec::new();
-        let mut patience = Patience::new(self.patience);
-        loop {
-            match self.lines.recv_timeout(TICK) {
-                Ok(line) => lines.push(line),
-                Err(RecvTimeoutError::Timeout) => patience.tick("the end of a child process")?,
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
+        while let Some(line) = self.next_line()? {
+            lines.push(line);
         }
         let status = self.process.wait().map_err(Failure::harness)?;
-        if status.success() {
+        if status.success() { Ok(lines) } else { Err(Failure::broken(format_args!("another process ended: {status}"))) }
+    }
+
+    /// Kills it (SIGKILL) when it has said so many lines and a random moment more has passed, and gives all its lines.
+    /// One that came to its end by itself is not accused.
+    pub(crate) fn kill_after(self, lines: usize, random: &mut fastrand::Rng, moment: Duration) -> Outcome<Vec<String>> {
+        let mut said = Vec::with_capacity(lines);
+        while said.len() < lines
+            && let Some(line) = self.next_line()?
+        {
+            said.push(line);
+        }
+        // Nothing is waited for: the kill is to hit the child anywhere between two lines.
+        let moment = moment.mul_f64(random.f64());
+        let began = Instant::now();
+        while began.elapsed() < moment {
+            std::hint::spin_loop();
+        }
+        said.extend(self.kill()?);
+        Ok(said)
+    }
+
+    /// Kills it (SIGKILL), and gives what it said that was not read.
+    pub(crate) fn kill(mut self) -> Outcome<Vec<String>> {
+        self.process.kill().map_err(Failure::harness)?;
+        let status = self.process.wait().map_err(Failure::harness)?;
+        let lines: Vec<String> = self.lines.iter().collect();
+        if let Some(failure) = lines.iter().find_map(|line| failed(line)) {
+            return Err(failure);
+        }
+        if status.success() || status.signal() == Some(Signal::KILL.as_raw()) {
             return Ok(lines);
         }
-        let failure = lines.iter().find_map(|line| line.strip_prefix(FAILED));
-        let failure = failure.map_or_else(|| status.to_string(), str::to_owned);
-        Err(Failure::broken(format_args!("in another process: {failure}")))
+        Err(Failure::broken(format_args!("another process ended before it was killed: {status}")))
+    }
+
+    /// The next line that it says, unless it has ended.
+    fn next_line(&self) -> Outcome<Option<String>> {
+        // What else the case does goes on meanwhile.
+        block_in_place(|| {
+            let mut patience = Patience::new(self.patience);
+            loop {
+                match self.lines.recv_timeout(TICK) {
+                    Ok(line) => return failed(&line).map_or(Ok(Some(line)), Err),
+                    Err(RecvTimeoutError::Timeout) => patience.tick("another line from a child process")?,
+                    Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                }
+            }
+        })
+    }
+
+    /// The failure of a case whose child is not there any more: what it failed with, where it said that.
+    fn ended(&self) -> Failure {
+        self.lines.iter().find_map(|line| failed(&line)).unwrap_or_else(|| Failure::broken("another process ended"))
     }
 
     /// Stops it, wherever it is.
@@ -215,13 +262,6 @@ impl Child {
     /// Lets it run on.
     pub(crate) fn resume(&self) -> Outcome {
         self.signal(Signal::CONT)
-    }
-
-    /// Kills it (SIGKILL), and gives what it said that was not read.
-    pub(crate) fn kill(mut self) -> Outcome<Vec<String>> {
-        self.process.kill().map_err(Failure::harness)?;
-        self.process.wait().map_err(Failure::harness)?;
-        Ok(self.lines.iter().collect())
     }
 
     fn signal(&self, signal: Signal) -> Outcome {

@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::Poll,
-    thread::available_parallelism,
+    thread::{available_parallelism, yield_now},
     time::{Duration, Instant},
 };
 
@@ -134,6 +134,49 @@ impl Start {
     }
 }
 
+/// A client's seat at a table where all meet over and over, to go on at the same moment each time.
+pub(crate) struct Seat {
+    table: Arc<Table>,
+    meetings: usize,
+}
+
+struct Table {
+    seats: usize,
+    arrivals: AtomicUsize,
+    /// Whether somebody has left, for whom the others need not wait.
+    left: AtomicBool,
+}
+
+/// The seats of a table.
+pub(crate) fn table(seats: usize) -> Vec<Seat> {
+    let table = Arc::new(Table { seats, arrivals: AtomicUsize::new(0), left: AtomicBool::new(false) });
+    (0..seats).map(|_| Seat { table: Arc::clone(&table), meetings: 0 }).collect()
+}
+
+impl Seat {
+    /// Waits until all are there, on the thread, since what is woken comes too late to meet anybody; false where somebody
+    /// has left.
+    pub(crate) fn meet(&mut self) -> bool {
+        self.meetings += 1;
+        self.table.arrivals.fetch_add(1, Ordering::AcqRel);
+        let mut spins = 0_u32;
+        while self.table.arrivals.load(Ordering::Acquire) < self.table.seats * self.meetings {
+            if self.table.left.load(Ordering::Acquire) {
+                return false;
+            }
+            spins += 1;
+            if spins.is_multiple_of(100) { yield_now() } else { spin_loop() }
+        }
+        true
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.table.left.store(true, Ordering::Release);
+    }
+}
+
 /// [`together`] for clients that may fail: the outputs, or the first failure.
 pub(crate) async fn all<F, T>(futures: impl IntoIterator<Item = F>) -> Outcome<Vec<T>>
 where
@@ -159,7 +202,8 @@ where
     }
 }
 
-/// Polls a future up to so many times, then drops it; its output where it came that early.
+/// Polls a future up to so many times, each time after the first once it is woken, then drops it; its output where it came
+/// that early. With a growing number it is dropped at each of its awaits.
 pub(crate) async fn poll_then_drop<T>(future: impl Future<Output = T>, times: usize) -> Option<T> {
     let mut future = pin!(future);
     let mut left = times;
@@ -168,8 +212,11 @@ pub(crate) async fn poll_then_drop<T>(future: impl Future<Output = T>, times: us
             return Poll::Ready(None);
         }
         left -= 1;
-        cx.waker().wake_by_ref();
-        future.as_mut().poll(cx).map(Some)
+        match future.as_mut().poll(cx) {
+            Poll::Pending if left > 0 => Poll::Pending,
+            Poll::Pending => Poll::Ready(None),
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+        }
     })
     .await
 }

@@ -2,12 +2,13 @@
 
 use std::{
     ops::Deref,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
 use store_api::{AtomicWrite, Backend, ErrorKind, Guarantees, Indexable, Key, Result};
+use tempfile::TempDir;
 
 use crate::{
     Place, Profile, Settings, SharedFactory, Site,
@@ -24,6 +25,9 @@ const TIME_FOR_ROUNDS: Duration = Duration::from_millis(60);
 const ROUNDS_OF_LAG: Duration = Duration::from_millis(200);
 const FEWEST: usize = 3;
 
+/// How long a quick run tries its luck.
+const A_MOMENT: Duration = Duration::from_millis(60);
+
 /// How long is waited at most where it matters little.
 const HURRY: Duration = Duration::from_secs(1);
 
@@ -33,10 +37,24 @@ pub(crate) struct Context {
     run: Arc<Run>,
     /// The store of the case.
     token: String,
-    /// The disk that the store lies on, where the case asked for one that forgets and fails.
-    disk: Option<Disk>,
     /// Whether what it waits for matters little.
     hurried: bool,
+    /// Where its files lie, if the case chose that.
+    ground: Ground,
+}
+
+/// Where the files of a store lie; it is removed with its last clone.
+#[derive(Clone)]
+enum Ground {
+    Anywhere,
+    Disk(Disk),
+    Directory(Arc<TempDir>),
+}
+
+/// A store of the case; it is dropped before its ground.
+struct Made {
+    site: Site,
+    _ground: Ground,
 }
 
 struct Run {
@@ -45,8 +63,8 @@ struct Run {
     seed: u64,
     profile: Profile,
     patience: Duration,
-    mount_point: Option<PathBuf>,
-    sites: Mutex<Vec<Site>>,
+    faulty_fs: Result<PathBuf, String>,
+    stores: Mutex<Vec<Made>>,
 }
 
 /// What a case is run with.
@@ -56,19 +74,20 @@ pub(crate) struct Conditions {
     pub(crate) seed: u64,
     pub(crate) profile: Profile,
     pub(crate) patience: Duration,
-    pub(crate) mount_point: Option<PathBuf>,
+    pub(crate) faulty_fs: Result<PathBuf, String>,
 }
 
 impl Context {
     /// With an empty store.
     pub(crate) async fn new(conditions: Conditions) -> Outcome<Self> {
-        let Conditions { factory, guarantees, seed, profile, patience, mount_point } = conditions;
-        let sites = Mutex::new(Vec::new());
-        let run = Run { factory, guarantees, seed, profile, patience, mount_point, sites };
-        Self::at(Arc::new(run), Place::Anywhere, None).await
+        let Conditions { factory, guarantees, seed, profile, patience, faulty_fs } = conditions;
+        let stores = Mutex::new(Vec::new());
+        let run = Run { factory, guarantees, seed, profile, patience, faulty_fs, stores };
+        Self::at(Arc::new(run), Ground::Anywhere).await
     }
 
-    async fn at(run: Arc<Run>, place: Place<'_>, disk: Option<Disk>) -> Outcome<Self> {
+    async fn at(run: Arc<Run>, ground: Ground) -> Outcome<Self> {
+        let place = ground.directory().map_or(Place::Anywhere, Place::Directory);
         let site = run.factory.create(place).await.map_err(|error| match (error.kind(), place) {
             (ErrorKind::Unsupported, Place::Directory(_)) => {
                 Failure::untested("the factory cannot place a store in a given directory")
@@ -76,28 +95,37 @@ impl Context {
             _ => Failure::harness(format_args!("the factory made no store: {error}")),
         })?;
         let token = site.token().to_owned();
-        run.sites.lock().unwrap_or_else(PoisonError::into_inner).push(site);
-        Ok(Self { run, token, disk, hurried: false })
+        let made = Made { site, _ground: ground.clone() };
+        run.stores.lock().unwrap_or_else(PoisonError::into_inner).push(made);
+        Ok(Self { run, token, ground, hurried: false })
     }
 
     /// Another store of the same backend, empty and apart from this one.
     pub(crate) async fn another_store(&self) -> Outcome<Self> {
-        Self::at(Arc::clone(&self.run), Place::Anywhere, None).await
+        Self::at(Arc::clone(&self.run), Ground::Anywhere).await
     }
 
     /// An empty store whose files lie on a disk that forgets and fails on command.
     pub(crate) async fn store_on_disk(&self) -> Outcome<Self> {
-        let Some(mount_point) = &self.run.mount_point else {
-            return Err(Failure::untested("no faulty-fs is mounted: see `Options::faulty_fs`"));
-        };
-        let disk = Disk::create(mount_point)?;
-        let directory = disk.directory()?;
-        Self::at(Arc::clone(&self.run), Place::Directory(&directory), Some(disk)).await
+        let mount_point = self.run.faulty_fs.as_ref().map_err(Failure::untested)?;
+        Self::at(Arc::clone(&self.run), Ground::Disk(Disk::create(mount_point)?)).await
     }
 
     /// The disk of a context that [`store_on_disk`](Self::store_on_disk) gave.
     pub(crate) fn disk(&self) -> &Disk {
-        self.disk.as_ref().expect("a store on a disk")
+        let Ground::Disk(disk) = &self.ground else { panic!("a store on a disk of its own") };
+        disk
+    }
+
+    /// An empty store whose files lie in a directory of the case's own.
+    pub(crate) async fn store_in_directory(&self) -> Outcome<Self> {
+        let directory = TempDir::with_prefix("irminsul-conformance-").map_err(Failure::harness)?;
+        Self::at(Arc::clone(&self.run), Ground::Directory(Arc::new(directory))).await
+    }
+
+    /// The directory of the store's files, where the case chose that.
+    pub(crate) fn directory(&self) -> &Path {
+        self.ground.directory().expect("a store in a directory of its own")
     }
 
     /// A new instance of the store.
@@ -159,6 +187,15 @@ impl Context {
         self.rounds(quick.min(affordable.max(FEWEST)))
     }
 
+    /// The numbers of rounds of what depends on luck: `least` of them, and as many more, up to `most`, as a fast store
+    /// does in a moment.
+    pub(crate) fn rounds_of_luck(&self, least: usize, most: usize) -> impl Iterator<Item = usize> + Send + use<> {
+        let (least, most) = (self.rounds(least), self.rounds(most));
+        let moment = A_MOMENT * u32::try_from(self.rounds(1)).unwrap_or(u32::MAX);
+        let began = Instant::now();
+        (0..most).take_while(move |round| *round < least || began.elapsed() < moment)
+    }
+
     /// How long what must happen is waited for.
     pub(crate) fn patience(&self) -> Duration {
         // A change of another instance may be late by the declared lag, and the wait must be longer than that.
@@ -194,12 +231,22 @@ impl Context {
 
     /// Removes the stores of the case.
     pub(crate) async fn destroy(self) -> Outcome {
-        let sites = std::mem::take(&mut *self.run.sites.lock().unwrap_or_else(PoisonError::into_inner));
-        for site in sites {
+        let stores = std::mem::take(&mut *self.run.stores.lock().unwrap_or_else(PoisonError::into_inner));
+        for Made { site, _ground } in stores {
             let destroyed = self.run.factory.destroy(site).await;
             destroyed.map_err(|error| Failure::harness(format_args!("a store was not removed: {error}")))?;
         }
         Ok(())
+    }
+}
+
+impl Ground {
+    fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Anywhere => None,
+            Self::Disk(disk) => Some(disk.directory()),
+            Self::Directory(directory) => Some(directory.path()),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{
     fmt,
     fs::{self, File},
-    io::{Read, Seek, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     process,
     sync::{
@@ -12,6 +12,8 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
+
+use serde::Deserialize;
 
 use crate::failure::{Failure, Outcome};
 
@@ -26,6 +28,7 @@ pub(crate) struct Disk(Arc<Mounted>);
 struct Mounted {
     mount_point: PathBuf,
     name: String,
+    directory: PathBuf,
 }
 
 /// What is left of what was not synced when the power is lost.
@@ -41,24 +44,25 @@ pub(crate) enum Keep {
 }
 
 impl Disk {
-    /// A fresh, empty disk.
+    /// A fresh disk, with an empty directory that survives a power loss.
     pub(crate) fn create(mount_point: &Path) -> Outcome<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("conformance-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let disk = Self(Arc::new(Mounted { mount_point: mount_point.to_owned(), name }));
-        fs::create_dir(disk.path())
+        let path = mount_point.join(&name);
+        fs::create_dir(&path)
             .map_err(|error| Failure::untested(format_args!("no faulty-fs at {}: {error}", mount_point.display())))?;
+        let directory = path.join("store");
+        let disk = Self(Arc::new(Mounted { mount_point: mount_point.to_owned(), name, directory }));
+        fs::create_dir(disk.directory()).map_err(Failure::harness)?;
+        for synced in [disk.directory(), &path] {
+            File::open(synced).and_then(|directory| directory.sync_all()).map_err(Failure::harness)?;
+        }
         Ok(disk)
     }
 
-    /// The directory of a store on it, which survives a power loss.
-    pub(crate) fn directory(&self) -> Outcome<PathBuf> {
-        let directory = self.path().join("store");
-        fs::create_dir(&directory).map_err(Failure::harness)?;
-        for synced in [&directory, &self.path()] {
-            File::open(synced).and_then(|directory| directory.sync_all()).map_err(Failure::harness)?;
-        }
-        Ok(directory)
+    /// Where a store's files are to lie.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.0.directory
     }
 
     /// Loses what was not synced. Whoever had a file open is to be gone, or finds it dead.
@@ -70,37 +74,48 @@ impl Disk {
         .map(drop)
     }
 
-    /// Lets an operation (`fsync`, `write`, `read`, ..) fail with an error such as `EIO`, so many times.
-    pub(crate) fn fail(&self, operation: &str, errno: &str, times: usize) -> Outcome {
-        self.command(format_args!("fail {} {operation} {errno} times={times}", self.0.name)).map(drop)
+    /// Lets operations fail, in the words of the file system: `fsync EIO times=1`, `read EIO after=3`.
+    pub(crate) fn fail(&self, fault: impl fmt::Display) -> Outcome {
+        self.command(format_args!("fail {} {fault}", self.0.name)).map(drop)
     }
 
-    /// Lets no operation fail any more.
+    /// Lets so many writes take only a part of their bytes.
+    pub(crate) fn shorten_writes(&self, times: usize) -> Outcome {
+        self.command(format_args!("short {} times={times}", self.0.name)).map(drop)
+    }
+
+    /// Leaves room for so many bytes more.
+    pub(crate) fn leave_room(&self, bytes: u64) -> Outcome {
+        #[derive(Deserialize)]
+        struct Stats {
+            used: u64,
+        }
+        let stats = self.command(format_args!("stats {}", self.0.name))?;
+        let Stats { used } = serde_json::from_str(&stats).map_err(Failure::harness)?;
+        self.command(format_args!("full {} {}", self.0.name, used + bytes)).map(drop)
+    }
+
+    /// Lets no operation fail any more, and gives it all the room.
     pub(crate) fn mend(&self) -> Outcome {
         self.command(format_args!("clear {}", self.0.name)).map(drop)
     }
 
-    fn path(&self) -> PathBuf {
-        self.0.mount_point.join(&self.0.name)
-    }
-
     /// What the file system answers to a command.
     fn command(&self, command: fmt::Arguments<'_>) -> Outcome<String> {
-        let answer = || {
+        let ask = || {
             let mut control = File::options().read(true).write(true).open(self.0.mount_point.join(CONTROL))?;
-            let written = writeln!(control, "{command}");
+            // A command is one write, and its answer is read back from the same open file.
+            let written = control.write_all(format!("{command}\n").as_bytes());
             let mut answer = String::new();
-            control.rewind()?;
             control.read_to_string(&mut answer)?;
-            Ok((written, answer))
+            Ok::<_, io::Error>((written, answer))
         };
-        match answer() {
+        match ask() {
             Ok((Ok(()), answer)) => Ok(answer),
-            Ok((Err(error), answer)) => {
-                Err(Failure::harness(format_args!("the faulty-fs refused `{command}`: {}: {error}", answer.trim())))
+            Ok((Err(_), answer)) => {
+                Err(Failure::harness(format_args!("the faulty-fs refused `{command}`: {}", answer.trim())))
             }
             Err(error) => {
-                let error: std::io::Error = error;
                 let control = self.0.mount_point.display();
                 Err(Failure::untested(format_args!("no faulty-fs answers at {control}: {error}")))
             }

@@ -80,7 +80,8 @@ pub trait Factory: Send + Sync {
 pub enum Place<'p> {
     /// Wherever the factory likes.
     Anywhere,
-    /// All of them in this directory, which exists and is empty: it is a disk that forgets and fails on command.
+    /// All of them in this directory, which exists and is empty: its files are damaged between two opens, or it lies on a
+    /// disk that forgets and fails on command.
     Directory(&'p Path),
 }
 

@@ -2,6 +2,8 @@
 
 use std::{fmt, panic::Location};
 
+use serde::{Deserialize, Serialize};
+
 use crate::history::Witness;
 
 /// What a case returns.
@@ -11,7 +13,7 @@ pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 #[derive(Clone, Debug)]
 pub(crate) struct Failure(Box<Inner>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Inner {
     pub(crate) kind: Kind,
     pub(crate) message: String,
@@ -19,11 +21,12 @@ pub(crate) struct Inner {
     pub(crate) location: String,
     /// What led to it, such as the events of a watch: lines for people.
     pub(crate) details: String,
+    #[serde(skip)]
     pub(crate) witness: Option<Witness>,
 }
 
 /// What its end says about the backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Kind {
     /// A clause is broken.
     Broken,
@@ -97,6 +100,17 @@ impl Failure {
     pub(crate) fn within(mut self, context: impl fmt::Display) -> Self {
         self.0.message = format!("{context}: {}", self.0.message);
         self
+    }
+
+    /// As a line that another process understands, without its witness.
+    pub(crate) fn to_line(&self) -> String {
+        serde_json::to_string(&*self.0).expect("texts")
+    }
+
+    /// What [`to_line`](Self::to_line) gave in another process.
+    pub(crate) fn from_line(line: &str) -> Option<Self> {
+        let inner: Inner = serde_json::from_str(line).ok()?;
+        Some(Self(Box::new(inner)).within("in another process"))
     }
 
     pub(crate) fn kind(&self) -> Kind {

@@ -34,14 +34,14 @@ pub(crate) async fn put(entries: &dyn AtomicWrite, key: &Key, state: Option<Byte
     Ok(())
 }
 
-/// Does a write that may meet others again for as long as the store is too busy for it (A6). One that may have happened
-/// all the same, and may still, leaves nothing to judge by.
-pub(crate) async fn insist<T, F>(mut write: impl FnMut() -> F) -> Outcome<T>
+/// Does what may meet others again for as long as the store is too busy for it (A6). A write that may have happened all
+/// the same, and may still, leaves nothing to judge by.
+pub(crate) async fn insist<T, F>(mut operation: impl FnMut() -> F) -> Outcome<T>
 where
     F: Future<Output = store_api::Result<T>>,
 {
     for _ in 0..ATTEMPTS {
-        match write().await {
+        match operation().await {
             Err(error) if error.is_retryable() && error.effect() == Effect::NotApplied => yield_now().await,
             Err(error) if error.is_retryable() => {
                 return Err(Failure::inconclusive(format_args!("a write had an unknown outcome: {error}")));
@@ -49,15 +49,17 @@ where
             verdict => return Ok(verdict?),
         }
     }
-    Err(Failure::inconclusive("the store was too busy for a write, over and over"))
+    Err(Failure::inconclusive("the store was too busy to answer, over and over"))
 }
 
 /// Adds one to a counter, whose number is written with so many digits at least, and gives what it made of it.
 pub(crate) async fn increment(entries: &dyn AtomicWrite, counter: &Key, width: usize) -> Outcome<u64> {
-    let mut test = entries.find(counter).await?;
+    let mut test = insist(|| entries.find(counter)).await?;
     loop {
         let next = number(test.as_ref())? + 1;
-        let set = value(format_args!("{next:0width$}"));
+        // A format takes no width beyond 65,535.
+        let digits = next.to_string();
+        let set = value(format_args!("{}{digits}", "0".repeat(width.saturating_sub(digits.len()))));
         match insist(|| entries.test_and_set(counter, test.clone(), Some(set.clone()))).await? {
             TestAndSet::Applied => return Ok(next),
             TestAndSet::Mismatch { current } => {
@@ -70,8 +72,8 @@ pub(crate) async fn increment(entries: &dyn AtomicWrite, counter: &Key, width: u
 
 /// Sets many entries, several at a time.
 pub(crate) async fn set_all(entries: &dyn AtomicWrite, all: impl IntoIterator<Item = (Key, Bytes)>) -> Outcome {
-    let sets = stream::iter(all).map(|(key, value)| async move { entries.set(&key, value).await });
-    Ok(sets.buffer_unordered(64).try_collect::<()>().await?)
+    let sets = stream::iter(all).map(|(key, value)| async move { insist(|| entries.set(&key, value.clone())).await });
+    sets.buffer_unordered(64).try_collect::<()>().await
 }
 
 /// All entries below a path, sorted.

@@ -1,10 +1,10 @@
 //! What a run is asked for.
 
-use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use crate::report::Verdict;
+use crate::CaseReport;
 
 /// How thorough a run is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -67,10 +67,8 @@ pub enum Progress {
     Ended {
         /// The backend.
         backend: String,
-        /// The case.
-        case: &'static str,
-        /// How it ended.
-        verdict: Verdict,
+        /// The case, and how it ended.
+        case: Box<CaseReport>,
     },
 }
 
@@ -91,8 +89,10 @@ pub struct Options {
     pub(crate) cases: Option<String>,
     pub(crate) jobs: usize,
     pub(crate) patience: Duration,
-    pub(crate) disk: Option<PathBuf>,
+    /// Where a `faulty-fs` is mounted, or why none is.
+    pub(crate) faulty_fs: Result<PathBuf, String>,
     pub(crate) first_pass: u64,
+    command: Option<String>,
     pub(crate) listener: Option<Listener>,
 }
 
@@ -112,8 +112,9 @@ impl Options {
             cases: None,
             jobs: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
             patience: Duration::from_secs(30),
-            disk: None,
+            faulty_fs: Err("no faulty-fs is mounted: see `Options::faulty_fs`".to_owned()),
             first_pass: 0,
+            command: None,
             listener: None,
         }
     }
@@ -158,7 +159,14 @@ impl Options {
     /// The mount point of a `faulty-fs`, for the cases of power loss and failing disks; without one they are untested.
     #[must_use]
     pub fn faulty_fs(mut self, mount_point: impl Into<PathBuf>) -> Self {
-        self.disk = Some(mount_point.into());
+        self.faulty_fs = Ok(mount_point.into());
+        self
+    }
+
+    /// Why there is no `faulty-fs`, such as what the system lacks: the reason of the cases that are untested for that.
+    #[must_use]
+    pub fn without_faulty_fs(mut self, reason: impl fmt::Display) -> Self {
+        self.faulty_fs = Err(format!("no faulty-fs is mounted: {reason}"));
         self
     }
 
@@ -169,11 +177,27 @@ impl Options {
         self
     }
 
+    /// How the run was started, word by word and up to its stores, such as `irminsul conform --profile standard`: for a
+    /// program that takes the name of a backend, `--seed` and `--case` behind that. The report tells with it how to
+    /// replay a case.
+    #[must_use]
+    pub fn command<W: AsRef<str>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+        let words: Vec<String> = words.into_iter().map(|word| in_shell(word.as_ref()).into_owned()).collect();
+        self.command = Some(words.join(" "));
+        self
+    }
+
     /// Who is told how far the run is; called from several threads.
     #[must_use]
     pub fn on_progress(mut self, listener: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.listener = Some(Arc::new(listener));
         self
+    }
+
+    /// The command that replays a case.
+    pub(crate) fn replay(&self, backend: &str, seed: u64, case: &str) -> Option<String> {
+        let command = self.command.as_ref()?;
+        Some(format!("{command} {} --seed {seed} --case {case}", in_shell(backend)))
     }
 
     pub(crate) fn tell(&self, progress: Progress) {
@@ -191,7 +215,30 @@ impl fmt::Debug for Options {
             .field("cases", &self.cases)
             .field("jobs", &self.jobs)
             .field("patience", &self.patience)
-            .field("disk", &self.disk)
+            .field("faulty_fs", &self.faulty_fs)
             .finish_non_exhaustive()
+    }
+}
+
+/// A word as a shell takes it.
+fn in_shell(word: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', r"'\''")).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_is_a_command_that_a_shell_takes() {
+        let options = Options::new().command(["my program", "conform"]);
+        let replay = |backend| options.replay(backend, 7, "a/A1-x").unwrap();
+        assert_eq!(replay("mem:"), "'my program' conform mem: --seed 7 --case a/A1-x");
+        assert_eq!(replay("s:it's?a=b&c"), r"'my program' conform 's:it'\''s?a=b&c' --seed 7 --case a/A1-x");
+        assert_eq!(Options::new().replay("mem:", 7, "a/A1-x"), None);
     }
 }

@@ -1,12 +1,33 @@
 //! What children do on the store of a case: each role stands beside the cases that start it.
 
-use crate::{case::Running, cases, context::Instance};
+use store_api::Result;
 
-/// What a child has: the store, opened, and what the case asks of it.
+use crate::{
+    Settings, SharedFactory,
+    case::Running,
+    cases,
+    context::Instance,
+    failure::{Failure, Outcome},
+};
+
+/// What a child has: a store to open, and what the case asks of it.
 pub(crate) struct Cue {
-    pub(crate) instance: Instance,
+    pub(crate) factory: SharedFactory,
+    pub(crate) token: String,
     pub(crate) arguments: Vec<String>,
     pub(crate) seed: u64,
+}
+
+impl Cue {
+    /// A new instance of the store.
+    pub(crate) async fn open(&self) -> Outcome<Instance> {
+        self.try_open().await.map_err(|error| Failure::from(error).within("open"))
+    }
+
+    /// What an `open` answers.
+    pub(crate) async fn try_open(&self) -> Result<Instance> {
+        Ok(Instance::new(self.factory.open(&self.token, &Settings::default()).await?))
+    }
 }
 
 /// A role and its name.

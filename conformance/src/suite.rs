@@ -78,7 +78,7 @@ pub fn main(factories: Vec<SharedFactory>, options: impl FnOnce() -> Result<Opti
 
 fn tests(factory: &SharedFactory, options: &Options) -> Vec<Trial> {
     let runner = Arc::new(Runner::new(factory, options, options.seed));
-    let test = |(_, case): (usize, &'static crate::case::Case)| {
+    let test = |case: &'static crate::case::Case| {
         let (name, runs) = (format!("{}::{}", factory.name(), case.id), Arc::clone(&runner));
         let trial = Trial::ignorable_test(name, move || completion(&runs.one(case)));
         trial.with_ignored_flag(runner.lack(case).is_some())

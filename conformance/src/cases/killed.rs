@@ -1,7 +1,93 @@
-//! A10, I7 and X1 after a kill.
+//! A10, A8, I7, X1 and L4 after a kill: what a killed process leaves behind.
 
-use crate::{case::Case, roles::Role};
+use std::time::Duration;
 
-pub(super) const CASES: &[Case] = &[];
+use crate::{
+    case::{Case, case},
+    child::say,
+    context::{Context, key},
+    failure::{Outcome, ensure_eq},
+    operations::value,
+    roles::{Cue, Role, role},
+    work::{self, Batches, Clears, Entries, Names, Round, Said, Work},
+};
 
-pub(super) const ROLES: &[Role] = &[];
+pub(super) const CASES: &[Case] = &[
+    case!("atomic/A10-a-killed-writer-loses-nothing-acknowledged", [Entries, SurvivesKill], killed::<Entries>),
+    case!("atomic/A10-a-killed-writer-brings-back-nothing-cleared", [Entries, SurvivesKill], killed::<Clears>),
+    case!("index/I7-a-killed-writer-leaves-whole-batches", [Content, SurvivesKill], killed::<Batches>),
+    case!("names/X1-a-killed-writer-leaves-no-name-without-content", [Entries, Content, SurvivesKill], killed::<Names>),
+    case!("handle/L4-a-store-opens-after-a-kill-while-it-was-opened", [Entries, SurvivesKill], killed_while_opening),
+];
+
+pub(super) const ROLES: &[Role] = &[
+    role!("entries", work::play::<Entries>),
+    role!("clears", work::play::<Clears>),
+    role!("batches", work::play::<Batches>),
+    role!("names", work::play::<Names>),
+    role!("open", open),
+];
+
+/// A step of a child takes about this long on a quick engine: the kill comes anywhere within it.
+pub(super) const STEP: Duration = Duration::from_millis(1);
+
+/// Starts a child on the store, and kills it at a random moment of its work.
+pub(super) fn cut_off<W: Work>(context: &Context, number: usize, random: &mut fastrand::Rng) -> Outcome<Said> {
+    let child = context.child(W::ROLE, &[&number.to_string()])?;
+    let lines = child.kill_after(random.usize(..W::STEPS), random, STEP)?;
+    Ok(Said { round: Round { number, seed: context.seed() }, lines })
+}
+
+async fn killed<W: Work>(context: Context) -> Outcome {
+    let mut random = context.random();
+    let mut rounds = Vec::new();
+    for number in 0..context.rounds(3) {
+        rounds.push(cut_off::<W>(&context, number, &mut random)?);
+        let instance = context.open().await?;
+        // What earlier rounds left is looked at again at the end.
+        W::check(&instance, &rounds[number..])
+            .await
+            .map_err(|failure| failure.within(format_args!("kill {number}")))?;
+        instance.close().await?;
+    }
+    W::check(&context.open().await?, &rounds).await
+}
+
+const OPENING: &str = "opening";
+
+async fn open(cue: Cue) -> Outcome {
+    say(OPENING);
+    let instance = cue.open().await?;
+    say("open");
+    instance.close().await?;
+    Ok(())
+}
+
+/// Kills a child somewhere in an `open`.
+pub(super) fn kill_while_opening(context: &Context, random: &mut fastrand::Rng) -> Outcome {
+    let child = context.child("open", &[])?;
+    child.until(OPENING)?;
+    child.kill_after(0, random, 8 * STEP).map(drop)
+}
+
+/// A store opens after a kill in the `open` that creates it, and in those that find what a killed writer left.
+async fn killed_while_opening(context: Context) -> Outcome {
+    let mut random = context.random();
+    for number in 0..context.rounds(2) {
+        let context = context.another_store().await?;
+        kill_while_opening(&context, &mut random)?;
+        let instance = context.open().await.map_err(|failure| failure.within("after a kill in the first open"))?;
+        let (k, v) = (key("k"), value("v"));
+        instance.entries().set(&k, v.clone()).await?;
+        instance.close().await?;
+        let said = [cut_off::<Entries>(&context, number, &mut random)?];
+        for _ in 0..2 {
+            kill_while_opening(&context, &mut random)?;
+        }
+        let instance = context.open().await.map_err(|failure| failure.within("after kills in later opens"))?;
+        Entries::check(&instance, &said).await?;
+        ensure_eq!(instance.entries().find(&k).await?, Some(v), "A10: an entry from before");
+        instance.close().await?;
+    }
+    Ok(())
+}

@@ -1,7 +1,244 @@
-//! A10, I7, X1 and E3 on a disk that loses power and fails.
+//! A10, I7, X1 and L4 on a disk that loses power: whatever was not synced is forgotten, whole or in part.
 
-use crate::{case::Case, roles::Role};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-pub(super) const CASES: &[Case] = &[];
+use futures_util::{TryStreamExt, future::try_join3};
+use serde::{Deserialize, Serialize};
+use store_api::{AtomicWrite, Event, Init, Key, TestAndSet};
 
-pub(super) const ROLES: &[Role] = &[];
+use crate::{
+    case::{Case, case},
+    cases::killed::{STEP, cut_off, kill_while_opening},
+    child::{hear, say},
+    context::{Context, Instance, key},
+    disk::Keep,
+    failure::{Failure, Outcome, ensure, ensure_eq},
+    operations::{number, value},
+    roles::{Cue, Role, role},
+    work::{self, Batches, Clears, Entries, Names, Synced, Work},
+};
+
+pub(super) const CASES: &[Case] = &[
+    case!("atomic/A10-a-power-loss-loses-nothing-acknowledged", [Entries, SurvivesPowerLoss], power_lost::<Entries>),
+    case!("atomic/A10-a-power-loss-brings-back-nothing-cleared", [Entries, SurvivesPowerLoss], power_lost::<Clears>),
+    case!("atomic/A10-what-was-synced-survives-a-power-loss", [Entries, Reopens], power_lost::<Synced>),
+    case!("atomic/A10-nothing-is-shown-that-is-not-synced", [Entries, SurvivesPowerLoss], shown_is_synced),
+    case!("index/I7-a-power-loss-leaves-whole-batches", [Content, SurvivesPowerLoss], power_lost::<Batches>),
+    case!(
+        "names/X1-a-power-loss-leaves-no-name-without-content",
+        [Entries, Content, SurvivesPowerLoss],
+        power_lost::<Names>
+    ),
+    case!(
+        "handle/L4-a-store-opens-after-a-power-loss-while-it-was-opened",
+        [Entries, SurvivesPowerLoss],
+        power_lost_while_opening
+    ),
+];
+
+pub(super) const ROLES: &[Role] = &[role!("synced", work::play::<Synced>), role!("tell", tell), role!("show", show)];
+
+/// What is left of what was not synced: nothing, or a part.
+fn keep(random: &mut fastrand::Rng) -> Keep {
+    if random.bool() { Keep::None } else { Keep::Random { seed: random.u64(..) } }
+}
+
+/// Kills children at random moments of their work, and loses the power then.
+async fn power_lost<W: Work>(context: Context) -> Outcome {
+    let context = context.store_on_disk().await?;
+    let mut random = context.random();
+    let mut rounds = Vec::new();
+    for number in 0..context.rounds(4) {
+        rounds.push(cut_off::<W>(&context, number, &mut random)?);
+        let keep = keep(&mut random);
+        let looked_at = async {
+            context.disk().lose_power(keep)?;
+            let instance = context.open().await?;
+            // What earlier rounds left is looked at again at the end.
+            W::check(&instance, &rounds[number..]).await?;
+            instance.close().await?;
+            if context.guarantees().durability == store_api::Durability::Power {
+                stays(&context, keep).await?;
+            }
+            Ok(())
+        };
+        let looked_at: Outcome = looked_at.await;
+        looked_at.map_err(|failure| failure.within(format_args!("power loss {number}, {keep:?}")))?;
+    }
+    W::check(&context.open().await?, &rounds).await
+}
+
+/// All that a store shows.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Everything {
+    /// The entries, with a checksum of their values.
+    entries: BTreeMap<String, u64>,
+    /// The keys of the content.
+    content: BTreeSet<String>,
+}
+
+impl Everything {
+    async fn of(instance: &Instance) -> Outcome<Self> {
+        let mut everything = Self { entries: BTreeMap::new(), content: BTreeSet::new() };
+        if let Some(entries) = instance.atomic_write() {
+            let all: Vec<_> = entries.entries(&Key::root()).try_collect().await?;
+            everything.entries = all.iter().map(|(key, value)| (key.to_string(), checksum(value))).collect();
+        }
+        if let Some(content) = instance.indexable() {
+            let all: Vec<_> = content.keys().try_collect().await?;
+            everything.content = all.iter().map(|key| key.to_hash().to_string()).collect();
+        }
+        Ok(everything)
+    }
+}
+
+fn checksum(value: &[u8]) -> u64 {
+    // FNV-1a: it is the same in every process.
+    value.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Says all that the store shows, and keeps it open.
+async fn tell(cue: Cue) -> Outcome {
+    let everything = Everything::of(&cue.open().await?).await?;
+    say(serde_json::to_string(&everything).map_err(Failure::harness)?);
+    hear();
+    Ok(())
+}
+
+/// Demands that what a process showed, acknowledged or not, is there after another power loss: nothing is shown that is
+/// not synced.
+pub(super) async fn stays(context: &Context, keep: Keep) -> Outcome {
+    let child = context.child("tell", &[])?;
+    let told: Everything = serde_json::from_str(&child.line()?).map_err(Failure::harness)?;
+    child.kill()?;
+    context.disk().lose_power(keep)?;
+    let instance = context.open().await?;
+    let found = Everything::of(&instance).await?;
+    instance.close().await?;
+    let differs = told.entries.iter().find(|(key, sum)| found.entries.get(*key) != Some(*sum));
+    ensure!(
+        differs.is_none(),
+        "A10: {} was shown, and is another or gone after a power loss",
+        differs.map_or("", |(key, _)| key)
+    );
+    let beyond = found.entries.keys().find(|key| !told.entries.contains_key(*key));
+    ensure!(
+        beyond.is_none(),
+        "A10: {} was shown as absent, and is there after a power loss",
+        beyond.map_or("", |key| key)
+    );
+    ensure_eq!(found.content, told.content, "A10: the content that was shown before a power loss");
+    Ok(())
+}
+
+fn counter() -> Key {
+    key("counter")
+}
+
+/// Counts up, beside those who look: each says a number that it was shown. Nothing else is in the store.
+async fn show(cue: Cue) -> Outcome {
+    let instance = cue.open().await?;
+    let (entries, counter) = (instance.entries(), counter());
+    let from = number(entries.find(&counter).await?.as_ref())?;
+    let mut watch = entries.watch_key(&counter, Init::Current).await?;
+    let counting = async {
+        for next in from + 1.. {
+            // A sync that fails ends it, and those who look go on.
+            if entries.set(&counter, value(next)).await.is_err() {
+                say(STOPPED);
+                return std::future::pending().await;
+            }
+            say(next);
+        }
+        Ok(())
+    };
+    let reading = tokio::spawn(look(Arc::clone(&entries), counter.clone()));
+    let watching = async {
+        while let Some(event) = watch.next().await {
+            if let Ok(Event::Changed { diff, .. }) = event {
+                say(number(diff.new_value())?);
+            }
+        }
+        Ok::<(), Failure>(())
+    };
+    try_join3(counting, async { reading.await? }, watching).await.map(drop)
+}
+
+const STOPPED: &str = "stopped";
+
+/// Reads a counter over and over, and compares it with what it is not.
+async fn look(entries: Arc<dyn AtomicWrite>, counter: Key) -> Outcome {
+    let mut last = 0;
+    loop {
+        let found = entries.find(&counter).await.ok().flatten();
+        let mismatch = entries.test_and_set(&counter, Some(value("never")), None).await;
+        let compared = match mismatch {
+            Ok(TestAndSet::Mismatch { current }) => current,
+            _ => None,
+        };
+        for shown in [found, compared].iter().flatten() {
+            let shown = number(Some(shown))?;
+            if shown > last {
+                last = shown;
+                say(shown);
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What a `find`, a mismatch or a watch showed is there after a power loss, at whatever moment, and also where the sync
+/// failed.
+async fn shown_is_synced(context: Context) -> Outcome {
+    let context = context.store_on_disk().await?;
+    let mut random = context.random();
+    for round in 0..context.rounds(4) {
+        let child = context.child("show", &[])?;
+        let mut said = vec![child.line()?];
+        if random.bool() {
+            context.disk().fail(format_args!("fsync EIO after={}", random.usize(..20)))?;
+        }
+        for _ in 0..random.usize(..100) {
+            let line = child.line()?;
+            if line == STOPPED {
+                break;
+            }
+            said.push(line);
+        }
+        said.extend(child.kill_after(0, &mut random, STEP)?);
+        context.disk().mend()?;
+        context.disk().lose_power(keep(&mut random))?;
+        let shown: u64 = said.iter().filter_map(|line| line.parse().ok()).max().unwrap_or(0);
+        let instance = context.open().await?;
+        let found = number(instance.entries().find(&counter()).await?.as_ref())?;
+        ensure!(found >= shown, "A10: {shown} was shown, and after power loss {round} {found} is there");
+        instance.close().await?;
+    }
+    Ok(())
+}
+
+/// Loses the power somewhere in an `open`: one that creates the store, and those that find what a writer left.
+async fn power_lost_while_opening(context: Context) -> Outcome {
+    let mut random = context.random();
+    for round in 0..context.rounds(3) {
+        let context = context.store_on_disk().await?;
+        kill_while_opening(&context, &mut random)?;
+        context.disk().lose_power(keep(&mut random))?;
+        let opened = context.open().await.map_err(|failure| failure.within("after a power loss in the first open"));
+        opened?.close().await?;
+        let said = [cut_off::<Entries>(&context, round, &mut random)?];
+        for _ in 0..2 {
+            context.disk().lose_power(keep(&mut random))?;
+            kill_while_opening(&context, &mut random)?;
+        }
+        context.disk().lose_power(keep(&mut random))?;
+        let opened = context.open().await.map_err(|failure| failure.within("after power losses in later opens"));
+        let instance = opened?;
+        Entries::check(&instance, &said).await?;
+        instance.close().await?;
+    }
+    Ok(())
+}

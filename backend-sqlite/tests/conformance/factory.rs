@@ -1,4 +1,4 @@
-//! The conformance suite over a file in both sync settings, and over the temporary one.
+//! What the suite tests: a file in both sync settings, and the temporary one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +8,8 @@ use conformance::{Factory, Place, Settings, Site};
 use store_api::{Backend, Error, ErrorKind, Result};
 use tempfile::TempDir;
 
-enum SqliteFactory {
+/// Makes stores of one kind.
+pub(crate) enum SqliteFactory {
     File(Sync),
     Temporary,
 }
@@ -59,5 +60,3 @@ impl Factory for SqliteFactory {
         Ok(Arc::new(options.open().await?))
     }
 }
-
-conformance::suite!(SqliteFactory::File(Sync::Full), SqliteFactory::File(Sync::Normal), SqliteFactory::Temporary);

@@ -1,0 +1,128 @@
+//! The files of a store that nobody has open, kept aside so that they can be damaged and restored.
+
+use std::{
+    fs::{self, Permissions},
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::failure::{Failure, Outcome};
+
+/// The regular files in a directory and below it, as they were.
+pub(crate) struct Files {
+    directory: PathBuf,
+    files: Vec<Image>,
+}
+
+struct Image {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    permissions: Permissions,
+}
+
+/// A byte of one of the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    file: usize,
+    offset: usize,
+}
+
+impl Files {
+    /// Reads all of them.
+    pub(crate) fn of(directory: &Path) -> Outcome<Self> {
+        let mut files = Vec::new();
+        collect(directory, &mut files).map_err(Failure::harness)?;
+        // The order of a directory is not the same everywhere, and a seed is to choose the same file.
+        files.sort_by(|one: &Image, other| one.path.cmp(&other.path));
+        if files.iter().all(|file| file.bytes.is_empty()) {
+            return Err(Failure::untested("the store keeps nothing in the directory that it was given"));
+        }
+        Ok(Self { directory: directory.to_owned(), files })
+    }
+
+    /// The paths of the files in the directory, but for those that no command can name.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().filter_map(|file| file.path.to_str()).filter(|path| !path.contains(char::is_whitespace))
+    }
+
+    /// A random byte of a random file: small files matter as much as large ones.
+    pub(crate) fn anywhere(&self, random: &mut fastrand::Rng) -> Position {
+        loop {
+            let file = random.usize(..self.files.len());
+            let len = self.files[file].bytes.len();
+            if len > 0 {
+                return Position { file, offset: random.usize(..len) };
+            }
+        }
+    }
+
+    /// Where some bytes lie, as often as they are there.
+    pub(crate) fn find(&self, bytes: &[u8]) -> Vec<Position> {
+        let found_in = |(file, image): (usize, &Image)| {
+            let windows = image.bytes.windows(bytes.len()).enumerate();
+            let found = windows.filter(|(_, window)| *window == bytes);
+            found.map(|(offset, _)| Position { file, offset }).collect::<Vec<_>>()
+        };
+        self.files.iter().enumerate().flat_map(found_in).collect()
+    }
+
+    /// Leaves the files as they were, but for what `damage` does to the bytes from each of these positions to the end of
+    /// their files.
+    pub(crate) fn damaged(&self, positions: &[Position], mut damage: impl FnMut(&mut [u8])) -> Outcome {
+        self.restore()?;
+        for position in positions {
+            let image = &self.files[position.file];
+            let path = self.directory.join(&image.path);
+            let damaged = fs::read(&path).and_then(|mut bytes| {
+                damage(&mut bytes[position.offset..]);
+                fs::write(&path, bytes)
+            });
+            damaged.map_err(Failure::harness)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves the files as they were, and no others.
+    fn restore(&self) -> Outcome {
+        let restore = || {
+            for entry in fs::read_dir(&self.directory)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    fs::remove_dir_all(entry.path())?
+                } else {
+                    fs::remove_file(entry.path())?
+                }
+            }
+            for image in &self.files {
+                let path = self.directory.join(&image.path);
+                fs::create_dir_all(path.parent().unwrap_or(&self.directory))?;
+                fs::write(&path, &image.bytes)?;
+                fs::set_permissions(&path, image.permissions.clone())?;
+            }
+            Ok(())
+        };
+        restore().map_err(|error: io::Error| Failure::harness(error))
+    }
+
+    /// The name of a file, and the offset, for messages.
+    pub(crate) fn shown(&self, position: Position) -> String {
+        format!("byte {} of {}", position.offset, self.files[position.file].path.display())
+    }
+}
+
+fn collect(root: &Path, files: &mut Vec<Image>) -> io::Result<()> {
+    let mut directories = vec![root.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory)? {
+            let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
+            if kind.is_dir() {
+                directories.push(path);
+            } else if kind.is_file() {
+                let (bytes, permissions) = (fs::read(&path)?, fs::metadata(&path)?.permissions());
+                let path = path.strip_prefix(root).expect("it lies below").to_owned();
+                files.push(Image { path, bytes, permissions });
+            }
+        }
+    }
+    Ok(())
+}

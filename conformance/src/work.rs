@@ -1,0 +1,103 @@
+//! Work that a child does until it is cut off, and what must be there afterwards. What the child writes follows from its
+//! seed, so that whoever looks afterwards knows every byte that may be there.
+
+use bytes::Bytes;
+use store_api::Error;
+
+use crate::{child::say, context::Instance, failure::Outcome, roles::Cue};
+
+mod batches;
+mod clears;
+mod entries;
+mod names;
+mod synced;
+
+pub(crate) use {batches::Batches, clears::Clears, entries::Entries, names::Names, synced::Synced};
+
+/// A kind of work. It is done in rounds, one child each, on one store; a round leaves alone what the others wrote,
+/// unless it says otherwise.
+pub(crate) trait Work {
+    /// The name of the child's role.
+    const ROLE: &'static str;
+
+    /// How many steps a child takes at most before it is cut off.
+    const STEPS: usize;
+
+    /// Works without end on an open store, and says each step that was acknowledged.
+    fn work(instance: Instance, round: Round) -> impl Future<Output = Outcome> + Send;
+
+    /// Demands that everything which children said is there, that a step which was under way is there whole or not at
+    /// all, and that nothing else is.
+    fn check(instance: &Instance, rounds: &[Said]) -> impl Future<Output = Outcome> + Send;
+}
+
+/// Which round it is, and what its random choices derive from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Round {
+    pub(crate) number: usize,
+    pub(crate) seed: u64,
+}
+
+/// A round, and the lines that its child said before it was cut off.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) round: Round,
+    pub(crate) lines: Vec<String>,
+}
+
+/// The role of a work; the case's argument is the number of the round.
+pub(crate) async fn play<W: Work>(cue: Cue) -> Outcome {
+    let number = cue.arguments[0].parse().expect("the case says which round it is");
+    W::work(cue.open().await?, Round { number, seed: cue.seed }).await
+}
+
+impl Round {
+    /// The random choices of a step of one of its workers.
+    pub(crate) fn random(self, worker: usize, step: usize) -> fastrand::Rng {
+        let place = [self.number, worker, step];
+        // Seeds that differ in one bit would begin alike: the generator mixes each part before the next is added.
+        let seed = place.into_iter().fold(self.seed, |seed, part| fastrand::Rng::with_seed(seed ^ part as u64).u64(..));
+        fastrand::Rng::with_seed(seed)
+    }
+}
+
+impl Said {
+    /// How many steps a worker said that it had taken.
+    fn steps_of(&self, worker: usize) -> usize {
+        self.last_of("", worker)
+    }
+
+    /// How many steps of a worker were acknowledged, where that says less than that they were taken.
+    fn acknowledged_of(&self, worker: usize) -> usize {
+        self.last_of(ACKNOWLEDGED, worker)
+    }
+
+    fn last_of(&self, prefix: &str, worker: usize) -> usize {
+        let steps = self.lines.iter().filter_map(|line| {
+            let (sayer, step) = line.strip_prefix(prefix)?.split_once(' ')?;
+            (sayer.parse() == Ok(worker)).then(|| step.parse::<usize>().ok())?
+        });
+        steps.max().unwrap_or(0)
+    }
+}
+
+/// Precedes what was acknowledged, where a step is only taken when that was synced.
+const ACKNOWLEDGED: &str = "acknowledged ";
+
+/// Says that a worker took a step.
+fn say_step(worker: usize, step: usize) {
+    say(format_args!("{worker} {step}"));
+}
+
+/// So many random bytes.
+pub(crate) fn random_bytes(random: &mut fastrand::Rng, len: usize) -> Bytes {
+    let mut bytes = vec![0; len];
+    random.fill(&mut bytes);
+    bytes.into()
+}
+
+/// Whether a worker may stop with an error: what passes by itself (A6) is no reason to accuse a store, and the other
+/// workers go on. Its step is then one that was not acknowledged.
+fn stops_with(error: Error) -> Outcome {
+    if error.is_retryable() { Ok(()) } else { Err(error.into()) }
+}
