@@ -8,6 +8,7 @@ mod concurrent;
 mod dropped;
 mod errors;
 mod failing_disk;
+mod faults;
 mod handles;
 mod index;
 mod keys;
@@ -53,6 +54,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         processes::CASES,
         power::CASES,
         failing_disk::CASES,
+        faults::CASES,
         rot::CASES,
     ]
     .into_iter()

@@ -1,6 +1,6 @@
 //! E3, E1, A5 and A10 on a disk whose operations fail.
 
-use store_api::{Backend, Effect, ErrorKind};
+use store_api::{Effect, ErrorKind};
 
 use crate::{
     attempts::Attempts,

@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::{TryStreamExt, future::try_join3};
 use serde::{Deserialize, Serialize};
-use store_api::{AtomicWrite, Backend, Event, Init, Key, TestAndSet};
+use store_api::{AtomicWrite, Event, Init, Key, TestAndSet};
 
 use crate::{
     case::{Case, case},
