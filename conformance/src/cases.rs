@@ -10,6 +10,7 @@ mod concurrent;
 mod dropped;
 mod errors;
 mod failing_disk;
+mod faults;
 mod handles;
 mod index;
 mod keys;
@@ -65,6 +66,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         processes::CASES,
         power::CASES,
         failing_disk::CASES,
+        faults::CASES,
         rot::CASES,
     ]
     .into_iter()

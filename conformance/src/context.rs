@@ -259,6 +259,10 @@ impl Instance {
         Self(backend)
     }
 
+    pub(crate) fn backend(&self) -> Arc<dyn Backend> {
+        Arc::clone(&self.0)
+    }
+
     /// A new handle of the entries.
     pub(crate) fn entries(&self) -> Arc<dyn AtomicWrite> {
         self.0.atomic_write().expect("a case that needs entries runs where they are")
