@@ -202,7 +202,7 @@ async fn closure(context: Context) -> Outcome {
     let body = content.batch(|batch| async move {
         batch.add(value("dropped")).await?;
         // Who listens drops this closure.
-        drop(say.send(()));
+        let _ = say.send(());
         std::future::pending::<Result<(), Error>>().await
     });
     tokio::select! {
