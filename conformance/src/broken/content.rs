@@ -41,10 +41,10 @@ pub(super) const BUGS: &[Bug] = &[
         ContentLate
     ),
     bug!(
-        "second-add-not-awaited",
-        "Who adds a value that another is adding is answered before it is there.",
+        "second-add-misled",
+        "Who adds a value that another is adding is given the key of another value.",
         ["index/I8-equal-values-added-at-once-give-readable-keys"],
-        SecondAddNotAwaited
+        SecondAddMisled
     ),
     bug!(
         "index-of-anything",
@@ -176,14 +176,14 @@ twist_add!(ContentLate, |self, on, value| {
 });
 
 #[derive(Default)]
-struct SecondAddNotAwaited {
+struct SecondAddMisled {
     adding: Mutex<HashSet<ContentHash>>,
 }
 
-twist_add!(SecondAddNotAwaited, |self, on, value| {
+twist_add!(SecondAddMisled, |self, on, value| {
     let hash = on.hash_function().hash(&value);
     if !lock(&self.adding).insert(hash) {
-        return Ok(hash.into());
+        return Ok(on.hash_function().hash(b"another").into());
     }
     std::thread::sleep(A_MOMENT);
     let added = on.add(value).await;
