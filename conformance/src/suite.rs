@@ -28,8 +28,7 @@ const FAULTY_FS: &str = "IRMINSUL_FAULTY_FS";
 /// ```
 ///
 /// The environment sets what a test runner has no words for: `IRMINSUL_PROFILE` (`quick`, `standard`), `IRMINSUL_SEED`,
-/// and `IRMINSUL_FAULTY_FS` with the mount point of a faulty file system. [`suite_with!`](crate::suite_with) takes
-/// options from the program.
+/// and `IRMINSUL_FAULTY_FS` with the mount point of a faulty file system.
 #[macro_export]
 macro_rules! suite {
     ($($factory:expr),+ $(,)?) => {
