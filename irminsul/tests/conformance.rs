@@ -7,7 +7,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use conformance::{Factory, Place, Settings, Site};
-use irminsul::{Address, Backend, Error, ErrorKind, Key, Prefixed, Result, Traced};
+use irminsul::{Address, AtomicWrite, Backend, Error, ErrorKind, Guarantees, Indexable, Key, Prefixed, Result, Traced};
 use tempfile::TempDir;
 
 /// Where a prefixed store lies in its host.
@@ -17,6 +17,36 @@ enum Wrapped {
     TracedMem,
     PrefixedMem,
     TracedPrefixedSqlite,
+}
+
+/// A view that nobody shares its host with: it is closed with the view, which leaves that to whoever opened it.
+struct Sole {
+    view: Arc<dyn Backend>,
+    host: Arc<dyn Backend>,
+}
+
+#[async_trait]
+impl Backend for Sole {
+    fn atomic_write(&self) -> Option<Arc<dyn AtomicWrite>> {
+        self.view.atomic_write()
+    }
+
+    fn indexable(&self) -> Option<Arc<dyn Indexable>> {
+        self.view.indexable()
+    }
+
+    fn guarantees(&self) -> Guarantees {
+        self.view.guarantees()
+    }
+
+    async fn sync(&self) -> Result<()> {
+        self.view.sync().await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.view.close().await?;
+        self.host.close().await
+    }
 }
 
 #[async_trait]
@@ -63,11 +93,14 @@ impl Factory for Wrapped {
             }
         }
         let prefix = Key::new(PREFIX)?;
-        let inner = irminsul::open(address).await?;
+        let host = irminsul::open(address).await?;
         Ok(match self {
-            Self::TracedMem => Arc::new(Traced::new(inner, "mem")),
-            Self::PrefixedMem => Arc::new(Prefixed::new(inner, prefix)),
-            Self::TracedPrefixedSqlite => Arc::new(Traced::new(Arc::new(Prefixed::new(inner, prefix)), "sqlite")),
+            Self::TracedMem => Arc::new(Traced::new(host, "mem")),
+            Self::PrefixedMem => Arc::new(Sole { view: Arc::new(Prefixed::new(Arc::clone(&host), prefix)), host }),
+            Self::TracedPrefixedSqlite => {
+                let view = Arc::new(Traced::new(Arc::new(Prefixed::new(Arc::clone(&host), prefix)), "sqlite"));
+                Arc::new(Sole { view, host })
+            }
         })
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all};
-use store_api::{AtomicWrite, Key, Result};
+use store_api::{AtomicWrite, Key, Result, TestAndSet};
 
 use crate::{
     case::{Case, case},
@@ -13,14 +13,15 @@ use crate::{
     context::{Context, Instance, key},
     failure::{Outcome, ensure, ensure_eq},
     following::{Follower, Scope, State},
-    histories::{act, linearizable},
+    histories::{act, linearizable, pass_over},
     history::Recorder,
-    operations::{entries_sorted, value},
+    operations::{entries_sorted, insist, value},
     show::shown,
 };
 
 pub(super) const CASES: &[Case] = &[
     case!("atomic/A9-a-dropped-write-is-whole-and-the-store-works-on", [Entries], whole),
+    case!("atomic/A9-the-store-works-on-after-dropped-writes", [Entries], works_on_amid_others),
     case!("atomic/A9-the-store-works-on-after-a-dropped-clear", [Entries], clears),
     case!("atomic/A9-the-store-works-on-after-dropped-reads", [Entries], reads),
     case!("atomic/A9-a-dropped-add-is-whole-and-the-store-works-on", [Content], adds),
@@ -58,17 +59,14 @@ impl Dropped {
     async fn at(entries: &dyn AtomicWrite, write: Write, times: usize) -> Outcome<(Self, bool)> {
         let k = key(format!("{write:?}/{times}"));
         let (before, after) = (long(2 * times), long(2 * times + 1));
-        entries.set(&k, before.clone()).await?;
+        insist(|| entries.set(&k, before.clone())).await?;
         let ended = match write {
-            Write::Set => poll_then_drop(entries.set(&k, after.clone()), times).await.transpose()?.is_some(),
-            Write::Remove => poll_then_drop(entries.remove(&k), times).await.transpose()?.is_some(),
+            Write::Set => poll_then_drop(insist(|| entries.set(&k, after.clone())), times).await.transpose()?.is_some(),
+            Write::Remove => poll_then_drop(insist(|| entries.remove(&k)), times).await.transpose()?.is_some(),
             Write::TestAndSet => {
-                let write = entries.test_and_set(&k, Some(before.clone()), Some(after.clone()));
+                let write = insist(|| entries.test_and_set(&k, Some(before.clone()), Some(after.clone())));
                 let verdict = poll_then_drop(write, times).await.transpose()?;
-                ensure!(
-                    verdict.as_ref().is_none_or(store_api::TestAndSet::is_applied),
-                    "a compare with what was there"
-                );
+                ensure!(verdict.as_ref().is_none_or(TestAndSet::is_applied), "a compare with what was there");
                 verdict.is_some()
             }
         };
@@ -78,7 +76,7 @@ impl Dropped {
 
     /// Demands one of both; gives whether it took effect.
     async fn look(&self, entries: &dyn AtomicWrite) -> Outcome<bool> {
-        let found = entries.find(&self.key).await?;
+        let found = insist(|| entries.find(&self.key)).await?;
         ensure!(
             found == self.before || found == self.after,
             "after a dropped write {} is {}, neither what it was nor what was written",
@@ -89,10 +87,12 @@ impl Dropped {
     }
 }
 
-async fn works_on(entries: &dyn AtomicWrite, round: usize) -> Outcome {
+async fn works_on(context: &Context, entries: &dyn AtomicWrite, round: usize) -> Outcome {
     let other = key("other");
-    entries.set(&other, value(round)).await?;
-    ensure_eq!(entries.find(&other).await?, Some(value(round)), "another key after something was dropped");
+    let set = context.soon("a `set` after something was dropped", insist(|| entries.set(&other, value(round))));
+    set.await??;
+    let found = context.soon("a `find` after something was dropped", insist(|| entries.find(&other))).await??;
+    ensure_eq!(found, Some(value(round)), "another key that was set after something was dropped");
     Ok(())
 }
 
@@ -103,7 +103,7 @@ async fn whole(context: Context) -> Outcome {
         for write in [Write::Set, Write::TestAndSet, Write::Remove] {
             for times in 1..MOST_AWAITS {
                 let (dropped, ended) = Dropped::at(&*entries, write, times).await?;
-                works_on(&*entries, times).await?;
+                works_on(&context, &*entries, times).await?;
                 let took_effect = dropped.look(&*entries).await?;
                 ensure!(took_effect || !ended, "a write that ended is not there: {}", shown(&dropped.key));
                 all.push((dropped, took_effect));
@@ -120,14 +120,43 @@ async fn whole(context: Context) -> Outcome {
     Ok(())
 }
 
+/// Writes that wait for each other are dropped while they do, and leave nothing locked.
+async fn works_on_amid_others(context: Context) -> Outcome {
+    let instance = context.open().await?;
+    let mut random = context.random();
+    for round in 0..context.rounds(30) {
+        let (entries, k) = (instance.entries(), key((round % 3).to_string()));
+        let writes = (0..6).map(|i| {
+            let (entries, k, times) = (instance.entries(), k.clone(), random.usize(1..6));
+            async move {
+                match i % 3 {
+                    0 => poll_then_drop(entries.set(&k, value(i)), times).await.transpose().map(drop),
+                    1 => poll_then_drop(entries.remove(&k), times).await.transpose().map(drop),
+                    _ => poll_then_drop(entries.test_and_set(&k, None, Some(value(i))), times)
+                        .await
+                        .transpose()
+                        .map(drop),
+                }
+            }
+        });
+        for result in join_all(writes).await {
+            pass_over(result)?;
+        }
+        works_on(&context, &*entries, round).await?;
+        let set = insist(|| entries.set(&k, value(round)));
+        context.soon("a `set` of a key after writes to it were dropped", set).await??;
+    }
+    Ok(())
+}
+
 /// A `clear` that was dropped may come at any later time: what is set meanwhile is there, or was cleared.
 async fn clears(context: Context) -> Outcome {
     let entries = context.open().await?.entries();
     for times in 1..MOST_AWAITS {
         let k = key(times.to_string());
-        entries.set(&k, value(times)).await?;
-        let ended = poll_then_drop(entries.clear(), times).await.transpose()?.is_some();
-        let found = entries.find(&k).await?;
+        insist(|| entries.set(&k, value(times))).await?;
+        let ended = poll_then_drop(insist(|| entries.clear()), times).await.transpose()?.is_some();
+        let found = insist(|| entries.find(&k)).await?;
         let possible = found.is_none() || found == Some(value(times)) && !ended;
         ensure!(possible, "after a dropped `clear` {} is {}", shown(&k), shown(&found));
         if ended {
@@ -141,7 +170,7 @@ async fn reads(context: Context) -> Outcome {
     let entries = context.open().await?.entries();
     let (k, root) = (key("k"), Key::root());
     let long = long(1);
-    entries.set(&k, long.clone()).await?;
+    insist(|| entries.set(&k, long.clone())).await?;
     for times in 1..MOST_AWAITS {
         let found = poll_then_drop(entries.find(&k), times).await.transpose()?;
         ensure!(found.as_ref().is_none_or(|found| *found == Some(long.clone())), "`find` gave {}", shown(&found));
@@ -150,8 +179,8 @@ async fn reads(context: Context) -> Outcome {
         let listed = poll_then_drop(keys.next(), times).await;
         let entry = poll_then_drop(all.next(), times).await;
         drop((keys, all));
-        works_on(&*entries, times).await?;
-        entries.set(&k, long.clone()).await?;
+        works_on(&context, &*entries, times).await?;
+        insist(|| entries.set(&k, long.clone())).await?;
         if found.is_some() && present.is_some() && listed.is_some() && entry.is_some() {
             break;
         }
@@ -165,11 +194,11 @@ async fn adds(context: Context) -> Outcome {
     for times in 1..MOST_AWAITS {
         let long = long(times);
         let hash = content.hash_function().hash(&long);
-        let ended = poll_then_drop(content.add(long.clone()), times).await.transpose()?.is_some();
+        let ended = poll_then_drop(insist(|| content.add(long.clone())), times).await.transpose()?.is_some();
         let found = content.find(&hash.into()).await?;
         ensure!(found.is_some() || !ended, "a value that was added is not there");
         ensure!(found.is_none_or(|found| found == long), "after a dropped `add` another value is there");
-        let stored = content.add(long.clone()).await?;
+        let stored = insist(|| content.add(long.clone())).await?;
         ensure_eq!(content.find(&stored).await?, Some(long.clone()), "what was added again after a dropped `add`");
         last.push((stored, long));
         if ended {
@@ -189,9 +218,9 @@ async fn told_once(context: Context) -> Outcome {
     let mut follower = Follower::known(&context, &*entries, &Scope::key("k"), &State::new()).await?;
     for round in 0..context.rounds(40) {
         let dropped = value(format_args!("dropped {round}"));
-        poll_then_drop(entries.set(&k, dropped), 1 + round % 5).await.transpose()?;
+        poll_then_drop(insist(|| entries.set(&k, dropped.clone())), 1 + round % 5).await.transpose()?;
         let acknowledged = value(format_args!("acknowledged {round}"));
-        entries.set(&k, acknowledged.clone()).await?;
+        insist(|| entries.set(&k, acknowledged.clone())).await?;
         let told = |follower: &Follower| follower.told(&k).iter().any(|diff| diff.new_value() == Some(&acknowledged));
         follower.until("what was acknowledged is told", told).await?;
     }

@@ -151,9 +151,9 @@ fn as_logged(error: &Error) -> String {
 fn gives_away(text: &str) -> bool {
     let part = &SECRET[8..13];
     let decimal: Vec<String> = part.bytes().map(|byte| byte.to_string()).collect();
-    let hexadecimal: String = part.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hexadecimal: Vec<String> = part.bytes().map(|byte| format!("{byte:02x}")).collect();
     let flat: String = text.split_whitespace().collect();
-    [part, &decimal.join(","), &hexadecimal].iter().any(|shown| flat.to_lowercase().contains(shown))
+    [part, &decimal.join(","), &hexadecimal.concat()].iter().any(|shown| flat.to_lowercase().contains(shown))
 }
 
 fn expect_discreet(errors: &[Error]) -> Outcome {

@@ -101,7 +101,7 @@ async fn the_longest(context: Context) -> Outcome {
     }
     for (k, stored) in &due {
         ensure_eq!(entries.find(k).await?, Some(stored.clone()), "`find` of {}", shown(k));
-        ensure_eq!(entries.list_sorted(k).await?, [k.clone()], "the list under {}", shown(k));
+        ensure_eq!(entries.list_sorted(k).await?, std::slice::from_ref(k), "the list under {}", shown(k));
     }
     expect_listed(&*entries, &due).await
 }

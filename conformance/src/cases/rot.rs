@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use store_api::{ContentHash, EntryRead, ErrorKind, Key, TestAndSet};
+use store_api::{ContentHash, EntryRead, Key, TestAndSet};
 
 use crate::{
     Settings,

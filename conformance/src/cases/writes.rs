@@ -45,12 +45,14 @@ async fn seen_by_all(context: &Context, handles: [Arc<dyn AtomicWrite>; 3]) -> O
     for round in 0..context.rounds(60) {
         let writer = random.usize(..handles.len());
         let next = (random.u32(..4) > 0).then(|| value(round));
-        let how = write(&*handles[writer], &k, &current, next.clone(), &mut random).await?;
+        let how = write(&*handles[writer], &k, current.as_ref(), next.clone(), &mut random).await?;
         current = next;
         for turn in 0..handles.len() {
             let reader = (writer + 1 + turn) % handles.len();
             let asked = format!("round {round}: handle {reader} after handle {writer} did `{how}`");
-            look(&*handles[reader], &k, &current, &mut random).await.map_err(|failure| failure.within(asked))?;
+            look(&*handles[reader], &k, current.as_ref(), &mut random)
+                .await
+                .map_err(|failure| failure.within(asked))?;
         }
     }
     Ok(())
@@ -60,12 +62,12 @@ async fn seen_by_all(context: &Context, handles: [Arc<dyn AtomicWrite>; 3]) -> O
 async fn write(
     entries: &dyn AtomicWrite,
     k: &Key,
-    current: &Option<Bytes>,
+    current: Option<&Bytes>,
     next: Option<Bytes>,
     random: &mut fastrand::Rng,
 ) -> Outcome<&'static str> {
     if random.bool() {
-        let verdict = entries.test_and_set(k, current.clone(), next).await?;
+        let verdict = entries.test_and_set(k, current.cloned(), next).await?;
         ensure!(verdict.is_applied(), "`test_and_set` of the current value: {}", shown(&verdict));
         return Ok("test_and_set");
     }
@@ -78,18 +80,18 @@ async fn write(
 }
 
 /// Looks in a random way, and only once, so that one look does not freshen what the next one sees.
-async fn look(entries: &dyn AtomicWrite, k: &Key, due: &Option<Bytes>, random: &mut fastrand::Rng) -> Outcome {
+async fn look(entries: &dyn AtomicWrite, k: &Key, due: Option<&Bytes>, random: &mut fastrand::Rng) -> Outcome {
     match random.u32(..6) {
         0 => ensure_eq!(entries.mem(k).await?, due.is_some(), "`mem`"),
-        1 | 2 => ensure_eq!(entries.find(k).await?, *due, "`find`"),
+        1 | 2 => ensure_eq!(entries.find(k).await?.as_ref(), due, "`find`"),
         3 => ensure_eq!(entries.list_sorted(&Key::root()).await?.len(), usize::from(due.is_some()), "`list`: keys"),
         4 => {
-            let all: Vec<_> = due.iter().map(|value| (k.clone(), value.clone())).collect();
+            let all: Vec<_> = due.into_iter().map(|value| (k.clone(), value.clone())).collect();
             ensure_eq!(entries_sorted(entries, k).await?, all, "`entries`");
         }
         _ => {
             let verdict = entries.test_and_set(k, Some(value("never")), Some(value("either"))).await?;
-            ensure_eq!(verdict, TestAndSet::Mismatch { current: due.clone() }, "`test_and_set` of another value");
+            ensure_eq!(verdict, TestAndSet::Mismatch { current: due.cloned() }, "`test_and_set` of another value");
         }
     }
     Ok(())
