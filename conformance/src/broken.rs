@@ -125,6 +125,10 @@ impl Factory for Broken {
         self.sound.destroy(site).await
     }
 
+    fn insists_on(&self) -> Settings {
+        self.sound.insists_on()
+    }
+
     fn max_key_len(&self) -> usize {
         self.sound.max_key_len()
     }

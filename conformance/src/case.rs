@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use store_api::{Backend, Durability, Guarantees, Visibility};
 
-use crate::{Context, failure::Outcome};
+use crate::{Context, Settings, failure::Outcome};
 
 pub(crate) type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
@@ -37,6 +37,8 @@ pub(crate) enum Need {
     Entries,
     /// An indexable store.
     Content,
+    /// Content is verified when it is read, unless a case asks for the opposite.
+    Verified,
     /// Two instances of one process share a store.
     SharedInstances,
     /// Two processes share a store.
@@ -85,14 +87,17 @@ pub(crate) struct Claims {
     pub(crate) guarantees: Guarantees,
     entries: bool,
     content: bool,
+    verified: bool,
 }
 
 impl Claims {
-    pub(crate) fn of(backend: &dyn Backend) -> Self {
+    /// Of a backend that is opened with its factory's own settings.
+    pub(crate) fn of(backend: &dyn Backend, settings: &Settings) -> Self {
         Self {
             guarantees: backend.guarantees(),
             entries: backend.atomic_write().is_some(),
             content: backend.indexable().is_some(),
+            verified: settings.verify != Some(false),
         }
     }
 
@@ -106,6 +111,7 @@ impl Claims {
         let (met, lack) = match need {
             Need::Entries => (self.entries, "it has no atomic-write store"),
             Need::Content => (self.content, "it has no indexable store"),
+            Need::Verified => (self.verified, "it is opened without verification"),
             Need::SharedInstances => (visibility >= Visibility::Process, "its instances do not share a store"),
             Need::SharedProcesses => (visibility >= Visibility::Host, "processes do not share a store"),
             Need::LoneInstance => (visibility == Visibility::Instance, "its instances share a store"),

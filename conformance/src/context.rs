@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use store_api::{AtomicWrite, Backend, ErrorKind, Guarantees, Indexable, Key, Result};
+use store_api::{AtomicWrite, Backend, ErrorKind, Guarantees, HashFunction, Indexable, Key, Result};
 use tempfile::TempDir;
 
 use crate::{
@@ -149,6 +149,11 @@ impl Context {
 
     pub(crate) fn guarantees(&self) -> Guarantees {
         self.run.guarantees
+    }
+
+    /// Whether a store that was created with a hash function is one that [`open`](Self::open) may refuse.
+    pub(crate) fn insists_on_other_than(&self, function: HashFunction) -> bool {
+        self.run.factory.insists_on().hash.is_some_and(|own| own != function)
     }
 
     /// How many bytes the longest key has.

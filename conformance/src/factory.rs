@@ -69,6 +69,12 @@ pub trait Factory: Send + Sync {
         Ok(())
     }
 
+    /// What [`open`](Self::open) insists on where it is asked for nothing, such as the options of an address: what these
+    /// settings rule out is not demanded. By default nothing: the backend's own defaults hold.
+    fn insists_on(&self) -> Settings {
+        Settings::default()
+    }
+
     /// How many bytes the longest key has: fewer than [`Key::MAX_LEN`] for a wrapper that takes a part of them.
     fn max_key_len(&self) -> usize {
         Key::MAX_LEN

@@ -194,6 +194,11 @@ impl BackendReport {
         ]
     }
 
+    /// The cases with which the run has failed.
+    fn failures(&self) -> impl Iterator<Item = &CaseReport> {
+        self.cases.iter().filter(|case| case.verdict.is_failure())
+    }
+
     fn tally_of(&self, clause: &str) -> Option<Tally> {
         let verdicts = || self.of_clause(clause).map(|case| case.verdict);
         let worst = verdicts().max()?;
@@ -233,9 +238,7 @@ impl BackendReport {
     /// at least that passed.
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.cases.iter().all(|case| !case.verdict.is_failure())
-            && self.count(Verdict::Pass) > 0
-            && self.not_tested().next().is_none()
+        self.failures().next().is_none() && self.count(Verdict::Pass) > 0 && self.not_tested().next().is_none()
     }
 }
 

@@ -195,7 +195,7 @@ fn seed_of(run: u64, id: &str) -> u64 {
 async fn probe(factory: Arc<dyn Factory>) -> Outcome<Claims> {
     let site = factory.create(Place::Anywhere).await?;
     let backend = factory.open(site.token(), &Settings::default()).await?;
-    let claims = Claims::of(&*backend);
+    let claims = Claims::of(&*backend, &factory.insists_on());
     backend.close().await?;
     drop(backend);
     factory.destroy(site).await?;

@@ -46,7 +46,7 @@ pub(super) const CASES: &[Case] = &[
     case!("index/I7-beyond-its-cap-it-refuses-and-stays-as-it-was", [Content], cap),
     case!("index/I7-it-is-capped-by-default", [Content], default_cap),
     case!("index/I7-a-batch-of-many-megabytes-commits", [Content], many_megabytes),
-    case!("index/I7-a-false-hash-inside-is-corrupt-until-repaired", [Content], false_hash),
+    case!("index/I7-a-false-hash-inside-is-corrupt-until-repaired", [Content, Verified], false_hash),
 ];
 
 const ANOTHER_HANDLE: &str = "another handle";

@@ -29,7 +29,7 @@ pub(super) const CASES: &[Case] = &[
     case!("atomic/A12-rot-is-never-another-value", [Entries, Reopens], rot_anywhere),
     case!("atomic/A12-a-value-that-rotted-is-corrupt", [Entries, Reopens], rotten_value),
     case!("atomic/A12-a-key-that-rotted-has-no-value", [Entries, Reopens], rotten_key),
-    case!("index/I6-rot-is-never-other-content", [Content, Reopens], rotten_content),
+    case!("index/I6-rot-is-never-other-content", [Content, Verified, Reopens], rotten_content),
 ];
 
 pub(super) const ROLES: &[Role] = &[role!("read", read)];

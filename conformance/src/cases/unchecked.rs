@@ -18,16 +18,20 @@ use crate::{
 
 pub(super) const CASES: &[Case] = &[
     case!("index/I4-unsafe-add-with-the-true-hash-is-add", [Content], the_true_hash),
-    case!("index/I4-a-false-value-hurts-only-its-hash", [Content], hurts_only_its_hash),
-    case!("index/I4-the-true-value-repairs-a-false-one", [Content], repaired),
-    case!("index/I4-a-repair-by-another-instance-is-seen", [Content, SharedInstances], repaired_by_another_instance),
-    case!("index/I4-a-repair-outlives-a-reopen", [Content, Reopens], repaired_after_a_reopen),
+    case!("index/I4-a-false-value-hurts-only-its-hash", [Content, Verified], hurts_only_its_hash),
+    case!("index/I4-the-true-value-repairs-a-false-one", [Content, Verified], repaired),
+    case!(
+        "index/I4-a-repair-by-another-instance-is-seen",
+        [Content, Verified, SharedInstances],
+        repaired_by_another_instance
+    ),
+    case!("index/I4-a-repair-outlives-a-reopen", [Content, Verified, Reopens], repaired_after_a_reopen),
     case!("index/I4-a-false-value-over-the-true-one-is-never-given", [Content], over_the_true_one),
     case!("index/I4-without-verification-the-false-value-is-given", [Content], without_verification),
-    case!("index/I6-bytes-that-do-not-match-their-hash-are-corrupt", [Content], mismatching_bytes),
+    case!("index/I6-bytes-that-do-not-match-their-hash-are-corrupt", [Content, Verified], mismatching_bytes),
     case!(
         "index/I6-another-instance-gives-no-bytes-that-do-not-match",
-        [Content, SharedInstances],
+        [Content, Verified, SharedInstances],
         mismatching_bytes_in_another_instance
     ),
 ];

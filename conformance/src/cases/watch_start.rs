@@ -292,8 +292,12 @@ impl Parade {
         let current = Arc::new(Mutex::new(march(0)));
         let publish = Arc::clone(&current);
         let next = move |number| {
-            let (writer, march) = (Arc::clone(&writer), march(number));
-            *publish.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&march);
+            let mut current = publish.lock().unwrap_or_else(PoisonError::into_inner);
+            // The first one may have a watch already, which counts its writes.
+            if number > 0 {
+                *current = march(number);
+            }
+            let (writer, march) = (Arc::clone(&writer), Arc::clone(&current));
             async move { march.go(&*writer).await }
         };
         Ok(Self { marching: over_and_over(next).await?, current })

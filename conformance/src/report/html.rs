@@ -65,15 +65,13 @@ impl Report {
     }
 
     fn failures_of_page(&self) -> impl Display {
-        let failed = |backend: &'_ BackendReport| backend.cases.iter().any(|case| case.verdict.is_failure());
         from_fn(move |f| {
-            if !self.backends.iter().any(failed) {
+            if self.backends.iter().all(|backend| backend.failures().next().is_none()) {
                 return Ok(());
             }
             f.write_str("<section aria-labelledby=\"failures\">\n<h2 id=\"failures\">Failures</h2>\n")?;
             for (number, backend) in self.numbered() {
-                let failures = backend.cases.iter().filter(|case| case.verdict.is_failure());
-                failures.into_iter().try_for_each(|case| failure(f, number, backend, case))?;
+                backend.failures().try_for_each(|case| failure(f, number, backend, case))?;
             }
             f.write_str("</section>\n")
         })

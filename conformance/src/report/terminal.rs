@@ -71,7 +71,7 @@ impl Report {
 
     fn failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for backend in &self.backends {
-            for case in backend.cases.iter().filter(|case| case.verdict.is_failure()) {
+            for case in backend.failures() {
                 writeln!(f, "{} on {}\n{case}", case.id, backend.name)?;
             }
         }

@@ -182,11 +182,11 @@ impl Suite {
     fn run(mut self) -> Result<Report, Failure> {
         let began = Instant::now();
         let mut report = self.pass()?;
+        self.write(&report)?;
         while began.elapsed() < self.limit {
             report = report.and(self.pass()?);
             self.write(&report)?;
         }
-        self.write(&report)?;
         Ok(report)
     }
 

@@ -143,3 +143,18 @@ fn the_command_is_the_other_processes_that_it_tests_a_store_with() {
     let table = sandbox.ok(&["conform", "sqlite:a.db?busy=120000", "--case", case]);
     assert!(table.contains("passed  sqlite:a.db?busy=120000\n        1 passed, "), "{table}");
 }
+
+#[test]
+fn what_an_address_rules_out_is_not_demanded_of_it() {
+    let sandbox = Sandbox::new();
+    for (store, case) in [
+        ("mem:?verify=off", "index/I4-*"),
+        ("mem:?verify=off", "index/I7-a*"),
+        ("sqlite:a.db?verify=off", "index/I4-*"),
+        ("sqlite:a.db?hash=sha256", "handle/L5-*"),
+        ("sqlite:a.db?hash=blake3", "handle/L5-*"),
+    ] {
+        let table = sandbox.ok(&["conform", store, "--case", case]);
+        assert!(table.contains(&format!("passed  {store}\n")), "{table}");
+    }
+}

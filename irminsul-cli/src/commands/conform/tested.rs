@@ -116,6 +116,14 @@ impl Factory for Tested {
         self.registry.open(address).await
     }
 
+    fn insists_on(&self) -> Settings {
+        let mut settings = Settings::default();
+        settings.hash = self.address.option("hash").and_then(|name| name.parse().ok());
+        settings.verify = self.address.option("verify").map(|switch| switch == "on");
+        settings.batch_limit = self.address.option("batch").and_then(|bytes| bytes.parse().ok());
+        settings
+    }
+
     async fn destroy(&self, site: Site) -> Result<()> {
         let made = self.scratch().contains(site.token());
         if made {
