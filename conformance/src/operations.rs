@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use store_api::{AtomicWrite, EntryRead, Key, TestAndSet};
+use store_api::{AtomicWrite, Effect, EntryRead, Key, TestAndSet};
 
 use crate::failure::{Failure, Outcome, ensure};
 
@@ -30,18 +30,22 @@ pub(crate) async fn put(entries: &dyn AtomicWrite, key: &Key, state: Option<Byte
     Ok(())
 }
 
-/// Adds one to a counter, whose number is written with so many digits at least, and gives what it made of it.
+/// Adds one to a counter, whose number is written with so many digits at least, and gives what it made of it. Contention
+/// without a verdict is no reason to give up (A6).
 pub(crate) async fn increment(entries: &dyn AtomicWrite, counter: &Key, width: usize) -> Outcome<u64> {
     let mut test = entries.find(counter).await?;
     loop {
         let next = number(test.as_ref())? + 1;
         let set = value(format_args!("{next:0width$}"));
-        match entries.test_and_set(counter, test.clone(), Some(set)).await? {
-            TestAndSet::Applied => return Ok(next),
-            TestAndSet::Mismatch { current } => {
+        match entries.test_and_set(counter, test.clone(), Some(set)).await {
+            Ok(TestAndSet::Applied) => return Ok(next),
+            Ok(TestAndSet::Mismatch { current }) => {
                 ensure!(current != test, "A4: a mismatch whose value equals `test`");
                 test = current;
             }
+            Err(error) if error.is_retryable() && error.effect() == Effect::NotApplied => {}
+            Err(error) if error.is_retryable() => return Err(Failure::inconclusive(error)),
+            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::{TryStreamExt, future::try_join3};
 use serde::{Deserialize, Serialize};
-use store_api::{AtomicWrite, Event, Init, Key, TestAndSet};
+use store_api::{AtomicWrite, Durability, Event, Init, Key, TestAndSet};
 
 use crate::{
     case::{Case, case},
@@ -53,20 +53,19 @@ async fn power_lost<W: Work>(context: Context) -> Outcome {
     let mut rounds = Vec::new();
     for number in 0..context.rounds(4) {
         rounds.push(cut_off::<W>(&context, number, &mut random)?);
-        let keep = keep(&mut random);
+        let (keep, shows) = (keep(&mut random), random.bool());
         let looked_at = async {
-            context.disk().lose_power(keep)?;
+            if shows && context.guarantees().durability == Durability::Power {
+                stays(&context, keep).await?;
+            } else {
+                context.disk().lose_power(keep)?;
+            }
             let instance = context.open().await?;
             // What earlier rounds left is looked at again at the end.
             W::check(&instance, &rounds[number..]).await?;
-            instance.close().await?;
-            if context.guarantees().durability == store_api::Durability::Power {
-                stays(&context, keep).await?;
-            }
-            Ok(())
+            instance.close().await.map_err(Failure::from)
         };
-        let looked_at: Outcome = looked_at.await;
-        looked_at.map_err(|failure| failure.within(format_args!("power loss {number}, {keep:?}")))?;
+        looked_at.await.map_err(|failure| failure.within(format_args!("power loss {number}, {keep:?}")))?;
     }
     W::check(&context.open().await?, &rounds).await
 }
@@ -108,8 +107,8 @@ async fn tell(cue: Cue) -> Outcome {
     Ok(())
 }
 
-/// Demands that what a process showed, acknowledged or not, is there after another power loss: nothing is shown that is
-/// not synced.
+/// Loses the power after another process has opened the store and shown it all, and demands that this is there: nothing
+/// is shown that is not synced, whoever wrote it and whether it was acknowledged.
 pub(super) async fn stays(context: &Context, keep: Keep) -> Outcome {
     let child = context.child("tell", &[])?;
     let told: Everything = serde_json::from_str(&child.line()?).map_err(Failure::harness)?;
