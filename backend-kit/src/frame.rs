@@ -16,6 +16,16 @@ pub fn seal(key: &[u8], value: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// Makes a frame of bytes whose value is in its place already, behind room for the checksum: `len(0)` bytes.
+///
+/// # Panics
+///
+/// When there is no room for the checksum.
+pub fn seal_in_place(key: &[u8], frame: &mut [u8]) {
+    let (room, value) = frame.split_at_mut(CHECKSUM_LEN);
+    room.copy_from_slice(&checksum(key, value));
+}
+
 /// The value in a frame, borrowed.
 ///
 /// # Errors
@@ -49,6 +59,9 @@ mod tests {
         fn a12_a_flipped_bit_is_found(key: Vec<u8>, value: Vec<u8>, bit: proptest::sample::Index) {
             let frame = seal(&key, &value);
             prop_assert_eq!(open(&key, &frame).unwrap(), &value[..]);
+            let mut in_place = [&[0; len(0)][..], &value].concat();
+            seal_in_place(&key, &mut in_place);
+            prop_assert_eq!(&in_place, &frame);
             let bit = bit.index(frame.len() * 8);
             let mut rotten = frame.clone();
             rotten[bit / 8] ^= 1 << (bit % 8);

@@ -11,7 +11,7 @@
 //! | [`frame`] | bytes with a checksum over key and value | A12 |
 //! | [`offload()`], [`hash()`] | long work leaves the async worker | |
 //! | [`Decision`] | what a write does, given what is there | A2, A3 |
-//! | [`Context`] | where an error came from | E1 |
+//! | [`Context`], [`io_error`] | where an error came from, and what to do about it | E1 |
 //! | [`check_entry_key`], [`check_value`], [`incompatible_hash`] | the limits | K3, V1, L5 |
 //!
 //! Nothing here knows an engine. The interface is unstable: it follows what the backends need.
@@ -23,6 +23,7 @@ mod decision;
 pub mod frame;
 mod gate;
 mod hub;
+mod io;
 mod limits;
 mod offload;
 mod pages;
@@ -35,6 +36,7 @@ pub use context::Context;
 pub use decision::{Decision, Test};
 pub use gate::Gate;
 pub use hub::{Change, Hub, Interest, Old, Priming, Scope, Wakers, known_entry};
+pub use io::{io_error, io_error_kind};
 pub use limits::{check_entry_key, check_value, incompatible_hash};
 pub use offload::{OFFLOAD_LEN, hash, offload};
 pub use pages::{Page, Pages};

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use backend_kit::{io_error, io_error_kind};
 use rusqlite::{Connection, MAIN_DB, OpenFlags, config::DbConfig};
 use store_api::{Error, ErrorKind, Result};
 use tempfile::TempDir;
@@ -55,7 +56,7 @@ impl Location {
     fn temporary() -> Result<Self> {
         let dir = TempDir::with_prefix("irminsul-").map_err(|error| {
             let message = "no temporary folder could be made; set TMPDIR to a folder that can be written";
-            Error::new(kind_of(&error), message).with_source(error)
+            Error::new(io_error_kind(&error), message).with_source(error)
         })?;
         Ok(Self { path: dir.path().join("store.db"), identity: None, temporary: Some(dir) })
     }
@@ -161,13 +162,7 @@ impl Location {
     }
 
     fn refused(&self, error: io::Error) -> Error {
-        let remedy = match kind_of(&error) {
-            ErrorKind::Denied => "check the permissions of the file and its folder",
-            ErrorKind::ReadOnly => "the file system is read-only; put the store on another",
-            ErrorKind::NoSpace => "free some space",
-            _ => "check the path",
-        };
-        Error::new(kind_of(&error), format!("{} cannot be opened; {remedy}", self.shown())).with_source(error)
+        io_error(format_args!("{} cannot be opened", self.shown()), error)
     }
 
     /// The path in one line.
@@ -213,19 +208,6 @@ fn absolute(path: &Path) -> Result<PathBuf> {
         Error::new(ErrorKind::InvalidInput, "the path is empty, or there is no current folder; name a file")
             .with_source(error)
     })
-}
-
-fn kind_of(error: &io::Error) -> ErrorKind {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => ErrorKind::Denied,
-        io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
-        io::ErrorKind::NotFound
-        | io::ErrorKind::NotADirectory
-        | io::ErrorKind::InvalidFilename
-        | io::ErrorKind::InvalidInput => ErrorKind::InvalidInput,
-        _ => ErrorKind::Other,
-    }
 }
 
 /// Repeats what somebody else's lock is in the way of, until it works, fails otherwise, or `limit` is over.

@@ -43,6 +43,8 @@ pub(crate) enum Need {
     SharedProcesses,
     /// An instance that is alone with its data: nobody else sees them while it is open.
     LoneInstance,
+    /// It keeps its data itself, and has let go of them once it is closed.
+    Embedded,
     /// A process that is alone with its data: no other one sees them while it has the store open.
     LoneProcess,
     /// What is written is there when the store is opened again.
@@ -107,9 +109,9 @@ impl Claims {
             Need::SharedInstances => (visibility >= Visibility::Process, "its instances do not share a store"),
             Need::SharedProcesses => (visibility >= Visibility::Host, "processes do not share a store"),
             Need::LoneInstance => (visibility == Visibility::Instance, "its instances share a store"),
+            Need::Embedded => (durability != Durability::Service, "a service keeps its data"),
             Need::LoneProcess => (visibility < Visibility::Host, "processes share a store"),
-            Need::Reopens => (durability != Durability::Volatile, "it declares `Volatile`"),
-            Need::SurvivesKill => (durability != Durability::Volatile, "it declares `Volatile`"),
+            Need::Reopens | Need::SurvivesKill => (durability != Durability::Volatile, "it declares `Volatile`"),
             Need::SurvivesPowerLoss => (durability == Durability::Power, "it does not declare `Power`"),
         };
         (!met).then_some(lack)

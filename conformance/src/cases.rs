@@ -2,8 +2,10 @@
 
 use crate::{case::Case, roles::Role};
 
+mod batch_instant;
 mod batches;
 mod clearing;
+mod closing;
 mod concurrent;
 mod dropped;
 mod errors;
@@ -14,15 +16,19 @@ mod index;
 mod keys;
 mod killed;
 mod listing;
+mod locators;
 mod model;
 mod names;
 mod opening;
 mod power;
 mod processes;
 mod rot;
+mod unchecked;
 mod values;
 mod watch_end;
 mod watch_fold;
+mod watch_lag;
+mod watch_model;
 mod watch_scope;
 mod watch_slow;
 mod watch_start;
@@ -42,12 +48,18 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         names::CASES,
         watch_start::CASES,
         watch_fold::CASES,
+        watch_model::CASES,
+        watch_lag::CASES,
         watch_slow::CASES,
         watch_end::CASES,
         watch_scope::CASES,
         index::CASES,
+        unchecked::CASES,
+        locators::CASES,
         batches::CASES,
+        batch_instant::CASES,
         handles::CASES,
+        closing::CASES,
         opening::CASES,
         errors::CASES,
         killed::CASES,
@@ -59,6 +71,11 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
     ]
     .into_iter()
     .flatten()
+}
+
+/// The ids of the cases that a [pattern](crate::Options::case) asks for; of all for an empty one.
+pub fn case_ids(pattern: &str) -> impl Iterator<Item = &'static str> {
+    all().filter(move |case| case.matches(pattern)).map(|case| case.id)
 }
 
 /// Every role that a case gives to a child.

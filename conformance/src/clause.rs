@@ -1,12 +1,75 @@
-//! The clauses of the contract, as the contract itself lists them.
+//! The clauses of the contract, as the contract itself lists them, with a title for each.
 
 use std::sync::LazyLock;
+
+/// A title for each clause, in the contract's order.
+const TITLES: [(&str, &str); 45] = [
+    ("K1", "Ill-formed keys are refused"),
+    ("K2", "Every valid key works"),
+    ("K3", "The empty path is no entry"),
+    ("V1", "Values from nothing to 64 MiB"),
+    ("A1", "Operations are linearizable"),
+    ("A2", "Compare-and-set, byte for byte"),
+    ("A3", "Setting the same changes nothing"),
+    ("A4", "A mismatch tells the current value"),
+    ("A5", "Errors tell whether it happened"),
+    ("A6", "Contention is not a mismatch"),
+    ("A7", "Lists are complete, each key once"),
+    ("A8", "Clear removes all, watches stay"),
+    ("A9", "Dropped writes apply whole, or never"),
+    ("A10", "Acknowledged writes survive"),
+    ("A11", "An I/O error is never \"absent\""),
+    ("A12", "Rotten entries are told"),
+    ("X1", "A name comes after its content"),
+    ("W1", "The baseline first, then changes"),
+    ("W2", "No change is missed"),
+    ("W3", "Changes chain from the baseline"),
+    ("W4", "True values, in their order"),
+    ("W5", "Watches converge in the end"),
+    ("W6", "Silence where nothing changed"),
+    ("W7", "Slow watchers delay no writer"),
+    ("W8", "Watchers do not disturb others"),
+    ("W9", "Nothing comes after unwatch"),
+    ("W10", "Close ends its own watches"),
+    ("W11", "Changes by other instances arrive"),
+    ("W12", "A scope goes by steps"),
+    ("I1", "Equal values are one value"),
+    ("I2", "What was added is found"),
+    ("I3", "The index tells the truth"),
+    ("I4", "A false hash hurts only itself"),
+    ("I5", "Foreign keys do not mislead"),
+    ("I6", "Reads are checked against hashes"),
+    ("I7", "Batches apply whole, at once"),
+    ("I8", "Concurrent adds stay readable"),
+    ("L1", "A closed handle answers Closed"),
+    ("L2", "Closing disturbs nobody else"),
+    ("L3", "Close settles what is in flight"),
+    ("L4", "Opened again, all is there"),
+    ("L5", "Incompatible stores are refused"),
+    ("E1", "Errors have kinds, nothing panics"),
+    ("E2", "Errors are short and keep secrets"),
+    ("E3", "A failed sync poisons the store"),
+];
+
+/// What the clauses of a letter are about.
+const GROUPS: [(char, &str); 8] = [
+    ('K', "Keys"),
+    ('V', "Values"),
+    ('A', "Atomic writes"),
+    ('X', "Names and content"),
+    ('W', "Watches"),
+    ('I', "Content"),
+    ('L', "Handles"),
+    ('E', "Errors"),
+];
 
 /// A promise of the contract.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clause {
     /// Its stable id, such as `A2`.
     pub id: &'static str,
+    /// What it is about, in three to six words.
+    pub title: &'static str,
     /// What it promises, in the words of the contract.
     pub text: String,
 }
@@ -24,6 +87,17 @@ impl Clause {
     pub fn by_id(id: &str) -> Option<&'static Self> {
         Self::all().iter().find(|clause| clause.id == id)
     }
+
+    /// What the clauses of its letter are about, such as `Watches`.
+    #[must_use]
+    pub fn group(&self) -> &'static str {
+        let of_letter = GROUPS.iter().find(|(letter, _)| self.id.starts_with(*letter));
+        of_letter.map_or("Others", |(_, name)| name)
+    }
+}
+
+fn title_of(id: &str) -> &'static str {
+    TITLES.iter().find(|(known, _)| *known == id).map_or("", |(_, title)| title)
 }
 
 /// A clause is an item of a list, `- **A2** ..`, that may go on in indented lines.
@@ -32,7 +106,7 @@ fn parse(contract: &'static str) -> Vec<Clause> {
     let mut open = false;
     for line in contract.lines() {
         if let Some((id, text)) = line.strip_prefix("- **").and_then(|item| item.split_once("** ")) {
-            clauses.push(Clause { id, text: text.to_owned() });
+            clauses.push(Clause { id, title: title_of(id), text: text.to_owned() });
             open = true;
         } else if let Some(more) = line.strip_prefix("  ").filter(|_| open) {
             let clause = clauses.last_mut().expect("an item was opened");
@@ -57,6 +131,17 @@ mod tests {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), Clause::all().len());
+    }
+
+    #[test]
+    fn every_clause_has_a_title_of_a_few_words_and_a_group() {
+        let ids: Vec<&str> = Clause::all().iter().map(|clause| clause.id).collect();
+        assert_eq!(TITLES.map(|(id, _)| id).to_vec(), ids);
+        for clause in Clause::all() {
+            let words = clause.title.split_whitespace().count();
+            assert!((3..=6).contains(&words) && clause.title.len() <= 36, "{}: {}", clause.id, clause.title);
+            assert_ne!(clause.group(), "Others", "{}", clause.id);
+        }
     }
 
     #[test]

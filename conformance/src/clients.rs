@@ -1,9 +1,16 @@
 //! Clients on threads of their own, so that they meet as programs do, and futures that are dropped half-way.
 
 use std::{
+    hint::spin_loop,
+    num::NonZero,
     pin::{Pin, pin},
-    sync::{Arc, Barrier},
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     task::Poll,
+    thread::{available_parallelism, yield_now},
+    time::{Duration, Instant},
 };
 
 use futures_util::{
@@ -35,13 +42,56 @@ where
     Ok(thread)
 }
 
+/// A client that does the same over and over, until it is ended or dropped: a case that failed leaves none behind.
+pub(crate) struct Repeating {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Outcome<usize>>>,
+}
+
+/// Starts a client that does `act` over and over, at least once, on a thread of its own; it is told how often it did.
+pub(crate) async fn over_and_over<F>(mut act: impl FnMut(usize) -> F + Send + 'static) -> Outcome<Repeating>
+where
+    F: Future<Output = Outcome> + Send,
+{
+    let over = Arc::new(AtomicBool::new(false));
+    let ended = Arc::clone(&over);
+    let thread = beside(async move {
+        let mut times = 0;
+        loop {
+            act(times).await?;
+            times += 1;
+            if ended.load(Ordering::Acquire) {
+                return Ok(times);
+            }
+        }
+    });
+    Ok(Repeating { over, thread: Some(thread.await?) })
+}
+
+impl Repeating {
+    /// Ends it, and says how often it did what it does.
+    pub(crate) async fn end(mut self) -> Outcome<usize> {
+        self.over.store(true, Ordering::Release);
+        match self.thread.take() {
+            Some(thread) => thread.await?,
+            None => unreachable!("it is ended once"),
+        }
+    }
+}
+
+impl Drop for Repeating {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+    }
+}
+
 /// Runs futures on threads of their own, all let go at the same moment, and gives what they return.
 pub(crate) async fn together<F>(futures: impl IntoIterator<Item = F>) -> Outcome<Vec<F::Output>>
 where
     F: Future<Output: Send> + Send + 'static,
 {
     let futures: Vec<F> = futures.into_iter().collect();
-    let start = Arc::new(Barrier::new(futures.len()));
+    let start = Arc::new(Start::of(futures.len()));
     let threads: Vec<_> = futures
         .into_iter()
         .map(|future| {
@@ -53,6 +103,78 @@ where
         })
         .collect();
     Ok(try_join_all(threads).await?)
+}
+
+/// Lets threads go at the same moment: a barrier wakes one after the other, tens of microseconds apart, in which most
+/// operations are over. So where there is a core for each, who is awake spins until all are.
+struct Start {
+    barrier: Barrier,
+    /// How many are to be awake before any goes.
+    threads: usize,
+    awake: AtomicUsize,
+}
+
+impl Start {
+    /// After which the rest is not waited for: other programs use the cores, too.
+    const SPIN: Duration = Duration::from_micros(200);
+
+    fn of(threads: usize) -> Self {
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        let awake_together = if threads <= cores { threads } else { 0 };
+        Self { barrier: Barrier::new(threads), threads: awake_together, awake: AtomicUsize::new(0) }
+    }
+
+    fn wait(&self) {
+        self.barrier.wait();
+        self.awake.fetch_add(1, Ordering::AcqRel);
+        let began = Instant::now();
+        while self.awake.load(Ordering::Acquire) < self.threads && began.elapsed() < Self::SPIN {
+            spin_loop();
+        }
+    }
+}
+
+/// A client's seat at a table where all meet over and over, to go on at the same moment each time.
+pub(crate) struct Seat {
+    table: Arc<Table>,
+    meetings: usize,
+}
+
+struct Table {
+    seats: usize,
+    arrivals: AtomicUsize,
+    /// Whether somebody has left, for whom the others need not wait.
+    left: AtomicBool,
+}
+
+/// The seats of a table.
+pub(crate) fn table(seats: usize) -> Vec<Seat> {
+    let table = Arc::new(Table { seats, arrivals: AtomicUsize::new(0), left: AtomicBool::new(false) });
+    (0..seats).map(|_| Seat { table: Arc::clone(&table), meetings: 0 }).collect()
+}
+
+impl Seat {
+    /// Waits until all are there, on the thread, since what is woken comes too late to meet anybody; false where somebody
+    /// has left.
+    pub(crate) fn meet(&mut self) -> bool {
+        self.meetings += 1;
+        self.table.arrivals.fetch_add(1, Ordering::AcqRel);
+        let mut spins = 0_u32;
+        while self.table.arrivals.load(Ordering::Acquire) < self.table.seats * self.meetings {
+            if self.table.left.load(Ordering::Acquire) {
+                return false;
+            }
+            spins += 1;
+            if spins.is_multiple_of(100) { yield_now() } else { spin_loop() }
+        }
+        true
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.table.left.store(true, Ordering::Release);
+    }
 }
 
 /// [`together`] for clients that may fail: the outputs, or the first failure.
@@ -80,7 +202,8 @@ where
     }
 }
 
-/// Polls a future up to so many times, then drops it; its output where it came that early.
+/// Polls a future up to so many times, each time after the first once it is woken, then drops it; its output where it came
+/// that early. With a growing number it is dropped at each of its awaits.
 pub(crate) async fn poll_then_drop<T>(future: impl Future<Output = T>, times: usize) -> Option<T> {
     let mut future = pin!(future);
     let mut left = times;
@@ -89,8 +212,11 @@ pub(crate) async fn poll_then_drop<T>(future: impl Future<Output = T>, times: us
             return Poll::Ready(None);
         }
         left -= 1;
-        cx.waker().wake_by_ref();
-        future.as_mut().poll(cx).map(Some)
+        match future.as_mut().poll(cx) {
+            Poll::Pending if left > 0 => Poll::Pending,
+            Poll::Pending => Poll::Ready(None),
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+        }
     })
     .await
 }

@@ -3,8 +3,8 @@
 use std::{
     ops::Deref,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
+    time::{Duration, Instant},
 };
 
 use store_api::{AtomicWrite, Backend, ErrorKind, Guarantees, Indexable, Key, Result};
@@ -18,12 +18,27 @@ use crate::{
     patience,
 };
 
+/// What a quick run may spend in one case on rounds that improve its luck.
+const TIME_FOR_ROUNDS: Duration = Duration::from_millis(60);
+
+/// What a quick run may spend in one case on waiting for the lag of watches, and the rounds that it does in any case.
+const ROUNDS_OF_LAG: Duration = Duration::from_millis(200);
+const FEWEST: usize = 3;
+
+/// How long a quick run tries its luck.
+const A_MOMENT: Duration = Duration::from_millis(60);
+
+/// How long is waited at most where it matters little.
+const HURRY: Duration = Duration::from_secs(1);
+
 /// A case's view of the run; a clone is the same.
 #[derive(Clone)]
 pub(crate) struct Context {
     run: Arc<Run>,
     /// The store of the case.
     token: String,
+    /// Whether what it waits for matters little.
+    hurried: bool,
     /// Where its files lie, if the case chose that.
     ground: Ground,
 }
@@ -82,7 +97,7 @@ impl Context {
         let token = site.token().to_owned();
         let made = Made { site, _ground: ground.clone() };
         run.stores.lock().unwrap_or_else(PoisonError::into_inner).push(made);
-        Ok(Self { run, token, ground })
+        Ok(Self { run, token, ground, hurried: false })
     }
 
     /// Another store of the same backend, empty and apart from this one.
@@ -156,15 +171,57 @@ impl Context {
         self.run.profile.rounds(quick)
     }
 
+    /// The same for what depends on luck: on a store that is quick with them more rounds, as many as the time of a case
+    /// allows. Gives their numbers.
+    pub(crate) fn rounds_and_more(&self, quick: usize) -> impl Iterator<Item = usize> + use<> {
+        let (rounds, began) = (self.rounds(quick), Instant::now());
+        let time = TIME_FOR_ROUNDS * u32::try_from(self.rounds(1)).unwrap_or(u32::MAX);
+        (0..).take_while(move |round| *round < rounds || began.elapsed() < time)
+    }
+
+    /// How often to do what waits each time until a watch hears of another instance.
+    pub(crate) fn rounds_across(&self, quick: usize) -> usize {
+        let lag = self.run.guarantees.watch_lag.others.unwrap_or_default();
+        let affordable = ROUNDS_OF_LAG.as_nanos().checked_div(lag.as_nanos());
+        let affordable = affordable.and_then(|rounds| rounds.try_into().ok()).unwrap_or(usize::MAX);
+        self.rounds(quick.min(affordable.max(FEWEST)))
+    }
+
+    /// The numbers of rounds of what depends on luck: `least` of them, and as many more, up to `most`, as a fast store
+    /// does in a moment.
+    pub(crate) fn rounds_of_luck(&self, least: usize, most: usize) -> impl Iterator<Item = usize> + Send + use<> {
+        let (least, most) = (self.rounds(least), self.rounds(most));
+        let moment = A_MOMENT * u32::try_from(self.rounds(1)).unwrap_or(u32::MAX);
+        let began = Instant::now();
+        (0..most).take_while(move |round| *round < least || began.elapsed() < moment)
+    }
+
     /// How long what must happen is waited for.
     pub(crate) fn patience(&self) -> Duration {
         // A change of another instance may be late by the declared lag, and the wait must be longer than that.
-        self.run.patience + self.run.guarantees.watch_lag.others.unwrap_or_default() * 10
+        let lag = self.run.guarantees.watch_lag.others.unwrap_or_default() * 10;
+        let patience = if self.hurried { self.run.patience.min(HURRY) } else { self.run.patience };
+        patience + lag
+    }
+
+    /// The same with little patience, for repeating what has failed: not for a verdict.
+    pub(crate) fn hurried(&self) -> Self {
+        Self { hurried: true, ..self.clone() }
     }
 
     /// Waits for what must happen.
     pub(crate) async fn soon<T>(&self, what: &str, future: impl Future<Output = T>) -> Outcome<T> {
         patience::soon(self.patience(), what, future).await
+    }
+
+    /// Waits for what may take long, as long as `steps` grows meanwhile.
+    pub(crate) async fn steadily<T>(
+        &self,
+        what: &str,
+        steps: &AtomicUsize,
+        future: impl Future<Output = T>,
+    ) -> Outcome<T> {
+        patience::steadily(self.patience(), what, steps, future).await
     }
 
     /// Starts another process that plays `role` on the store: a name of [`roles`](crate::roles), and what it asks for.

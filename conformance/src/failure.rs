@@ -84,6 +84,12 @@ impl Failure {
         self
     }
 
+    /// With lines in front of those that show what led to it.
+    pub(crate) fn preceded_by(mut self, details: impl fmt::Display) -> Self {
+        self.0.details = format!("{details}\n{}", self.0.details);
+        self
+    }
+
     /// With the shortest history that is impossible.
     pub(crate) fn with_witness(mut self, witness: Witness) -> Self {
         self.0.witness = Some(witness);

@@ -88,9 +88,9 @@ impl Files {
             for entry in fs::read_dir(&self.directory)? {
                 let entry = entry?;
                 if entry.file_type()?.is_dir() {
-                    fs::remove_dir_all(entry.path())?
+                    fs::remove_dir_all(entry.path())?;
                 } else {
-                    fs::remove_file(entry.path())?
+                    fs::remove_file(entry.path())?;
                 }
             }
             for image in &self.files {

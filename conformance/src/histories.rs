@@ -1,7 +1,7 @@
 //! Clients that do random things to a few keys, recorded, and the demand that some order explains what they were told.
 
 use bytes::Bytes;
-use store_api::{AtomicWrite, Key, Result};
+use store_api::{AtomicWrite, Key, Result, TestAndSet};
 
 use crate::{
     failure::{Failure, Outcome},
@@ -9,8 +9,9 @@ use crate::{
     operations::value,
 };
 
-/// How many values there are: so few that a compare often finds what it tests for.
-const VALUES: u32 = 4;
+/// How many values every other key has: so few that the same one comes back. The rest have a value of its own for each
+/// write, so that what was read tells who wrote it.
+const VALUES: u32 = 3;
 
 /// Does random things, so many; gives up on none that fails in a way that may pass by itself, and so has an outcome that
 /// nobody knows.
@@ -21,41 +22,55 @@ pub(crate) async fn act(
     mut random: fastrand::Rng,
     operations: usize,
 ) -> Outcome {
+    // What each key was last known to be, which a compare often tests for.
+    let mut known = vec![None; keys.len()];
     for _ in 0..operations {
-        match act_once(client, entries, keys, &mut random).await {
-            Err(error) if !error.is_retryable() => return Err(error.into()),
-            _ => {}
-        }
+        let which = random.usize(..keys.len());
+        let few = which.is_multiple_of(2);
+        pass_over(act_once(client, entries, &keys[which], few, &mut known[which], &mut random).await)?;
     }
     Ok(())
+}
+
+/// Passes over an error that contention may be the reason of (A6); how it ended is in the history.
+pub(crate) fn pass_over(result: Result<()>) -> Outcome {
+    match result {
+        Err(error) if !error.is_retryable() => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 async fn act_once(
     client: &mut Client,
     entries: &dyn AtomicWrite,
-    keys: &[Key],
+    key: &Key,
+    few: bool,
+    known: &mut Option<Bytes>,
     random: &mut fastrand::Rng,
 ) -> Result<()> {
-    let key = &keys[random.usize(..keys.len())];
-    match random.u32(..10) {
-        0 => client.mem(entries, key).await.map(drop),
-        1..3 => client.find(entries, key).await.map(drop),
-        3..5 => client.set(entries, key, any_value(random)).await,
-        5 => client.remove(entries, key).await,
+    match random.u32(..20) {
+        0..2 => client.mem(entries, key).await.map(drop),
+        2..7 => client.find(entries, key).await.map(|found| *known = found),
+        7..11 => client.set(entries, key, any_value(few, random)).await,
+        11..13 => client.remove(entries, key).await,
         _ => {
-            let (test, set) = (any_state(random), any_state(random));
-            client.test_and_set(entries, key, test, set).await.map(drop)
+            let test = if random.bool() { known.clone() } else { any_state(few, random) };
+            let set = any_state(few, random);
+            *known = match client.test_and_set(entries, key, test, set.clone()).await? {
+                TestAndSet::Applied => set,
+                TestAndSet::Mismatch { current } => current,
+            };
+            Ok(())
         }
     }
 }
 
-fn any_value(random: &mut fastrand::Rng) -> Bytes {
-    value(random.u32(..VALUES))
+fn any_value(few: bool, random: &mut fastrand::Rng) -> Bytes {
+    value(random.u32(..if few { VALUES } else { u32::MAX }))
 }
 
-fn any_state(random: &mut fastrand::Rng) -> Option<Bytes> {
-    let present = random.u32(..=VALUES) > 0;
-    present.then(|| any_value(random))
+fn any_state(few: bool, random: &mut fastrand::Rng) -> Option<Bytes> {
+    (random.u32(..=VALUES) > 0).then(|| any_value(few, random))
 }
 
 /// Demands that some order of its operations explains a history (A1).

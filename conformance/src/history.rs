@@ -38,6 +38,7 @@ use store_api::{Key, TestAndSet};
 pub use checker::{Exhausted, Limits, Verdict, Violation, check};
 pub use format::{Problem, ReadError};
 pub use recorder::{Client, Recorder};
+pub(crate) use timeline::columns;
 pub use witness::{Bar, Witness};
 
 /// What a client asked a store to do to a key.
@@ -102,7 +103,6 @@ pub enum Outcome {
     /// Of [`Operation::TestAndSet`]: the key was something else, and stayed what it was (A4).
     Mismatch {
         /// What was there, `None` where that was not recorded.
-        #[expect(clippy::option_option, reason = "absent and not recorded are two things")]
         current: Option<Option<Bytes>>,
     },
 }
@@ -206,41 +206,49 @@ impl History {
     /// Where it cannot follow what is there; the history stays as it was.
     pub fn push(&mut self, event: Event) -> Result<(), Misplaced> {
         let process = event.process;
-        let next = match (self.processes.get(&process), &event.action) {
-            (Some(Process::Gone), _) => return Err(self.without_operation(process)),
-            (Some(Process::Busy(_)), Action::Call { .. }) => return Err(Misplaced::Busy(process)),
-            (None | Some(Process::Idle), Action::Call { key, operation: Operation::Clear }) if !key.is_root() => {
-                return Err(Misplaced::ClearOfKey(process));
+        let next = match &event.action {
+            Action::Call { key, operation } => {
+                self.may_call(process)?;
+                if *operation == Operation::Clear && !key.is_root() {
+                    return Err(Misplaced::ClearOfKey(process));
+                }
+                Process::Busy(self.events.len())
             }
-            (None | Some(Process::Idle), Action::Call { .. }) => Process::Busy(self.events.len()),
-            (None | Some(Process::Idle), _) => return Err(self.without_operation(process)),
-            (Some(Process::Busy(_)), Action::Unknown) => Process::Gone,
-            (Some(Process::Busy(_)), Action::Return(outcome)) => match self.open_operation(process) {
-                Some(operation) if !operation.can_return(outcome) => {
+            Action::Return(outcome) => {
+                let operation = self.open_operation(process)?;
+                if !operation.can_return(outcome) {
                     return Err(Misplaced::Outcome { process, operation: operation.name() });
                 }
-                _ => Process::Idle,
-            },
+                Process::Idle
+            }
+            Action::Unknown => {
+                self.open_operation(process)?;
+                Process::Gone
+            }
         };
         self.processes.insert(process, next);
         self.events.push(event);
         Ok(())
     }
 
-    /// Why a process that has nothing open cannot end anything.
-    fn without_operation(&self, process: u64) -> Misplaced {
+    fn may_call(&self, process: u64) -> Result<(), Misplaced> {
         match self.processes.get(&process) {
-            Some(Process::Gone) => Misplaced::Gone(process),
-            _ => Misplaced::Idle(process),
+            None | Some(Process::Idle) => Ok(()),
+            Some(Process::Busy(_)) => Err(Misplaced::Busy(process)),
+            Some(Process::Gone) => Err(Misplaced::Gone(process)),
         }
     }
 
     /// What a process has called, and not ended.
-    fn open_operation(&self, process: u64) -> Option<&Operation> {
-        let Some(&Process::Busy(call)) = self.processes.get(&process) else { return None };
-        match &self.events[call].action {
-            Action::Call { operation, .. } => Some(operation),
-            Action::Return(_) | Action::Unknown => None,
+    fn open_operation(&self, process: u64) -> Result<&Operation, Misplaced> {
+        let call = match self.processes.get(&process) {
+            Some(Process::Busy(call)) => &self.events[*call].action,
+            Some(Process::Gone) => return Err(Misplaced::Gone(process)),
+            None | Some(Process::Idle) => return Err(Misplaced::Idle(process)),
+        };
+        match call {
+            Action::Call { operation, .. } => Ok(operation),
+            Action::Return(_) | Action::Unknown => Err(Misplaced::Idle(process)),
         }
     }
 }

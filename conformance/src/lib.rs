@@ -13,18 +13,26 @@
 //! A [`Factory`] makes the stores, and [`suite!`] is the `main` of the test target. [`run`] does the same as a library and
 //! gives a [`Report`]; the command `irminsul conform` is made of it.
 
+#![expect(clippy::similar_names, reason = "`context` and `content` are the suite's and the contract's own words")]
+
 mod attempts;
+#[cfg(feature = "broken-stores")]
+pub mod broken;
 mod case;
 mod cases;
 mod child;
 mod clause;
 mod clients;
+mod content;
 mod context;
 mod disk;
 mod factory;
 mod failure;
 mod faulty;
 mod files;
+mod following;
+mod generated;
+mod handles;
 mod histories;
 pub mod history;
 mod operations;
@@ -40,6 +48,7 @@ mod work;
 
 use context::Context;
 
+pub use cases::case_ids;
 pub use child::child;
 pub use clause::Clause;
 pub use factory::{Factory, Place, Settings, SharedFactory, Site};

@@ -5,8 +5,12 @@ use std::fmt::Display;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use store_api::{AtomicWrite, Effect, EntryRead, Key, TestAndSet};
+use tokio::task::yield_now;
 
 use crate::failure::{Failure, Outcome, ensure};
+
+/// After how many refusals a busy store is let be.
+const ATTEMPTS: usize = 1000;
 
 /// The value of a text or a number.
 pub(crate) fn value(text: impl Display) -> Bytes {
@@ -30,30 +34,46 @@ pub(crate) async fn put(entries: &dyn AtomicWrite, key: &Key, state: Option<Byte
     Ok(())
 }
 
-/// Adds one to a counter, whose number is written with so many digits at least, and gives what it made of it. Contention
-/// without a verdict is no reason to give up (A6).
+/// Does what may meet others again for as long as the store is too busy for it (A6). A write that may have happened all
+/// the same, and may still, leaves nothing to judge by.
+pub(crate) async fn insist<T, F>(mut operation: impl FnMut() -> F) -> Outcome<T>
+where
+    F: Future<Output = store_api::Result<T>>,
+{
+    for _ in 0..ATTEMPTS {
+        match operation().await {
+            Err(error) if error.is_retryable() && error.effect() == Effect::NotApplied => yield_now().await,
+            Err(error) if error.is_retryable() => {
+                return Err(Failure::inconclusive(format_args!("a write had an unknown outcome: {error}")));
+            }
+            verdict => return Ok(verdict?),
+        }
+    }
+    Err(Failure::inconclusive("the store was too busy to answer, over and over"))
+}
+
+/// Adds one to a counter, whose number is written with so many digits at least, and gives what it made of it.
 pub(crate) async fn increment(entries: &dyn AtomicWrite, counter: &Key, width: usize) -> Outcome<u64> {
-    let mut test = entries.find(counter).await?;
+    let mut test = insist(|| entries.find(counter)).await?;
     loop {
         let next = number(test.as_ref())? + 1;
-        let set = value(format_args!("{next:0width$}"));
-        match entries.test_and_set(counter, test.clone(), Some(set)).await {
-            Ok(TestAndSet::Applied) => return Ok(next),
-            Ok(TestAndSet::Mismatch { current }) => {
+        // A format takes no width beyond 65,535.
+        let digits = next.to_string();
+        let set = value(format_args!("{}{digits}", "0".repeat(width.saturating_sub(digits.len()))));
+        match insist(|| entries.test_and_set(counter, test.clone(), Some(set.clone()))).await? {
+            TestAndSet::Applied => return Ok(next),
+            TestAndSet::Mismatch { current } => {
                 ensure!(current != test, "A4: a mismatch whose value equals `test`");
                 test = current;
             }
-            Err(error) if error.is_retryable() && error.effect() == Effect::NotApplied => {}
-            Err(error) if error.is_retryable() => return Err(Failure::inconclusive(error)),
-            Err(error) => return Err(error.into()),
         }
     }
 }
 
 /// Sets many entries, several at a time.
 pub(crate) async fn set_all(entries: &dyn AtomicWrite, all: impl IntoIterator<Item = (Key, Bytes)>) -> Outcome {
-    let sets = stream::iter(all).map(|(key, value)| async move { entries.set(&key, value).await });
-    Ok(sets.buffer_unordered(64).try_collect::<()>().await?)
+    let sets = stream::iter(all).map(|(key, value)| async move { insist(|| entries.set(&key, value.clone())).await });
+    sets.buffer_unordered(64).try_collect::<()>().await
 }
 
 /// All entries below a path, sorted.

@@ -1,10 +1,10 @@
 //! What a run is asked for.
 
-use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use crate::report::Verdict;
+use crate::CaseReport;
 
 /// How thorough a run is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -67,10 +67,8 @@ pub enum Progress {
     Ended {
         /// The backend.
         backend: String,
-        /// The case.
-        case: &'static str,
-        /// How it ended.
-        verdict: Verdict,
+        /// The case, and how it ended.
+        case: Box<CaseReport>,
     },
 }
 
@@ -94,6 +92,7 @@ pub struct Options {
     /// Where a `faulty-fs` is mounted, or why none is.
     pub(crate) faulty_fs: Result<PathBuf, String>,
     pub(crate) first_pass: u64,
+    command: Option<String>,
     pub(crate) listener: Option<Listener>,
 }
 
@@ -115,6 +114,7 @@ impl Options {
             patience: Duration::from_secs(30),
             faulty_fs: Err("no faulty-fs is mounted: see `Options::faulty_fs`".to_owned()),
             first_pass: 0,
+            command: None,
             listener: None,
         }
     }
@@ -177,11 +177,27 @@ impl Options {
         self
     }
 
+    /// How the run was started, word by word and up to its stores, such as `irminsul conform --profile standard`: for a
+    /// program that takes the name of a backend, `--seed` and `--case` behind that. The report tells with it how to
+    /// replay a case.
+    #[must_use]
+    pub fn command<W: AsRef<str>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+        let words: Vec<String> = words.into_iter().map(|word| in_shell(word.as_ref()).into_owned()).collect();
+        self.command = Some(words.join(" "));
+        self
+    }
+
     /// Who is told how far the run is; called from several threads.
     #[must_use]
     pub fn on_progress(mut self, listener: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.listener = Some(Arc::new(listener));
         self
+    }
+
+    /// The command that replays a case.
+    pub(crate) fn replay(&self, backend: &str, seed: u64, case: &str) -> Option<String> {
+        let command = self.command.as_ref()?;
+        Some(format!("{command} {} --seed {seed} --case {case}", in_shell(backend)))
     }
 
     pub(crate) fn tell(&self, progress: Progress) {
@@ -201,5 +217,28 @@ impl fmt::Debug for Options {
             .field("patience", &self.patience)
             .field("faulty_fs", &self.faulty_fs)
             .finish_non_exhaustive()
+    }
+}
+
+/// A word as a shell takes it.
+fn in_shell(word: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', r"'\''")).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_is_a_command_that_a_shell_takes() {
+        let options = Options::new().command(["my program", "conform"]);
+        let replay = |backend| options.replay(backend, 7, "a/A1-x").unwrap();
+        assert_eq!(replay("mem:"), "'my program' conform mem: --seed 7 --case a/A1-x");
+        assert_eq!(replay("s:it's?a=b&c"), r"'my program' conform 's:it'\''s?a=b&c' --seed 7 --case a/A1-x");
+        assert_eq!(Options::new().replay("mem:", 7, "a/A1-x"), None);
     }
 }

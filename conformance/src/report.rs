@@ -1,8 +1,15 @@
 //! What a run found, as data: how it is shown is left to the modules below.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+mod html;
+mod json;
+#[cfg(test)]
+mod sample;
+mod terminal;
+
+use std::{fmt, time::Duration};
 
 use serde::Serialize;
+use store_api::Guarantees;
 
 use crate::{Clause, history::Witness};
 
@@ -72,13 +79,47 @@ pub struct CaseReport {
     pub location: Option<String>,
     /// The run's seed that replays it, together with its id.
     pub seed: u64,
+    /// The command that replays it, where the run was told [how it was started](crate::Options::command).
+    pub replay: Option<String>,
     /// How long it took, over all passes.
-    #[serde(rename = "seconds", serialize_with = "in_seconds")]
+    #[serde(rename = "seconds", serialize_with = "json::seconds")]
     pub duration: Duration,
     /// What led to the failure: lines for people.
     pub details: Option<String>,
     /// The shortest history found that is impossible.
     pub witness: Option<Witness>,
+}
+
+impl CaseReport {
+    /// Takes in what another pass found: the worst counts.
+    fn add(&mut self, other: Self) {
+        let duration = self.duration + other.duration;
+        if other.verdict > self.verdict {
+            *self = other;
+        }
+        self.duration = duration;
+    }
+}
+
+/// The verdict on a clause in figures: `pass 3`, or `fail 1 of 3` where its cases ended differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tally {
+    verdict: Verdict,
+    /// How many cases ended so.
+    cases: usize,
+    /// How many there are, without those that do not apply.
+    of: usize,
+}
+
+impl Tally {
+    /// How many, for people; nothing where no case applies.
+    fn figures(self) -> String {
+        match self {
+            Self { of: 0, .. } => String::new(),
+            Self { cases, of, .. } if cases == of => cases.to_string(),
+            Self { cases, of, .. } => format!("{cases} of {of}"),
+        }
+    }
 }
 
 /// What a run found on one backend.
@@ -87,8 +128,9 @@ pub struct CaseReport {
 pub struct BackendReport {
     /// The backend, as its factory names it.
     pub name: String,
-    /// What it declares, by the name of the guarantee; empty where it could not be opened.
-    pub declares: BTreeMap<&'static str, String>,
+    /// What it declares; nothing where it could not be opened.
+    #[serde(serialize_with = "json::guarantees")]
+    pub declares: Option<Guarantees>,
     /// How many times the cases were run.
     pub passes: u64,
     /// Its cases, in the order of the clauses.
@@ -106,10 +148,73 @@ impl BackendReport {
     /// not supported. `None` where no case was about it.
     #[must_use]
     pub fn verdict_of(&self, clause: &str) -> Option<Verdict> {
-        let of_clause = || self.cases.iter().filter(|case| case.clause == clause).map(|case| case.verdict);
-        let worst = of_clause().max()?;
-        let passed = of_clause().any(|verdict| verdict == Verdict::Pass);
-        Some(if passed && !worst.is_failure() { Verdict::Pass } else { worst })
+        self.tally_of(clause).map(|tally| tally.verdict)
+    }
+
+    /// The cases about a clause.
+    pub fn of_clause(&self, clause: &str) -> impl Iterator<Item = &CaseReport> {
+        self.cases.iter().filter(move |case| case.clause == clause)
+    }
+
+    /// How its cases ended, in a line: `142 passed, 1 failed, 12 unsupported, 4.1 s`.
+    fn figures(&self) -> String {
+        let told = [
+            (Verdict::Pass, "passed"),
+            (Verdict::Fail, "failed"),
+            (Verdict::HarnessError, "stopped by harness errors"),
+            (Verdict::Inconclusive, "inconclusive"),
+            (Verdict::Untested, "untested"),
+            (Verdict::Unsupported, "unsupported"),
+        ];
+        let counts = told.map(|(verdict, word)| (self.count(verdict), word));
+        let mut figures: Vec<String> =
+            counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+        if figures.is_empty() {
+            figures.push("no case was run".into());
+        }
+        if self.passes > 1 {
+            figures.push(format!("{} passes", self.passes));
+        }
+        figures.push(format!("{:.1} s", self.duration().as_secs_f64()));
+        figures.join(", ")
+    }
+
+    /// What it declares, by name; nothing but that where it could not be opened.
+    fn declared(&self) -> Vec<(&'static str, String)> {
+        let Some(Guarantees { durability, visibility, index, watch_lag, .. }) = self.declares else {
+            return vec![("nothing", "since it could not be opened".into())];
+        };
+        let lag = |lag: Duration| if lag.is_zero() { "at once".into() } else { format!("{lag:?}") };
+        let others = watch_lag.others.map_or_else(|| "none".into(), lag);
+        vec![
+            ("durability", durability.to_string()),
+            ("visibility", visibility.to_string()),
+            ("index", index.to_string()),
+            ("watch lag", format!("{}, others' {others}", lag(watch_lag.own))),
+        ]
+    }
+
+    fn tally_of(&self, clause: &str) -> Option<Tally> {
+        let verdicts = || self.of_clause(clause).map(|case| case.verdict);
+        let worst = verdicts().max()?;
+        let passed = verdicts().any(|verdict| verdict == Verdict::Pass);
+        let verdict = if passed && !worst.is_failure() { Verdict::Pass } else { worst };
+        Some(Tally {
+            verdict,
+            cases: verdicts().filter(|ended| *ended == verdict).count(),
+            of: verdicts().filter(|ended| *ended != Verdict::Unsupported).count(),
+        })
+    }
+
+    /// Takes in what further passes found.
+    fn add(&mut self, further: Self) {
+        self.passes += further.passes;
+        for case in further.cases {
+            match self.cases.iter_mut().find(|known| known.id == case.id) {
+                Some(known) => known.add(case),
+                None => self.cases.push(case),
+            }
+        }
     }
 
     /// How many cases ended like that.
@@ -157,35 +262,60 @@ impl Report {
         !self.backends.is_empty() && self.backends.iter().all(BackendReport::passed)
     }
 
-    /// The same run with what it found on further backends.
+    /// The same run with what it found on further backends, and in further passes over the same ones.
     #[must_use]
     pub fn and(mut self, further: Self) -> Self {
-        self.backends.extend(further.backends);
+        for backend in further.backends {
+            match self.backends.iter_mut().find(|known| known.name == backend.name) {
+                Some(known) => known.add(backend),
+                None => self.backends.push(backend),
+            }
+        }
         self
+    }
+
+    /// The clauses that the run was about, in the contract's order.
+    pub fn clauses(&self) -> impl Iterator<Item = &'static Clause> {
+        let asked =
+            |clause: &&Clause| self.backends.iter().any(|backend| backend.of_clause(clause.id).next().is_some());
+        Clause::all().iter().filter(asked)
+    }
+
+    /// The same clauses by what they are about.
+    fn groups(&self) -> Vec<(&'static str, Vec<&'static Clause>)> {
+        let clauses: Vec<&Clause> = self.clauses().collect();
+        let groups = clauses.chunk_by(|one, next| one.group() == next.group());
+        groups.map(|group| (group[0].group(), group.to_vec())).collect()
     }
 }
 
-fn in_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64((duration.as_secs_f64() * 1000.0).round() / 1000.0)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The failure of a case, for a terminal: what was demanded, where, and how to see it again.
-impl fmt::Display for CaseReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}: {}", self.verdict, self.reason.as_deref().unwrap_or("nothing to tell"))?;
-        if let Some(clause) = Clause::by_id(self.clause) {
-            writeln!(f, "  clause {}: {}", clause.id, clause.text)?;
-        }
-        if let Some(location) = &self.location {
-            writeln!(f, "  demanded at {location}")?;
-        }
-        writeln!(f, "  seen again with seed {} and case {}", self.seed, self.id)?;
-        if let Some(witness) = &self.witness {
-            write!(f, "\n{witness}")?;
-        }
-        if let Some(details) = &self.details {
-            writeln!(f, "\n{details}")?;
-        }
-        Ok(())
+    #[test]
+    fn a_clause_is_judged_by_the_worst_of_its_cases() {
+        let report = sample::report();
+        let [sound, broken, shut] = &report.backends[..] else { panic!("three backends") };
+        let tally =
+            |backend: &BackendReport, clause| backend.tally_of(clause).map(|tally| (tally.verdict, tally.figures()));
+        assert_eq!(tally(sound, "A2"), Some((Verdict::Pass, "1 of 2".into())));
+        assert_eq!(tally(sound, "W11"), Some((Verdict::Unsupported, String::new())));
+        assert_eq!(tally(broken, "A2"), Some((Verdict::Fail, "1 of 2".into())));
+        assert_eq!(tally(shut, "K1"), Some((Verdict::HarnessError, "1".into())));
+        assert_eq!(tally(shut, "A2"), None);
+        assert!(sound.passed() && !broken.passed() && !shut.passed() && !report.passed());
+    }
+
+    #[test]
+    fn a_further_pass_counts_where_it_is_worse() {
+        let good = Report { backends: vec![sample::report().backends.remove(0)], ..sample::report() };
+        let mut bad = good.clone();
+        bad.backends[0].cases[1] = CaseReport { seed: 8, verdict: Verdict::Fail, ..bad.backends[0].cases[1].clone() };
+        let both = good.clone().and(bad).and(good);
+        let [backend] = &both.backends[..] else { panic!("one backend") };
+        assert_eq!((backend.passes, backend.cases.len()), (3, 4));
+        let case = &backend.cases[1];
+        assert_eq!((case.verdict, case.seed, case.duration), (Verdict::Fail, 8, Duration::from_millis(4500)));
     }
 }

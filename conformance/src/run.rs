@@ -12,6 +12,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
+use store_api::Guarantees;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
@@ -42,43 +43,24 @@ const LIMIT: Duration = Duration::from_mins(5);
 #[must_use]
 pub fn run(factory: &SharedFactory, options: &Options) -> Report {
     let began = Instant::now();
-    let mut passes = 0;
-    let mut cases: BTreeMap<usize, CaseReport> = BTreeMap::new();
-    let mut declares = BTreeMap::new();
-    loop {
-        let seed = options.seed.wrapping_add(options.first_pass + passes);
-        let runner = Runner::new(factory, options, seed);
-        declares.clone_from(&runner.declares());
-        for (index, report) in runner.all() {
-            match cases.get_mut(&index) {
-                Some(earlier) => earlier.add(report),
-                None => drop(cases.insert(index, report)),
-            }
-        }
-        passes += 1;
-        match options.profile {
-            Profile::Soak(limit) if began.elapsed() < limit => {}
-            _ => break,
-        }
+    let mut seed = options.seed.wrapping_add(options.first_pass);
+    let mut report = pass(factory, options, seed);
+    while matches!(options.profile, Profile::Soak(limit) if began.elapsed() < limit) {
+        seed = seed.wrapping_add(1);
+        report = report.and(pass(factory, options, seed));
     }
-    let cases = cases.into_values().collect();
+    report
+}
+
+fn pass(factory: &SharedFactory, options: &Options, seed: u64) -> Report {
+    let runner = Runner::new(factory, options, seed);
+    let backend = BackendReport { name: factory.name(), declares: runner.declares(), passes: 1, cases: runner.all() };
     Report {
         suite: env!("CARGO_PKG_VERSION"),
         profile: options.profile.to_string(),
         seed: options.seed,
         cases: options.cases.clone(),
-        backends: vec![BackendReport { name: factory.name(), declares, passes, cases }],
-    }
-}
-
-impl CaseReport {
-    /// Takes in what another pass found: the worst counts.
-    fn add(&mut self, other: Self) {
-        let duration = self.duration + other.duration;
-        if other.verdict > self.verdict {
-            *self = other;
-        }
-        self.duration = duration;
+        backends: vec![backend],
     }
 }
 
@@ -98,43 +80,36 @@ impl Runner {
         Self { factory: Arc::clone(factory), options: options.clone(), seed, claims }
     }
 
-    fn declares(&self) -> BTreeMap<&'static str, String> {
-        let Ok(claims) = &self.claims else { return BTreeMap::new() };
-        let guarantees = claims.guarantees;
-        let others = guarantees.watch_lag.others;
-        BTreeMap::from([
-            ("durability", guarantees.durability.to_string()),
-            ("visibility", guarantees.visibility.to_string()),
-            ("index", guarantees.index.to_string()),
-            ("watch lag, own", format!("{:?}", guarantees.watch_lag.own)),
-            ("watch lag, others", others.map_or_else(|| "none".into(), |lag| format!("{lag:?}"))),
-        ])
+    fn declares(&self) -> Option<Guarantees> {
+        self.claims.as_ref().ok().map(|claims| claims.guarantees)
     }
 
-    /// The cases that were asked for, with their place in the suite.
-    pub(crate) fn asked(&self) -> impl Iterator<Item = (usize, &'static Case)> {
+    /// The cases that were asked for.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = &'static Case> {
         let pattern = self.options.cases.as_deref().unwrap_or_default();
-        cases::all().enumerate().filter(|(_, case)| case.matches(pattern))
+        cases::all().filter(|case| case.matches(pattern))
     }
 
     /// Runs what was asked for, several at a time.
-    fn all(&self) -> Vec<(usize, CaseReport)> {
-        let asked: Vec<(usize, &Case)> = self.asked().collect();
-        let cases = asked.iter().filter(|(_, case)| self.lack(case).is_none()).count();
+    fn all(&self) -> Vec<CaseReport> {
+        let asked: Vec<&Case> = self.asked().collect();
+        let cases = asked.iter().filter(|case| self.lack(case).is_none()).count();
         self.options.tell(Progress::Started { backend: self.factory.name(), cases });
         let next = AtomicUsize::new(0);
-        let reports = Mutex::new(Vec::with_capacity(asked.len()));
+        let reports = Mutex::new(BTreeMap::new());
         std::thread::scope(|scope| {
             for _ in 0..self.options.jobs.min(asked.len()) {
                 scope.spawn(|| {
-                    while let Some((index, case)) = asked.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(case) = asked.get(index) else { break };
                         let report = self.one(case);
-                        reports.lock().unwrap_or_else(PoisonError::into_inner).push((*index, report));
+                        reports.lock().unwrap_or_else(PoisonError::into_inner).insert(index, report);
                     }
                 });
             }
         });
-        reports.into_inner().unwrap_or_else(PoisonError::into_inner)
+        reports.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
     }
 
     /// Why a case does not apply.
@@ -152,7 +127,7 @@ impl Runner {
         };
         let report = self.report(case, ended, began.elapsed());
         if report.verdict != Verdict::Unsupported {
-            self.options.tell(Progress::Ended { backend: self.factory.name(), case: case.id, verdict: report.verdict });
+            self.options.tell(Progress::Ended { backend: self.factory.name(), case: Box::new(report.clone()) });
         }
         report
     }
@@ -186,6 +161,7 @@ impl Runner {
             reason: None,
             location: None,
             seed: self.seed,
+            replay: self.options.replay(&self.factory.name(), self.seed, case.id),
             duration,
             details: None,
             witness: None,

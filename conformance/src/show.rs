@@ -30,6 +30,12 @@ impl Show for Bytes {
     }
 }
 
+impl Show for Key {
+    fn show(&self) -> String {
+        debug(self.as_str())
+    }
+}
+
 impl Show for TestAndSet {
     fn show(&self) -> String {
         match self {
@@ -132,7 +138,6 @@ show_as_debug!(
     String,
     ContentHash,
     ContentKey,
-    Key,
     store_api::ErrorKind,
     store_api::Effect,
     store_api::Guarantees,

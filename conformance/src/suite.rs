@@ -28,13 +28,12 @@ const FAULTY_FS: &str = "IRMINSUL_FAULTY_FS";
 /// ```
 ///
 /// The environment sets what a test runner has no words for: `IRMINSUL_PROFILE` (`quick`, `standard`), `IRMINSUL_SEED`,
-/// and `IRMINSUL_FAULTY_FS` with the mount point of a faulty file system. [`suite_with!`](crate::suite_with) takes
-/// options from the program.
+/// and `IRMINSUL_FAULTY_FS` with the mount point of a faulty file system.
 #[macro_export]
 macro_rules! suite {
     ($($factory:expr),+ $(,)?) => {
         fn main() -> ::std::process::ExitCode {
-            $crate::main(vec![$(::std::sync::Arc::new($factory)),+], $crate::Options::from_env)
+            $crate::main(&[$(::std::sync::Arc::new($factory)),+], $crate::Options::from_env)
         }
     };
 }
@@ -62,7 +61,7 @@ impl Options {
 
 /// What [`suite!`](crate::suite) expands to, for a program that has something to do of its own before: plays a child
 /// where it is one, then runs the tests that the command line asks for. `options` is called once, and not in a child.
-pub fn main(factories: Vec<SharedFactory>, options: impl FnOnce() -> Result<Options, String>) -> ExitCode {
+pub fn main(factories: &[SharedFactory], options: impl FnOnce() -> Result<Options, String>) -> ExitCode {
     crate::child(|name| factories.iter().find(|factory| factory.name() == name).cloned());
     match options() {
         Ok(options) => {
@@ -78,7 +77,7 @@ pub fn main(factories: Vec<SharedFactory>, options: impl FnOnce() -> Result<Opti
 
 fn tests(factory: &SharedFactory, options: &Options) -> Vec<Trial> {
     let runner = Arc::new(Runner::new(factory, options, options.seed));
-    let test = |(_, case): (usize, &'static crate::case::Case)| {
+    let test = |case: &'static crate::case::Case| {
         let (name, runs) = (format!("{}::{}", factory.name(), case.id), Arc::clone(&runner));
         let trial = Trial::ignorable_test(name, move || completion(&runs.one(case)));
         trial.with_ignored_flag(runner.lack(case).is_some())

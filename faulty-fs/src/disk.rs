@@ -19,7 +19,7 @@ use crate::{
 type Result<T> = std::result::Result<T, Errno>;
 
 /// The longest name of an entry, in bytes.
-pub(crate) const NAME_MAX: usize = 255;
+pub(crate) const NAME_MAX: u32 = 255;
 
 /// The largest file, in bytes.
 const FILE_MAX: u64 = 1 << 46;
@@ -369,7 +369,7 @@ impl Disk {
     pub(crate) fn lose(&mut self, loss: &Loss) {
         let mut luck = Luck::new(loss);
         let found = std::mem::take(&mut self.names).survivors(loss.keep, &mut luck);
-        let mut lost = std::mem::take(&mut self.nodes);
+        let mut before = std::mem::take(&mut self.nodes);
         self.buried.clear();
 
         let mut renumbered = vec![(self.root, self.number())];
@@ -378,7 +378,7 @@ impl Disk {
         let mut walked = 0;
         while let Some(&(old, new)) = renumbered.get(walked) {
             walked += 1;
-            if !lost[&old].is_directory() {
+            if !before[&old].is_directory() {
                 continue;
             }
             let mut entries = Entries::new();
@@ -394,7 +394,7 @@ impl Disk {
         }
 
         for (old, new) in renumbered {
-            let node = lost.remove(&old).expect("a durable entry names a node");
+            let node = before.remove(&old).expect("a durable entry names a node");
             self.nodes.insert(new, node.survivor(loss.keep, &mut luck));
         }
         for number in tree.values().flat_map(Entries::values) {
@@ -501,7 +501,7 @@ impl Disk {
 }
 
 fn check_name(name: &OsStr) -> Result<()> {
-    if name.len() > NAME_MAX { Err(Errno::NAMETOOLONG) } else { Ok(()) }
+    if name.len() > NAME_MAX as usize { Err(Errno::NAMETOOLONG) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -217,27 +217,27 @@ impl Effect {
 /// The faults of a disk, and the operations that it was asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    faults: Vec<Fault>,
+    armed: Vec<Fault>,
     pub(crate) asked: BTreeMap<Op, u64>,
     pub(crate) struck: u64,
 }
 
 impl Faults {
     pub(crate) fn add(&mut self, fault: Fault) {
-        self.faults.push(fault);
+        self.armed.push(fault);
     }
 
     pub(crate) fn clear(&mut self) {
-        self.faults.clear();
+        self.armed.clear();
     }
 
     /// Counts an operation, and gives the effect of the first fault that strikes it. `paths` is asked only if a fault
     /// wants to know.
     pub(crate) fn strike(&mut self, op: Op, paths: impl FnOnce() -> Vec<String>) -> Option<Effect> {
         *self.asked.entry(op).or_default() += 1;
-        let by_path = self.faults.iter().any(|fault| fault.op == op && (fault.path.is_some() || fault.file.is_some()));
+        let by_path = self.armed.iter().any(|fault| fault.op == op && (fault.path.is_some() || fault.file.is_some()));
         let paths = if by_path { paths() } else { Vec::new() };
-        let fault = self.faults.iter_mut().find_map(|fault| fault.strikes(op, &paths).then_some(fault.effect));
+        let fault = self.armed.iter_mut().find_map(|fault| fault.strikes(op, &paths).then_some(fault.effect));
         self.struck += u64::from(fault.is_some());
         fault
     }

@@ -151,14 +151,12 @@ impl<'a> Line<'a> {
         parse(word).map(Some).map_err(|error| format!("{name}: {error}"))
     }
 
-    fn limits(&mut self, fault: Fault) -> Result<Fault, String> {
-        Ok(Fault {
-            after: self.option("after", number)?.unwrap_or_default(),
-            times: self.option("times", number)?,
-            path: self.option("path", |part| Ok(part.to_owned()))?,
-            file: self.option("file", |path| Ok(path.to_owned()))?,
-            ..fault
-        })
+    fn limits(&mut self, mut fault: Fault) -> Result<Fault, String> {
+        fault.after = self.option("after", number)?.unwrap_or_default();
+        fault.times = self.option("times", number)?;
+        fault.path = self.option("path", |part| Ok(part.to_owned()))?;
+        fault.file = self.option("file", |path| Ok(path.to_owned()))?;
+        Ok(fault)
     }
 
     fn end(mut self) -> Result<(), String> {

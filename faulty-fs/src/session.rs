@@ -377,7 +377,7 @@ impl Filesystem for Session {
     fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {
         reply!(reply, self.tree().space(ino.0), |space| {
             let free = space.free;
-            reply.statfs(space.total, free, free, space.total, free, BLOCK, NAME_MAX as u32, BLOCK);
+            reply.statfs(space.total, free, free, space.total, free, BLOCK, NAME_MAX, BLOCK);
         });
     }
 }

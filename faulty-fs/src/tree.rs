@@ -197,7 +197,7 @@ impl Tree {
         if !can_be_commanded {
             return Err(Errno::INVAL);
         }
-        if name.len() > NAME_MAX {
+        if name.len() > NAME_MAX as usize {
             return Err(Errno::NAMETOOLONG);
         }
         let mut disks = lock(&self.disks);

@@ -1,6 +1,8 @@
 //! The commands, a module for each or for a family. Each has its arguments, and a `run` that opens its store, does the
 //! work, closes the store and says what it found.
 
+mod check_history;
+pub(crate) mod conform;
 mod content;
 mod copy;
 mod entries;
@@ -30,6 +32,8 @@ pub(crate) enum Command {
     Info(info::Info),
     Verify(verify::Verify),
     Copy(copy::Copy),
+    CheckHistory(check_history::CheckHistory),
+    Conform(conform::Conform),
 }
 
 impl Command {
@@ -48,6 +52,8 @@ impl Command {
             Self::Info(info) => info.run(registry, output).await,
             Self::Verify(verify) => verify.run(registry, output).await,
             Self::Copy(copy) => copy.run(registry, output).await,
+            Self::CheckHistory(check) => check.run(output),
+            Self::Conform(conform) => conform.run(registry, output).await,
         }
     }
 }

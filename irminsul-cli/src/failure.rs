@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-/// An error of the command: exit code 2.
+/// An error of the command: exit code 2, unless a signal ended it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error(transparent)]
@@ -21,10 +21,17 @@ pub(crate) enum Failure {
     Runtime(#[source] io::Error),
     #[error("cannot wait for a signal")]
     Signal(#[source] io::Error),
+    #[error("cannot write {what}")]
+    Write { what: String, source: io::Error },
+    #[error("interrupted")]
+    Interrupted,
 }
 
 /// What a shell reports of a command that a closed pipe ended: 128 and `SIGPIPE`.
 const READER_IS_GONE: u8 = 141;
+
+/// What a shell reports of a command that Ctrl-C ended: 128 and `SIGINT`.
+const INTERRUPTED: u8 = 130;
 
 impl Failure {
     pub(crate) fn refused(message: impl Into<String>) -> Self {
@@ -37,7 +44,7 @@ impl Failure {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(READER_IS_GONE),
             _ => {
                 note(&chain(self));
-                ExitCode::from(2)
+                ExitCode::from(if matches!(self, Self::Interrupted) { INTERRUPTED } else { 2 })
             }
         }
     }

@@ -63,6 +63,13 @@ impl Input {
         Ok(value.into())
     }
 
+    /// All of it.
+    pub(crate) fn read(&self) -> Result<Vec<u8>, Failure> {
+        let mut bytes = Vec::new();
+        self.open().and_then(|mut reader| reader.read_to_end(&mut bytes)).map_err(|e| self.cannot_read(e))?;
+        Ok(bytes)
+    }
+
     /// All of it, as text.
     pub(crate) fn read_text(&self) -> Result<String, Failure> {
         let mut text = String::new();
@@ -87,13 +94,15 @@ impl Input {
 }
 
 /// Refuses what can be told to be no values before any of them is read, and standard input that is to be read twice.
-pub(crate) fn check<'i>(inputs: impl IntoIterator<Item = &'i Input>) -> Result<(), Failure> {
-    let mut stdin = 0;
-    for input in inputs {
-        input.check()?;
-        stdin += usize::from(*input == Input::Stdin);
-    }
-    if stdin > 1 {
+pub(crate) fn check<'i>(inputs: impl IntoIterator<Item = &'i Input, IntoIter: Clone>) -> Result<(), Failure> {
+    let inputs = inputs.into_iter();
+    inputs.clone().try_for_each(Input::check)?;
+    check_stdin(inputs)
+}
+
+/// Refuses standard input that is to be read twice.
+pub(crate) fn check_stdin<'i>(inputs: impl IntoIterator<Item = &'i Input>) -> Result<(), Failure> {
+    if inputs.into_iter().filter(|input| **input == Input::Stdin).count() > 1 {
         return Err(Failure::refused("standard input can be read only once: give `-` once, and files for the rest"));
     }
     Ok(())

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! What it does is in its `--help`. It exits with 0 when all is fine, with 1 when something is absent, does not match or
-//! failed a check, with 2 on an error, and with 141 when the reader of its output went away. `RUST_LOG` sets what it logs
-//! to standard error: with `irminsul=info`, each operation on a store.
+//! failed a check, with 2 on an error, with 130 after Ctrl-C, and with 141 when the reader of its output went away.
+//! `RUST_LOG` sets what it logs to standard error: with `irminsul=info`, each operation on a store.
 
 mod batch_writer;
 mod checked_read;
@@ -18,6 +18,7 @@ mod outcome;
 mod output;
 mod progress;
 mod record;
+mod signal;
 mod store;
 
 use std::{
@@ -32,9 +33,14 @@ use clap::{
 use irminsul::{OptionSpec, Registry};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::format::FmtSpan};
 
-use crate::{commands::Command, failure::Failure, outcome::Outcome, output::Output};
+use crate::{
+    commands::{Command, conform::Tested},
+    failure::Failure,
+    outcome::Outcome,
+    output::Output,
+};
 
-/// Read, write, watch, verify and copy a store
+/// Read, write, watch, verify, copy and test a store
 ///
 /// STORE is an address, such as `sqlite:data/app.db`. The exit code is 0 when all is fine; 1 when something is absent,
 /// does not match or failed a check; 2 on an error.
@@ -51,6 +57,8 @@ struct Cli {
 #[must_use]
 #[expect(clippy::needless_pass_by_value, reason = "the last thing a `main` does with its registry")]
 pub fn run(registry: Registry) -> ExitCode {
+    // This program is also the other processes that `conform` tests a store with.
+    conformance::child(|name| Tested::of_child(&registry, name));
     let arguments = Cli::command().after_long_help(schemes(&registry)).try_get_matches();
     match arguments.and_then(|arguments| Cli::from_arg_matches(&arguments)) {
         Ok(cli) => {

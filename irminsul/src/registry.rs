@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     fmt,
+    path::Path,
     sync::Arc,
 };
 
@@ -32,6 +33,21 @@ pub trait Opener: Send + Sync {
     /// opened more than once. The address keeps the options, as far as they make sense for a store that does not
     /// exist yet.
     async fn scratch(&self, address: &Address) -> Result<Address>;
+
+    /// Like [`scratch`](Self::scratch), with all files of the store in an empty directory: that of a disk which is about
+    /// to fail. `Unsupported` by default, for an engine without files of its own.
+    async fn scratch_in(&self, address: &Address, directory: &Path) -> Result<Address> {
+        let _ = (address, directory);
+        Err(Error::new(ErrorKind::Unsupported, "this engine does not place its files in a given directory"))
+    }
+
+    /// Whether each [`open`](Self::open) of the address makes an empty store of its own that is gone with its last
+    /// handle, as a bare `mem:` does: such a store is tried as it is, without a scratch store that would be another
+    /// kind. `false` by default.
+    fn is_temporary(&self, address: &Address) -> bool {
+        let _ = address;
+        false
+    }
 
     /// Removes a store that [`scratch`](Self::scratch) made, with everything that belongs to it; one that is not there
     /// is fine. Any other address is `InvalidInput`, and nothing is removed.
@@ -121,6 +137,27 @@ impl Registry {
     pub async fn scratch(&self, address: impl IntoAddress) -> Result<Address> {
         let (opener, address, _) = self.resolve(address)?;
         opener.scratch(&address).await
+    }
+
+    /// Like [`scratch`](Self::scratch), with all files of the store in an empty directory.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open), and `Unsupported` where the engine cannot do that.
+    pub async fn scratch_in(&self, address: impl IntoAddress, directory: &Path) -> Result<Address> {
+        let (opener, address, _) = self.resolve(address)?;
+        opener.scratch_in(&address, directory).await
+    }
+
+    /// Whether each [`open`](Self::open) of the address makes an empty store of its own that is gone with its last
+    /// handle, as a bare `mem:` does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn is_temporary(&self, address: impl IntoAddress) -> Result<bool> {
+        let (opener, address, _) = self.resolve(address)?;
+        Ok(opener.is_temporary(&address))
     }
 
     /// Removes a store that [`scratch`](Self::scratch) made, in this process or in another. Close its instances first.

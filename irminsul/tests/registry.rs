@@ -110,6 +110,38 @@ async fn a_scratch_store_in_memory_is_fresh_and_keeps_the_options() {
     }
 }
 
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn a_scratch_store_of_files_lies_in_the_directory_that_it_is_given() {
+    let registry = Registry::default();
+    let directory = tempfile::tempdir().unwrap();
+    let scratch = registry.scratch_in("sqlite:elsewhere.db?sync=normal&create=off", directory.path()).await.unwrap();
+    assert_eq!(scratch.option("sync"), Some("normal"));
+    let store = registry.open(&scratch).await.unwrap();
+    store.atomic_write().unwrap().set(&key("k"), "v".into()).await.unwrap();
+    let files = || std::fs::read_dir(directory.path()).unwrap().count();
+    assert!(files() > 0);
+    store.close().await.unwrap();
+    registry.destroy(&scratch).await.unwrap();
+    assert_eq!(files(), 0);
+    for address in ["sqlite:", "mem:", "mem:name"] {
+        let refused = registry.scratch_in(address, directory.path()).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unsupported, "{address}");
+    }
+}
+
+#[tokio::test]
+async fn a_bare_address_is_a_temporary_store_and_no_other_is() {
+    let mut registry = Registry::default();
+    registry.register("shelves", Shelves).unwrap();
+    for (address, temporary) in [("mem:", true), ("mem:name", false), ("shelves:", false)] {
+        assert_eq!(registry.is_temporary(address).unwrap(), temporary, "{address}");
+    }
+    #[cfg(feature = "sqlite")]
+    assert!(registry.is_temporary("sqlite:?sync=normal").unwrap() && !registry.is_temporary("sqlite:a.db").unwrap());
+    assert_eq!(registry.is_temporary("mem:?colour=red").unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
 /// A stranger's engine: entries in memory, with options of its own.
 struct Shelves;
 

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let factories = factories.map(|factory| Arc::new(factory) as SharedFactory).to_vec();
     // Unmounted when the suite is through.
     let mut disks = None;
-    conformance::main(factories, || {
+    conformance::main(&factories, || {
         let options = Options::from_env()?;
         Ok(match Disks::mount() {
             Ok(mounted) => options.faulty_fs(disks.insert(mounted).path()),

@@ -14,6 +14,7 @@ use self::{disks::Disks, factory::SqliteFactory};
 #[path = "../conformance/disks.rs"]
 mod disks;
 #[path = "../conformance/factory.rs"]
+#[expect(dead_code, reason = "the temporary store has no disk to lose")]
 mod factory;
 
 /// `sync=normal`, declared as `sync=full` is.

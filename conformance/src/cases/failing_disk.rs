@@ -74,7 +74,7 @@ async fn failed_sync(context: Context) -> Outcome {
     let context = context.store_on_disk().await?;
     let mut random = context.random();
     for number in 0..context.rounds(6) {
-        let attempts = poisoned(&context, number, &mut random).await?;
+        let attempts = poisoned(&context, number, &mut random)?;
         let checked = match number % 3 {
             0 => context.disk().lose_power(Keep::Random { seed: random.u64(..) }),
             // What a process shows that finds what the failed sync left.
@@ -93,7 +93,7 @@ async fn failed_sync(context: Context) -> Outcome {
 }
 
 /// What a child wrote until a sync failed, and then not any more. It is killed, since a close could repair something.
-async fn poisoned(context: &Context, number: usize, random: &mut fastrand::Rng) -> Outcome<Attempts> {
+fn poisoned(context: &Context, number: usize, random: &mut fastrand::Rng) -> Outcome<Attempts> {
     let mut attempts = Attempts::new(Round { number, seed: context.seed() });
     let mut child = context.child("poison", &[&number.to_string()])?;
     attempts.hear(&child.line()?);
@@ -163,7 +163,9 @@ async fn failing_operations(context: Context) -> Outcome {
         child.until(OPENING)?;
         context.disk().fail(&fault)?;
         let lines = child.kill_after(random.usize(..150), &mut random, STEP)?;
-        lines.iter().for_each(|line| attempts.hear(line));
+        for line in &lines {
+            attempts.hear(line);
+        }
         context.disk().mend()?;
         if loses_power && random.bool() {
             context.disk().lose_power(Keep::Random { seed: random.u64(..) })?;

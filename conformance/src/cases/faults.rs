@@ -62,7 +62,7 @@ async fn lost_commits(context: Context) -> Outcome {
         }
         match committed {
             Ok(()) => {
-                ensure!(found == values.len(), "I7: a batch was committed, and {found} of its 2 values are there")
+                ensure!(found == values.len(), "I7: a batch was committed, and {found} of its 2 values are there");
             }
             Err(error) if error.effect() == store_api::Effect::NotApplied => {
                 ensure!(found == 0, "I7: a `commit` failed as `NotApplied`, and {found} of its 2 values are there");

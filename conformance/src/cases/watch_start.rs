@@ -1,5 +1,482 @@
 //! W1 and W2: where a watch starts.
 
-use crate::case::Case;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
-pub(super) const CASES: &[Case] = &[];
+use bytes::Bytes;
+use store_api::{AtomicWrite, Diff, Event, Key};
+
+use crate::{
+    case::{Case, case},
+    clients::{Repeating, beside, both, over_and_over},
+    context::{Context, Instance, key},
+    failure::{Outcome, ensure_eq},
+    following::{Follower, Scope, State},
+    operations::{insist, put, set_all, value},
+    show::shown,
+};
+
+pub(super) const CASES: &[Case] = &[
+    case!("watch/W1-current-starts-with-caught-up-and-tells-what-changes", [Entries], current),
+    case!("watch/W1-known-of-a-key-tells-the-difference-first", [Entries], known_of_a_key),
+    case!("watch/W1-known-of-a-scope-tells-each-difference-first", [Entries], known_of_a_scope),
+    case!("watch/W1-known-of-nothing-tells-everything", [Entries], known_of_nothing),
+    case!("watch/W1-a-long-known-state-is-compared-whole", [Entries], long_known_state),
+    case!("watch/W1-a-watcher-that-was-away-resumes-from-what-it-saw", [Entries], away),
+    case!("watch/W1-a-watcher-resumes-with-a-reopened-store", [Entries, Reopens], reopened),
+    case!("watch/W1-caught-up-is-behind-every-difference-amid-writes", [Entries], caught_up_amid_writes),
+    case!("watch/W2-a-change-behind-the-start-is-told-before-anybody-reads", [Entries], nobody_reads),
+    case!("watch/W2-a-change-beside-the-start-is-in-the-baseline-or-told", [Entries], beside_the_start),
+    case!(
+        "watch/W2-another-instances-change-beside-the-start-is-in-the-baseline-or-told",
+        [Entries, SharedInstances],
+        beside_the_start_by_another_instance
+    ),
+    case!("watch/W2-one-change-beside-each-start-is-told", [Entries], one_beside_each_start),
+    case!(
+        "watch/W2-one-change-of-another-instance-beside-each-start-is-told",
+        [Entries, SharedInstances],
+        one_of_another_instance_beside_each_start
+    ),
+];
+
+/// Absence, and values near to each other.
+fn states() -> [Option<Bytes>; 4] {
+    [None, Some(value("")), Some(value("a")), Some(value("b"))]
+}
+
+fn one(key: &Key, value: Bytes) -> State {
+    [(key.clone(), value)].into()
+}
+
+/// What must be told of a key that was `before` and is `after`.
+fn difference(before: Option<Bytes>, after: Option<Bytes>) -> Option<Diff> {
+    match (before, after) {
+        (before, after) if before == after => None,
+        (None, Some(new)) => Some(Diff::Added(new)),
+        (old, Some(new)) => Some(Diff::Updated { old, new }),
+        (old, None) => Some(Diff::Removed { old }),
+    }
+}
+
+async fn current(context: Context) -> Outcome {
+    let entries = context.open().await?.entries();
+    let (k, fresh) = (key("a/k"), key("a/fresh"));
+    entries.set(&k, value("1")).await?;
+    let before = one(&k, value("1"));
+    let mut followers = Vec::new();
+    for scope in [Scope::everything(), Scope::under("a"), Scope::Key(k.clone())] {
+        let mut follower = Follower::current(&context, &*entries, &scope, &before).await?;
+        ensure_eq!(follower.next().await?, Event::CaughtUp, "the first event");
+        followers.push((scope, follower));
+    }
+    for (changed, state) in [(&k, Some("2")), (&fresh, Some("")), (&k, None), (&fresh, Some("3")), (&k, Some("1"))] {
+        let state = state.map(value);
+        put(&*entries, changed, state.clone()).await?;
+        for (_, follower) in followers.iter_mut().filter(|(scope, _)| scope.covers(changed)) {
+            follower.next_is(changed, state.as_ref()).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn known_of_a_key(context: Context) -> Outcome {
+    let entries = context.open().await?.entries();
+    let k = key("k");
+    for actual in states() {
+        put(&*entries, &k, actual.clone()).await?;
+        for given in states() {
+            let known: State = given.clone().map(|value| (k.clone(), value)).into_iter().collect();
+            let started = format!("given {}, is {}", shown(&given), shown(&actual));
+            for scope in [Scope::Key(k.clone()), Scope::Under(k.clone()), Scope::everything()] {
+                let mut follower = Follower::known(&context, &*entries, &scope, &known).await?;
+                if let Some(diff) = difference(given.clone(), actual.clone()) {
+                    let due = Event::Changed { key: k.clone(), diff };
+                    ensure_eq!(follower.next().await?, due, "{started}: the first event");
+                }
+                ensure_eq!(follower.next().await?, Event::CaughtUp, "{started}: behind the difference");
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn known_of_a_scope(context: Context) -> Outcome {
+    let entries = context.open().await?.entries();
+    let (mut given, mut actual, mut due) = (State::new(), State::new(), BTreeMap::new());
+    for (i, before) in states().iter().enumerate() {
+        for (j, after) in states().iter().enumerate() {
+            let k = key(format!("scope/{i}/{j}"));
+            given.extend(before.clone().map(|value| (k.clone(), value)));
+            actual.extend(after.clone().map(|value| (k.clone(), value)));
+            due.extend(difference(before.clone(), after.clone()).map(|diff| (k, diff)));
+        }
+    }
+    set_all(&*entries, actual).await?;
+    entries.set(&key("beside"), value("1")).await?;
+    let mut follower = Follower::known(&context, &*entries, &Scope::under("scope"), &given).await?;
+    let mut told = BTreeMap::new();
+    while let Event::Changed { key, diff } = follower.next().await? {
+        told.insert(key, diff);
+    }
+    ensure_eq!(told, due, "what was told before `CaughtUp`");
+    ensure_eq!(follower.changes(), due.len(), "how many changes were told before `CaughtUp`");
+    Ok(())
+}
+
+async fn known_of_nothing(context: Context) -> Outcome {
+    let entries = context.open().await?.entries();
+    let all: State = (0..50).map(|i| (key(format!("{}/{i}", i % 4)), value(i))).collect();
+    set_all(&*entries, all.clone()).await?;
+    let mut follower = Follower::from_nothing(&context, &*entries, &Scope::everything()).await?;
+    let mut of_nothing = Follower::from_nothing(&context, &*entries, &Scope::under("empty")).await?;
+    follower.catch_up().await?;
+    ensure_eq!(*follower.state(), all, "what was told before `CaughtUp`");
+    ensure_eq!(of_nothing.next().await?, Event::CaughtUp, "the first event where there is no entry");
+    let live = key("empty/live");
+    entries.set(&live, value("1")).await?;
+    for follower in [&mut follower, &mut of_nothing] {
+        follower.next_is(&live, Some(&value("1"))).await?;
+    }
+    Ok(())
+}
+
+async fn long_known_state(context: Context) -> Outcome {
+    let entries = context.open().await?.entries();
+    let state = |range: std::ops::Range<usize>, text: &str| -> State {
+        range.map(|i| (key(format!("{}/{i}", i % 7)), value(format_args!("{text} {i}")))).collect()
+    };
+    let mut given = state(0..1600, "same");
+    given.extend(state(0..800, "given"));
+    let mut actual = state(400..2400, "same");
+    actual.extend(state(400..500, "actual"));
+    set_all(&*entries, actual.clone()).await?;
+    let mut follower = Follower::known(&context, &*entries, &Scope::everything(), &given).await?;
+    follower.catch_up().await?;
+    ensure_eq!(follower.changes(), 400 + 400 + 800, "how many changes were told: gone, different, added");
+    ensure_eq!(*follower.state(), actual, "what was told before `CaughtUp`");
+    Ok(())
+}
+
+async fn away(context: Context) -> Outcome {
+    let entries = context.open().await?.entries();
+    set_all(&*entries, ["same", "changed", "gone"].map(|path| (key(path), value("1")))).await?;
+    let mut before = Follower::from_nothing(&context, &*entries, &Scope::everything()).await?;
+    before.catch_up().await?;
+    let seen = before.state().clone();
+    drop(before);
+    entries.set(&key("changed"), value("2")).await?;
+    entries.remove(&key("gone")).await?;
+    entries.set(&key("come"), value("1")).await?;
+    let mut after = Follower::known(&context, &*entries, &Scope::everything(), &seen).await?;
+    after.catch_up().await?;
+    let due: State = [("same", "1"), ("changed", "2"), ("come", "1")].map(|(k, v)| (key(k), value(v))).into();
+    ensure_eq!(*after.state(), due, "what a watcher that came back knows at `CaughtUp`");
+    ensure_eq!(after.changes(), 3, "how many changes a watcher that came back was told");
+    Ok(())
+}
+
+async fn reopened(context: Context) -> Outcome {
+    let k = key("k");
+    for text in ["1", "2"] {
+        let instance = context.open().await?;
+        instance.entries().set(&k, value(text)).await?;
+        instance.close().await?;
+    }
+    let instance = context.open().await?;
+    let entries = instance.entries();
+    let seen = one(&k, value("1"));
+    let mut follower = Follower::known(&context, &*entries, &Scope::everything(), &seen).await?;
+    let diff = Diff::Updated { old: Some(value("1")), new: value("2") };
+    ensure_eq!(follower.next().await?, Event::Changed { key: k, diff }, "the first event");
+    Ok(())
+}
+
+/// A watch that registers only when it is first read misses what happened before.
+async fn nobody_reads(context: Context) -> Outcome {
+    let instance = context.open().await?;
+    let (entries, other) = (instance.entries(), instance.entries());
+    let k = key("a/k");
+    for scope in [Scope::everything(), Scope::under("a"), Scope::Key(k.clone())] {
+        entries.set(&k, value("before")).await?;
+        let before = one(&k, value("before"));
+        let mut followers = [
+            Follower::current(&context, &*entries, &scope, &before).await?,
+            Follower::known(&context, &*entries, &scope, &before).await?,
+            Follower::current(&context, &*other, &scope, &before).await?,
+        ];
+        entries.set(&k, value("after")).await?;
+        for follower in &mut followers {
+            follower.converge(&one(&k, value("after"))).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes in a row, so near to each other that whatever starts meanwhile meets one. Each key is set and, behind the
+/// next, set again.
+struct March {
+    under: Key,
+    writes: Vec<(Key, Bytes)>,
+    begun: AtomicUsize,
+    done: AtomicUsize,
+}
+
+impl March {
+    /// How many keys it sets.
+    const KEYS: usize = 32;
+
+    fn under(path: &str) -> Self {
+        let k = |i| key(format!("{path}/{i:02}"));
+        let mut writes = vec![(k(0), value("first"))];
+        for i in 1..Self::KEYS {
+            writes.extend([(k(i), value("first")), (k(i - 1), value("second"))]);
+        }
+        writes.push((k(Self::KEYS - 1), value("second")));
+        Self { under: key(path), writes, begun: AtomicUsize::new(0), done: AtomicUsize::new(0) }
+    }
+
+    async fn go(&self, entries: &dyn AtomicWrite) -> Outcome {
+        for (key, value) in &self.writes {
+            self.begun.fetch_add(1, Ordering::SeqCst);
+            insist(|| entries.set(key, value.clone())).await?;
+            self.done.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    /// How many writes have begun.
+    fn begun(&self) -> usize {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    /// How many writes are acknowledged.
+    fn done(&self) -> usize {
+        self.done.load(Ordering::SeqCst)
+    }
+
+    /// The key that is about to be written.
+    fn next_key(&self) -> &Key {
+        &self.writes[self.begun().min(self.writes.len() - 1)].0
+    }
+
+    /// The entries once it is over.
+    fn last(&self) -> State {
+        self.writes.iter().cloned().collect()
+    }
+
+    /// What a key was after each of these numbers of writes.
+    fn states_of(&self, key: &Key, after: RangeInclusive<usize>) -> Vec<Option<Bytes>> {
+        let state = |writes: usize| self.writes[..writes].iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.clone());
+        let mut states: Vec<_> = after.map(state).collect();
+        states.dedup();
+        states
+    }
+}
+
+/// A writer that makes one march after the other.
+struct Parade {
+    marching: Repeating,
+    current: Arc<Mutex<Arc<March>>>,
+}
+
+impl Parade {
+    async fn start(writer: Arc<dyn AtomicWrite>, path: String) -> Outcome<Self> {
+        let march = move |number| Arc::new(March::under(&format!("{path}/{number}")));
+        let current = Arc::new(Mutex::new(march(0)));
+        let publish = Arc::clone(&current);
+        let next = move |number| {
+            let (writer, march) = (Arc::clone(&writer), march(number));
+            *publish.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&march);
+            async move { march.go(&*writer).await }
+        };
+        Ok(Self { marching: over_and_over(next).await?, current })
+    }
+}
+
+/// A watch that was started while others marched.
+struct Started {
+    follower: Follower,
+    scope: Scope,
+    march: Arc<March>,
+    /// The number of writes acknowledged before the start.
+    before: usize,
+    /// The number of writes begun when it was over; `None` for a watch that was given its baseline.
+    after: Option<usize>,
+}
+
+impl Started {
+    /// A watch of the march that is on: of all of it or of the key that is next, from nothing or from what is there.
+    async fn amid(context: &Context, entries: &dyn AtomicWrite, march: Arc<March>, kind: usize) -> Outcome<Self> {
+        let of_key = kind % 2 == 1;
+        let scope = if of_key { Scope::Key(march.next_key().clone()) } else { Scope::Under(march.under.clone()) };
+        let before = march.done();
+        if kind % 4 < 2 {
+            let follower = Follower::from_nothing(context, entries, &scope).await?;
+            return Ok(Self { follower, scope, march, before, after: None });
+        }
+        let follower = Follower::amid_writes(context, entries, &scope).await?;
+        let after = Some(march.begun());
+        Ok(Self { follower, scope, march, before, after })
+    }
+
+    /// Reads until the last of each key is told that surely has to be, or of which anything was told.
+    async fn read_what_is_due(&mut self) -> Outcome {
+        let last = self.march.last();
+        let Some(after) = self.after else { return self.follower.converge(&last).await };
+        let due: BTreeSet<&Key> =
+            self.march.writes[after..].iter().map(|(key, _)| key).filter(|key| self.scope.covers(key)).collect();
+        let is_last = |follower: &Follower, key: &Key| follower.state().get(key) == last.get(key);
+        let told = |follower: &Follower| {
+            due.iter().all(|key| is_last(follower, key)) && follower.state().keys().all(|key| is_last(follower, key))
+        };
+        self.follower.until("W2: what changed after the start is told", told).await
+    }
+
+    /// Judges what was told of each key.
+    fn judge(&self) -> Outcome {
+        for (key, last) in self.march.last() {
+            if !self.scope.covers(&key) {
+                continue;
+            }
+            let course = self.march.states_of(&key, self.before..=self.march.writes.len());
+            self.follower.expect_course(&key, &course)?;
+            if let Some(after) = self.after {
+                let possible = self.march.states_of(&key, self.before..=after);
+                self.follower.expect_start(&key, &possible, Some(&last))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many watches are started beside a parade before they are read.
+const STARTS: usize = 200;
+
+/// Starts watches beside a parade, one after the other.
+///
+/// The chance to miss: a gap in the start as long as a write is met by every start for which both threads have a core,
+/// one of a tenth of it by one in ten. On an engine in memory a quick run makes thousands of starts, on one that syncs
+/// each write some twenty, whose gaps are as long as its reads.
+async fn start_beside_parades(context: &Context, watching: &Instance, writing: &Instance, handle: Handle) -> Outcome {
+    for round in context.rounds_and_more(1) {
+        let watcher = watching.entries();
+        let writer = match handle {
+            Handle::Same => Arc::clone(&watcher),
+            Handle::Another => writing.entries(),
+        };
+        let parade = Parade::start(writer, format!("{handle:?}/{round}")).await?;
+        let (of, current) = (context.clone(), Arc::clone(&parade.current));
+        let starting = beside(async move {
+            let mut all = Vec::new();
+            for kind in of.rounds_and_more(16).take(STARTS) {
+                let march = Arc::clone(&*current.lock().unwrap_or_else(PoisonError::into_inner));
+                all.push(Started::amid(&of, &*watcher, march, kind).await?);
+            }
+            // The handle stays for as long as its watches do.
+            Outcome::Ok((watcher, all))
+        });
+        let (_watcher, all) = starting.await?.await??;
+        parade.marching.end().await?;
+        for mut started in all {
+            started.read_what_is_due().await?;
+            started.judge()?;
+        }
+    }
+    Ok(())
+}
+
+/// Whose handle writes beside the start of a watch.
+#[derive(Clone, Copy, Debug)]
+enum Handle {
+    Same,
+    Another,
+}
+
+async fn beside_the_start(context: Context) -> Outcome {
+    let instance = context.open().await?;
+    start_beside_parades(&context, &instance, &instance, Handle::Same).await?;
+    start_beside_parades(&context, &instance, &instance, Handle::Another).await
+}
+
+async fn beside_the_start_by_another_instance(context: Context) -> Outcome {
+    let (watching, writing) = (context.open().await?, context.open().await?);
+    start_beside_parades(&context, &watching, &writing, Handle::Another).await
+}
+
+/// Starts watches of one key, each beside a single change, which no later one can make up for.
+async fn start_beside_changes(
+    context: &Context,
+    rounds: impl Iterator<Item = usize>,
+    watching: &Instance,
+    writing: &Instance,
+) -> Outcome {
+    let (watcher, writer) = (watching.entries(), writing.entries());
+    let k = key("k");
+    writer.set(&k, value(0)).await?;
+    for round in rounds {
+        let (old, new) = (value(round), value(round + 1));
+        let scope = if round % 2 == 0 { Scope::Key(k.clone()) } else { Scope::everything() };
+        let (watcher, at, of, before) = (Arc::clone(&watcher), k.clone(), context.clone(), one(&k, old.clone()));
+        let starting = async move {
+            let known = Follower::known(&of, &*watcher, &scope, &before).await?;
+            let current = Follower::amid_writes(&of, &*watcher, &scope).await?;
+            Ok((known, current, watcher.find(&at).await?))
+        };
+        let (writer, at, set) = (Arc::clone(&writer), k.clone(), new.clone());
+        let writing = async move { insist(|| writer.set(&at, set.clone())).await };
+        let ((mut known, mut current, then), ()) = both(starting, writing).await?;
+        known.converge(&one(&k, new.clone())).await?;
+        // What was not there yet when the start was over is not in its baseline.
+        if then.as_ref() == Some(&old) {
+            current.until("W2: the change beside the start is told", |current| !current.told(&k).is_empty()).await?;
+            current.expect_start(&k, &[Some(old)], Some(&new))?;
+        }
+    }
+    Ok(())
+}
+
+async fn one_beside_each_start(context: Context) -> Outcome {
+    let instance = context.open().await?;
+    start_beside_changes(&context, context.rounds_and_more(60), &instance, &instance).await
+}
+
+async fn one_of_another_instance_beside_each_start(context: Context) -> Outcome {
+    let (watching, writing) = (context.open().await?, context.open().await?);
+    start_beside_changes(&context, 0..context.rounds_across(60), &watching, &writing).await
+}
+
+async fn caught_up_amid_writes(context: Context) -> Outcome {
+    let instance = context.open().await?;
+    let entries = instance.entries();
+    let quiet = Scope::under("all/quiet");
+    let entry = |i: usize, text: &str| (key(format!("all/quiet/{i:03}")), value(text));
+    let given: State = (0..200).map(|i| entry(i, if i % 3 == 0 { "other" } else { "same" })).collect();
+    let actual: State = (0..300).filter(|i| i % 7 != 0).map(|i| entry(i, "same")).collect();
+    set_all(&*entries, actual.clone()).await?;
+    for round in 0..context.rounds(3) {
+        let march = Arc::new(March::under(&format!("all/busy/{round}")));
+        let (known, watcher) = (given.clone(), instance.entries());
+        let of = context.clone();
+        let starting = async move {
+            let mut follower = Follower::known(&of, &*watcher, &Scope::under("all"), &known).await?;
+            follower.catch_up().await?;
+            Ok(follower)
+        };
+        let (going, writer) = (Arc::clone(&march), Arc::clone(&entries));
+        let (mut follower, ()) = both(starting, async move { going.go(&*writer).await }).await?;
+        let caught_up = quiet.part_of(follower.state());
+        if caught_up != actual {
+            return Err(follower.blame("W1: `CaughtUp` before every difference to the known state was told"));
+        }
+        let marched = |follower: &Follower| march.last().iter().all(|(k, v)| follower.state().get(k) == Some(v));
+        follower.until("W2: what was written beside the start", marched).await?;
+    }
+    Ok(())
+}

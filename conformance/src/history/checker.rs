@@ -10,7 +10,7 @@ use super::{
     interval::{Interval, by_key},
     register::States,
     search::{Budget, Timed, impossible_return},
-    shrink::shrink,
+    shrink::{has_impossible_part, shrink},
 };
 
 /// What a check may use. What it cannot settle within, it does not settle: it is never a pass.
@@ -110,17 +110,20 @@ impl Violation {
 }
 
 /// The index of the interval whose return no order explains.
-pub(super) fn first_impossible(intervals: &[Interval], budget: &Budget) -> Result<Option<usize>, Exhausted> {
+fn first_impossible(intervals: &[Interval], budget: &Budget) -> Result<Option<usize>, Exhausted> {
+    let (indices, operations) = timed(intervals);
+    let is_refuted = |stuck: usize| has_impossible_part(&until(intervals, indices[stuck]), budget);
+    Ok(impossible_return(&operations, budget, is_refuted)?.map(|impossible| indices[impossible]))
+}
+
+/// The intervals that say or do anything, by their indices.
+pub(super) fn timed(intervals: &[Interval]) -> (Vec<usize>, Vec<Timed>) {
     let mut states = States::default();
-    let (indices, operations): (Vec<_>, Vec<_>) = intervals
-        .iter()
-        .enumerate()
-        .filter_map(|(index, interval)| {
-            let timed = Timed { step: states.step(interval)?, call: interval.call, deadline: interval.deadline() };
-            Some((index, timed))
-        })
-        .unzip();
-    Ok(impossible_return(&operations, budget)?.map(|impossible| indices[impossible]))
+    let timed = |(index, interval)| {
+        let step = states.step(interval)?;
+        Some((index, Timed { step, call: interval.call, deadline: interval.deadline() }))
+    };
+    intervals.iter().enumerate().filter_map(timed).unzip()
 }
 
 /// What had happened when an interval returned: what was called until then, its end unknown where that came later.
@@ -128,7 +131,7 @@ pub(super) fn first_impossible(intervals: &[Interval], budget: &Budget) -> Resul
 /// If there were an order of all, its part up to the last operation that had returned by then would be one of these: it
 /// has no operation that was called later, since that comes after all that had returned before its call. What is known by
 /// its later outcome to be a read is left out: as a compare that may yet succeed it could explain what it cannot.
-pub(super) fn until(intervals: &[Interval], last: usize) -> Vec<Interval> {
+fn until(intervals: &[Interval], last: usize) -> Vec<Interval> {
     let end = intervals[last].deadline();
     let mut had_happened: Vec<_> = intervals
         .iter()

@@ -99,8 +99,9 @@ impl History {
             if reader.read_until(b'\n', &mut text)? == 0 {
                 break;
             }
-            if !text.trim_ascii().is_empty() {
-                read_event(&text, &history, &mut keys)
+            let text = text.trim_ascii_end();
+            if !text.is_empty() {
+                read_event(text, &history, &mut keys)
                     .and_then(|event| Ok(history.push(event)?))
                     .map_err(|problem| ReadError::Line { line, problem })?;
             }
@@ -221,7 +222,7 @@ fn read_event(line: &[u8], before: &History, keys: &mut HashSet<Key>) -> Result<
     let process = fields.take("process", "a whole number from 0 to 2^64 - 1", |value| value.as_u64())?;
     let action = match &*fields.text("event", EVENTS)? {
         "call" => read_call(fields, keys)?,
-        "return" => read_return(fields, before.open_operation(process).ok_or(before.without_operation(process))?)?,
+        "return" => read_return(fields, before.open_operation(process)?)?,
         "unknown" => {
             fields.finish(|| "line of an unknown outcome".to_owned())?;
             Action::Unknown

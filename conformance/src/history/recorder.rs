@@ -85,15 +85,18 @@ impl Recorder {
         let end = self.shared.tick();
         let mut events = Vec::new();
         for spans in self.clients.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            // What was called before `end` may still lack its place here only where it began after.
+            // A call that took its instant before `end` holds this lock until it is written down.
             for span in mem::take(&mut *lock(&spans)) {
                 events.extend(span.into_events().filter(|(at, _)| *at < end));
             }
         }
         events.sort_unstable_by_key(|(at, _)| *at);
-        let events: Vec<_> = events.into_iter().map(|(_, event)| event).collect();
-        History::try_from(events)
-            .expect("each client does one operation at a time, and goes on as another after an unknown")
+        match History::try_from(events.into_iter().map(|(_, event)| event).collect::<Vec<_>>()) {
+            Ok(history) => history,
+            Err(misplaced) => {
+                unreachable!("a client does one thing at a time, and is another after an unknown: {misplaced}")
+            }
+        }
     }
 }
 

@@ -81,8 +81,12 @@ impl<'h> States<'h> {
         Some(match (&interval.operation, interval.outcome()) {
             (Operation::Set(value), _) => Step::Write(self.of(Some(value))),
             (Operation::Remove | Operation::Clear, _) => Step::Write(State::ABSENT),
-            (Operation::TestAndSet { test, .. }, Some(Outcome::Mismatch { current })) => {
-                Step::Read(self.mismatch(test.as_ref(), current.as_ref().map(Option::as_ref)))
+            (Operation::TestAndSet { test, .. }, Some(Outcome::Mismatch { current: None })) => {
+                Step::Read(Accepts::AllBut(self.of(test.as_ref())))
+            }
+            // A mismatch that carries what was there carries what differs from the test (A4).
+            (Operation::TestAndSet { test, .. }, Some(Outcome::Mismatch { current: Some(current) })) => {
+                Step::Read(if current == test { Accepts::None } else { Accepts::Only(self.of(current.as_ref())) })
             }
             (Operation::TestAndSet { set, .. }, _) if !interval.compares => Step::Write(self.of(set.as_ref())),
             (Operation::TestAndSet { test, set }, outcome) => {
@@ -98,14 +102,5 @@ impl<'h> States<'h> {
             (Operation::Mem, Some(Outcome::Mem(false))) => Step::Read(Accepts::Only(State::ABSENT)),
             (Operation::Mem | Operation::Find, _) => return None,
         })
-    }
-
-    /// A mismatch that carries what was there carries what differs from the test (A4).
-    fn mismatch(&mut self, test: Option<&'h Bytes>, current: Option<Option<&'h Bytes>>) -> Accepts {
-        match current {
-            None => Accepts::AllBut(self.of(test)),
-            Some(current) if current == test => Accepts::None,
-            Some(current) => Accepts::Only(self.of(current)),
-        }
     }
 }

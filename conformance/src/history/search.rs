@@ -16,24 +16,26 @@
 //! - An operation with an **unknown** outcome may take effect once, at any time from its call on, and need not: it is
 //!   settled from the start, and stays pending for ever.
 //! - Of pending operations that do the same, the one that has to return **first** goes first: whatever follows could take
-//!   the other in its place, and has it for longer.
+//!   the other in its place, and has it for longer. (Owed or settled makes no difference: a write settles all others.)
 //!
 //! So an operation has two bits, open (may still take effect) and settled (may return), and a configuration with more of
 //! them covers one with fewer. Whether unknown operations were used up is part of that: fewer used covers more used.
 //!
-//! The configurations kept at a return are bounded, those with the most bits first, and so is the memory. If none is left
-//! where some had to go, that proves nothing, and the search begins again with a higher bound.
+//! The configurations kept at a return are bounded, and so is the memory. Those stay that have used up the fewest of the
+//! unknown operations. If none is left where some had to go, that proves nothing by itself: either a part of the history is
+//! impossible alone, which takes no search through the rest, or the search begins again with a higher bound.
 
 use std::{
     cmp,
     collections::{BTreeMap, btree_map::Entry},
+    mem,
     ops::ControlFlow,
     time::{Duration, Instant},
 };
 
 use super::{
     checker::{Exhausted, Limits},
-    configurations::{Configurations, clear, is_set, set},
+    configurations::{Configurations, Queue, Shape, clear, is_set, set},
     register::{State, Step},
 };
 
@@ -65,7 +67,14 @@ impl Budget {
         Self { time: limits.time, until: Instant::now().checked_add(limits.time), memory: limits.memory }
     }
 
-    fn check_time(&self) -> Result<(), Exhausted> {
+    /// A part of what is left, for one of many questions.
+    pub(super) fn share(&self) -> Self {
+        let now = Instant::now();
+        let until = self.until.map(|until| now + until.saturating_duration_since(now) / 8);
+        Self { until, memory: cmp::min(self.memory, SHARE), ..*self }
+    }
+
+    pub(super) fn check_time(&self) -> Result<(), Exhausted> {
         match self.until {
             Some(until) if Instant::now() >= until => Err(Exhausted::Time(self.time)),
             _ => Ok(()),
@@ -73,27 +82,40 @@ impl Budget {
     }
 }
 
-/// How many configurations the first attempt keeps at a return, and how many times more each further one.
-const FIRST_WIDTH: usize = 64;
-const WIDENING: usize = 16;
+/// The memory of a question that is one of many: enough for a few dozen operations.
+const SHARE: usize = 1 << 20;
 
-/// The returns that a search goes through between two looks at the clock, and the configurations.
+/// How many configurations the first attempt keeps at a return, and how many times more each further one.
+const FIRST_WIDTH: usize = 16;
+const WIDENING: usize = 4;
+
+/// The events that a search goes through between two looks at the clock, and the configurations.
 const STEPS_PER_LOOK: usize = 64;
 
 /// The operation whose return no order explains, or `None` if there is an order of them all.
-pub(super) fn impossible_return(operations: &[Timed], budget: &Budget) -> Result<Option<usize>, Exhausted> {
+///
+/// Where too many configurations had to go for a proof, `is_refuted` is asked whether there is one at that return.
+pub(super) fn impossible_return(
+    operations: &[Timed],
+    budget: &Budget,
+    is_refuted: impl Fn(usize) -> bool,
+) -> Result<Option<usize>, Exhausted> {
     let layout = Layout::of(operations);
     // Beside those kept at a return are those that it leads to, up to twice as many, and those on the way.
-    let widest = cmp::max(budget.memory / (layout.words * size_of::<u64>() * (3 + ON_THE_WAY)), 1);
+    let widest = cmp::max(budget.memory / (layout.shape.words * size_of::<u64>() * (3 + ON_THE_WAY)), 1);
     let mut width = cmp::min(FIRST_WIDTH, widest);
+    let mut unrefuted = None;
     loop {
         let mut search = Search::new(operations, &layout, width);
-        match search.run(budget)? {
-            ControlFlow::Continue(()) => return Ok(None),
-            ControlFlow::Break(impossible) if !search.narrowed => return Ok(Some(impossible)),
-            ControlFlow::Break(_) if width == widest => return Err(Exhausted::Memory(budget.memory)),
-            ControlFlow::Break(_) => width = cmp::min(width.saturating_mul(WIDENING), widest),
+        let ControlFlow::Break(stuck) = search.run(budget)? else { return Ok(None) };
+        if !search.narrowed || (unrefuted != Some(stuck) && is_refuted(stuck)) {
+            return Ok(Some(stuck));
         }
+        if width == widest {
+            return Err(Exhausted::Memory(budget.memory));
+        }
+        unrefuted = Some(stuck);
+        width = cmp::min(width.saturating_mul(WIDENING), widest);
     }
 }
 
@@ -104,7 +126,7 @@ const ON_THE_WAY: usize = 4;
 struct Layout {
     events: Vec<(usize, usize)>,
     bits: Vec<Bits>,
-    words: usize,
+    shape: Shape,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -114,28 +136,34 @@ struct Bits {
 }
 
 impl Layout {
-    /// Operations that return share places with those that were not pending at the same time.
+    /// Operations that return share places with those that were not pending at the same time. Those that do not come last,
+    /// in words of their own.
     fn of(operations: &[Timed]) -> Self {
         let mut events: Vec<_> = operations.iter().enumerate().map(|(i, timed)| (timed.call, i)).collect();
         events.extend(operations.iter().enumerate().filter(|(_, o)| o.returns()).map(|(i, o)| (o.deadline, i)));
         events.sort_unstable();
         let mut bits = vec![Bits::default(); operations.len()];
-        let (mut free, mut end) = (Vec::new(), u64::BITS as usize);
-        for &(at, i) in &events {
-            let operation = &operations[i];
-            if at == operation.deadline {
+        let (mut free, mut end) = (Vec::new(), WORD);
+        for &(at, i) in events.iter().filter(|&&(_, i)| operations[i].returns()) {
+            if at == operations[i].deadline {
                 free.push(bits[i]);
-            } else if !operation.returns() {
-                bits[i] = Bits { open: end, settled: None };
-                end += 1;
             } else {
                 bits[i] = free.pop().unwrap_or(Bits { open: end, settled: Some(end + 1) });
                 end = cmp::max(end, bits[i].open + 2);
             }
         }
-        Self { events, bits, words: end.div_ceil(u64::BITS as usize) }
+        let precious = end.div_ceil(WORD);
+        end = precious * WORD;
+        for (bits, _) in bits.iter_mut().zip(operations).filter(|(_, operation)| !operation.returns()) {
+            *bits = Bits { open: end, settled: None };
+            end += 1;
+        }
+        let words = end.div_ceil(WORD);
+        Self { events, bits, shape: Shape { words, precious: precious..words } }
     }
 }
+
+const WORD: usize = u64::BITS as usize;
 
 /// The operations that were called and have not returned, each list in the order of the deadlines.
 #[derive(Default)]
@@ -198,14 +226,14 @@ struct Search<'s> {
     pending: Pending,
     /// Where the search is at the last return, on the way to the next, and there.
     reached: Configurations,
-    on_the_way: Configurations,
+    on_the_way: Queue,
     beyond: Configurations,
 }
 
 impl<'s> Search<'s> {
     fn new(operations: &'s [Timed], layout: &'s Layout, width: usize) -> Self {
-        let mut reached = Configurations::new(layout.words);
-        reached.insert(&vec![0; layout.words]);
+        let mut reached = Configurations::new(&layout.shape);
+        reached.insert(&vec![0; layout.shape.words]);
         Self {
             operations,
             layout,
@@ -213,20 +241,20 @@ impl<'s> Search<'s> {
             narrowed: false,
             pending: Pending::default(),
             reached,
-            on_the_way: Configurations::new(layout.words),
-            beyond: Configurations::new(layout.words),
+            on_the_way: Queue::new(&layout.shape),
+            beyond: Configurations::new(&layout.shape),
         }
     }
 
     /// Goes through the events, up to a return that no configuration gets past.
     fn run(&mut self, budget: &Budget) -> Result<ControlFlow<usize>, Exhausted> {
         for (count, &(at, operation)) in self.layout.events.iter().enumerate() {
+            if count % STEPS_PER_LOOK == 0 {
+                budget.check_time()?;
+            }
             if at == self.operations[operation].call {
                 self.call(operation);
                 continue;
-            }
-            if count % STEPS_PER_LOOK == 0 {
-                budget.check_time()?;
             }
             self.go_to_return(operation, budget)?;
             if self.reached.is_empty() {
@@ -243,19 +271,27 @@ impl<'s> Search<'s> {
         }
     }
 
-    /// Extends what was reached up to the return of an operation.
+    /// Extends what was reached up to the return of an operation: from configurations with much left first, until enough
+    /// are beyond that any other would have less left than they.
     fn go_to_return(&mut self, returning: usize, budget: &Budget) -> Result<(), Exhausted> {
         self.on_the_way.clear();
         self.beyond.clear();
+        let reached = mem::replace(&mut self.reached, Configurations::new(&self.layout.shape));
         let (mut from, mut to, mut moves) = (Vec::new(), Vec::new(), Vec::new());
-        while self.reached.take(&mut from) {
+        for configuration in reached.iter() {
+            from.clear();
+            from.extend_from_slice(configuration);
             self.settle(&mut from);
             self.arrive(&from, returning);
         }
+        let mut poorest = u32::MAX;
         for count in 1.. {
-            if !self.on_the_way.take(&mut from) {
+            let Some(wealth) = self.on_the_way.pop(&mut from) else { break };
+            if wealth < poorest && self.beyond.count_richer(wealth) >= self.width {
+                self.narrowed = true;
                 break;
             }
+            poorest = wealth;
             if count % STEPS_PER_LOOK == 0 {
                 budget.check_time()?;
             }
@@ -268,7 +304,7 @@ impl<'s> Search<'s> {
             }
         }
         self.pending.remove(returning, self.operations[returning].step);
-        std::mem::swap(&mut self.reached, &mut self.beyond);
+        mem::swap(&mut self.reached, &mut self.beyond);
         self.narrowed |= self.reached.narrow(self.width);
         Ok(())
     }
@@ -282,8 +318,8 @@ impl<'s> Search<'s> {
         if settled && !self.is_open(configuration, returning) {
             return;
         }
-        if self.on_the_way.len() < self.width.saturating_mul(ON_THE_WAY) {
-            self.on_the_way.insert(configuration);
+        if self.on_the_way.places() < self.width.saturating_mul(ON_THE_WAY) {
+            self.on_the_way.push(configuration);
         } else {
             self.narrowed = true;
         }
@@ -296,7 +332,7 @@ impl<'s> Search<'s> {
         clear(&mut beyond, bits.open);
         bits.settled.into_iter().for_each(|bit| clear(&mut beyond, bit));
         self.beyond.insert(&beyond);
-        if self.beyond.len() > self.width.saturating_mul(2) {
+        if self.beyond.places() > self.width.saturating_mul(2) {
             self.narrowed |= self.beyond.narrow(self.width);
         }
     }
@@ -328,30 +364,19 @@ impl<'s> Search<'s> {
 
     /// The operations that are worth trying next, which is one of each kind: the one with the first deadline.
     fn moves(&self, configuration: &[u64], returning: usize, moves: &mut Vec<usize>) {
-        let open = |operation: &usize| self.is_open(configuration, *operation);
+        let first = |list: &Vec<usize>| list.iter().copied().find(|&operation| self.is_open(configuration, operation));
         moves.clear();
-        moves.extend(self.pending.swaps_of(state(configuration)).filter_map(|list| list.iter().copied().find(open)));
-        for (&set, list) in &self.pending.writes {
-            if self.is_wanted(set, configuration) {
-                self.writes_to_try(configuration, list, moves);
-            } else if list[0] == returning && open(&returning) {
-                moves.push(returning);
-            }
+        moves.extend(self.pending.swaps_of(state(configuration)).filter_map(first));
+        if matches!(self.operations[returning].step, Step::Write(_)) {
+            moves.push(returning);
         }
-    }
-
-    /// Of writes of one value: the first that is owed, and the first that is settled where that has to return earlier.
-    fn writes_to_try(&self, configuration: &[u64], writes: &[usize], moves: &mut Vec<usize>) {
-        let mut settled_one = false;
-        for &write in writes.iter().filter(|&&write| self.is_open(configuration, write)) {
-            if !self.is_settled(configuration, write) {
-                moves.push(write);
-                return;
-            }
-            if !settled_one {
-                moves.push(write);
-                settled_one = true;
-            }
+        let looks = |&read: &usize| !self.is_settled(configuration, read);
+        if self.pending.swaps.is_empty() && !self.pending.reads.iter().any(looks) {
+            return;
+        }
+        for (&set, list) in &self.pending.writes {
+            let write = first(list).filter(|&write| write != returning && self.is_wanted(set, configuration));
+            moves.extend(write);
         }
     }
 

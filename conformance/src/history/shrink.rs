@@ -18,18 +18,28 @@ use std::collections::BTreeMap;
 
 use super::{
     Limits,
-    checker::first_impossible,
+    checker::timed,
     interval::Interval,
     register::{States, Step},
-    search::Budget,
+    search::{Budget, impossible_return},
 };
 
 /// The smallest impossible part found within the limits, or all of it where they do not suffice.
 pub(super) fn shrink(intervals: &[Interval], limits: Limits) -> Vec<Interval> {
-    let whole = Whole::new(intervals, limits);
-    let part = whole.last_observers().unwrap_or_else(|| whole.everything());
+    let whole = Whole::new(intervals, Budget::start(limits));
+    let part = whole.last_observers(usize::MAX).unwrap_or_else(|| whole.everything());
     whole.intervals(&whole.minimal(part))
 }
+
+/// Whether what was observed last is impossible by itself, found with a share of the budget.
+///
+/// It settles what a search through the whole cannot where many unknown outcomes allow too much.
+pub(super) fn has_impossible_part(intervals: &[Interval], budget: &Budget) -> bool {
+    Whole::new(intervals, budget.share()).last_observers(FEW).is_some()
+}
+
+/// How many observations a search through a part is quick for.
+const FEW: usize = 64;
 
 /// A part of the whole: the indices of its operations, and whether each is kept as one that observes the key.
 type Part = BTreeMap<usize, bool>;
@@ -41,10 +51,10 @@ struct Whole<'w> {
 }
 
 impl<'w> Whole<'w> {
-    fn new(intervals: &'w [Interval], limits: Limits) -> Self {
+    fn new(intervals: &'w [Interval], budget: Budget) -> Self {
         let mut states = States::default();
         let steps = intervals.iter().map(|interval| states.step(interval)).collect();
-        Self { intervals, steps, budget: Budget::start(limits) }
+        Self { intervals, steps, budget }
     }
 
     fn everything(&self) -> Part {
@@ -61,14 +71,15 @@ impl<'w> Whole<'w> {
 
     /// Of the operations that observe the key, as many of those that returned last as it takes. Compares with an unknown
     /// outcome are plain writes beside them, or observe as well where that is not enough.
-    fn last_observers(&self) -> Option<Part> {
+    fn last_observers(&self, most: usize) -> Option<Part> {
         let observers = (0..self.steps.len()).filter(|&index| self.can_observe(index) && self.has_returned(index));
         let mut observers: Vec<_> = observers.map(|index| (index, true)).collect();
         observers.sort_unstable_by_key(|&(index, _)| std::cmp::Reverse(self.intervals[index].deadline()));
+        observers.truncate(most);
         let doubled = std::iter::successors(Some(1), |count| (*count < observers.len()).then_some(count * 2));
         doubled
             .flat_map(|count| [Unknown::Writes, Unknown::Compares].map(|unknown| (count, unknown)))
-            .map(|(count, unknown)| self.complete(observers.iter().take(count).copied().collect(), unknown))
+            .filter_map(|(count, unknown)| self.complete(observers.iter().take(count).copied().collect(), unknown))
             .find(|part| self.is_impossible(part))
     }
 
@@ -103,12 +114,13 @@ impl<'w> Whole<'w> {
         let measure = |part: &Part| (part.len(), part.values().filter(|&&observes| observes).count());
         [without, weaker]
             .into_iter()
-            .map(|candidate| self.complete(candidate, Unknown::Writes))
+            .filter_map(|candidate| self.complete(candidate, Unknown::Writes))
             .find(|candidate| measure(candidate) < measure(part) && self.is_impossible(candidate))
     }
 
     fn is_impossible(&self, part: &Part) -> bool {
-        matches!(first_impossible(&self.intervals(part), &self.budget), Ok(Some(_)))
+        let (_, operations) = timed(&self.intervals(part));
+        matches!(impossible_return(&operations, &self.budget.share(), |_| false), Ok(Some(_)))
     }
 
     fn intervals(&self, part: &Part) -> Vec<Interval> {
@@ -120,22 +132,23 @@ impl<'w> Whole<'w> {
     }
 
     /// Adds the writes that what observes the key can have seen: those that the last certain change before it leaves, with
-    /// that change.
-    fn complete(&self, mut part: Part, unknown: Unknown) -> Part {
+    /// that change. `None` when the time is over.
+    fn complete(&self, mut part: Part, unknown: Unknown) -> Option<Part> {
         let mut observers: Vec<_> = part.iter().filter(|(_, observes)| **observes).map(|(&index, _)| index).collect();
         while let Some(observer) = observers.pop() {
+            self.budget.check_time().ok()?;
             if self.missing(&part, observer).is_empty() {
                 continue;
             }
             let last_change = self.changes_before(observer).max_by_key(|&change| self.intervals[change].call);
-            last_change.into_iter().for_each(|change| drop(part.entry(change).or_insert(false)));
+            part.extend(last_change.filter(|change| !part.contains_key(change)).map(|change| (change, false)));
             for write in self.missing(&part, observer) {
-                let observes = unknown == Unknown::Compares && !self.has_returned(write) && self.can_observe(write);
-                part.insert(write, observes);
-                observers.extend(observes.then_some(write));
+                let observing = unknown == Unknown::Compares && !self.has_returned(write) && self.can_observe(write);
+                part.insert(write, observing);
+                observers.extend(observing.then_some(write));
             }
         }
-        part
+        Some(part)
     }
 
     /// The writes that an operation can have seen and that are not in the part, by what is in it.
@@ -169,4 +182,64 @@ impl<'w> Whole<'w> {
 enum Unknown {
     Writes,
     Compares,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::history::{Operation, Outcome};
+
+    /// What an operation does, how long before and after its instant it is pending, whether its outcome is known, and
+    /// whether the part begins with it.
+    type Plan = (u8, u8, u8, usize, usize, bool, bool);
+
+    /// Intervals of a real register: operations in an order, each pending around its place in it.
+    fn linearizable(plans: &[Plan]) -> Vec<Interval> {
+        let value = |number: u8| (number % 3 != 2).then(|| vec![b'0' + number % 3].into());
+        let mut current = None;
+        let mut intervals = Vec::new();
+        for (place, &(kind, first, second, before, after, known, _)) in plans.iter().enumerate() {
+            let (test, set) = (value(first), value(second));
+            let (operation, outcome) = match kind % 4 {
+                0 => (Operation::Find, Outcome::Found(current.clone())),
+                1 => (set.clone().map_or(Operation::Remove, Operation::Set), Outcome::Done),
+                _ if test == current => (Operation::TestAndSet { test, set: set.clone() }, Outcome::Applied),
+                _ => (Operation::TestAndSet { test, set: set.clone() }, Outcome::Mismatch { current: None }),
+            };
+            if matches!(outcome, Outcome::Done | Outcome::Applied) {
+                current = set;
+            }
+            // Three instants for each place, and so far apart that all events differ.
+            let at = |instant: usize| instant * plans.len() + place;
+            let end = known.then(|| (at(3 * plans.len() + 3 * place + 2 + after), outcome));
+            let call = at((3 * plans.len() + 3 * place).saturating_sub(before));
+            intervals.push(Interval { process: place as u64, operation, call, end, compares: true });
+        }
+        intervals.sort_by_key(|interval| interval.call);
+        intervals
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+
+        #[test]
+        fn no_part_of_a_history_that_has_an_order_is_impossible(
+            plans in vec((any::<u8>(), any::<u8>(), any::<u8>(), 0usize..30, 0usize..30, prop::bool::weighted(0.8), any::<bool>()), 1..25),
+        ) {
+            let intervals = linearizable(&plans);
+            let whole = Whole::new(&intervals, Budget::start(Limits::default()));
+            prop_assert!(!whole.is_impossible(&whole.everything()));
+            let chosen = |&index: &usize| {
+                whole.can_observe(index) && whole.has_returned(index) && plans[index].6
+            };
+            let observers: Part = (0..intervals.len()).filter(chosen).map(|index| (index, true)).collect();
+            for unknown in [Unknown::Writes, Unknown::Compares] {
+                let part = whole.complete(observers.clone(), unknown).unwrap();
+                prop_assert!(!whole.is_impossible(&part));
+            }
+            prop_assert_eq!(whole.last_observers(usize::MAX), None);
+        }
+    }
 }

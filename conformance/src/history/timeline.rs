@@ -12,7 +12,8 @@ const FRAME: usize = 4;
 
 pub(super) fn draw(witness: &Witness, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let (count, of) = (witness.bars.len(), witness.of);
-    writeln!(f, "key \"{}\", absent at first: {count} of its {of} operations", witness.key.escape_default())?;
+    let others = if count == of { "" } else { "; no other wrote what these can have seen" };
+    writeln!(f, "key \"{}\", absent at first: {count} of its {of} operations{others}", witness.key.escape_default())?;
     let labels: Vec<_> = witness.bars.iter().map(|bar| bar.label.clone()).collect();
     let drawing = Drawing::of(witness, &labels);
     if drawing.width <= COLUMNS {
@@ -85,7 +86,7 @@ impl Drawing {
 }
 
 /// The column of each event, as close as order and labels allow, and the width that they need together.
-fn columns(witness: &Witness, labels: &[String]) -> (Vec<usize>, usize) {
+pub(crate) fn columns(witness: &Witness, labels: &[String]) -> (Vec<usize>, usize) {
     let bars = || witness.bars.iter().zip(labels).map(|(bar, label)| (bar, label.chars().count() + FRAME));
     let ends: BTreeMap<_, _> = bars().filter_map(|(bar, length)| Some((bar.end?, (bar.start, length)))).collect();
     let events = witness.bars.len() + ends.len();

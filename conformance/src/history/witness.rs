@@ -94,7 +94,10 @@ fn history(key: &Key, intervals: &[Interval]) -> History {
             events.insert(end, Event { process: interval.process, action: Action::Return(outcome) });
         }
     }
-    History::try_from(events.into_values().collect::<Vec<_>>()).expect("it is a part of a history")
+    match History::try_from(events.into_values().collect::<Vec<_>>()) {
+        Ok(history) => history,
+        Err(misplaced) => unreachable!("a part of a history is one: {misplaced}"),
+    }
 }
 
 /// What an interval comes to, if there is no other key and it compares only where it has to.
@@ -152,30 +155,34 @@ impl<'w> Names<'w> {
             Some(Outcome::Applied) => format!("{call} → applied"),
             Some(Outcome::Mismatch { current: None }) => format!("{call} → mismatch"),
             Some(Outcome::Mismatch { current: Some(current) }) => {
-                format!("{call} → met {}", self.name(current.as_ref()))
+                format!("{call} → found {}", self.name(current.as_ref()))
             }
         }
+    }
+
+    fn found(&self, value: Option<&Bytes>) -> String {
+        value.map_or_else(|| "found the key absent".to_owned(), |value| format!("found {}", self.name(Some(value))))
     }
 
     fn sentence(&self, interval: &Interval) -> String {
         let Interval { process, operation, .. } = interval;
         let what = match (operation, interval.outcome()) {
-            (_, Some(Outcome::Found(Some(value)))) => format!("read {}", self.name(Some(value))),
-            (_, Some(Outcome::Found(None) | Outcome::Mem(false))) => "found the key absent".to_owned(),
             (_, Some(Outcome::Mem(true))) => "found the key present".to_owned(),
+            (_, Some(Outcome::Mem(false))) => self.found(None),
+            (_, Some(Outcome::Found(value))) => self.found(value.as_ref()),
             (Operation::TestAndSet { test, .. }, Some(Outcome::Applied)) => {
-                format!("met {} and replaced it", self.name(test.as_ref()))
+                format!("{} and replaced it", self.found(test.as_ref()))
             }
             (Operation::TestAndSet { test, .. }, Some(Outcome::Mismatch { current: None })) => {
-                format!("did not meet {}", self.name(test.as_ref()))
+                format!("found something other than {}", self.name(test.as_ref()))
             }
             (Operation::TestAndSet { test, .. }, Some(Outcome::Mismatch { current: Some(current) }))
                 if test == current =>
             {
                 let name = self.name(test.as_ref());
-                return format!("Process {process} tested for {name}, and was told a mismatch that met {name}.");
+                return format!("Process {process} tested for {name} and was told that it was not there, but {name}.");
             }
-            (_, Some(Outcome::Mismatch { current: Some(current) })) => format!("met {}", self.name(current.as_ref())),
+            (_, Some(Outcome::Mismatch { current: Some(current) })) => self.found(current.as_ref()),
             (operation, _) => format!("returned from {}", operation.name()),
         };
         format!("No order of these operations explains why process {process} {what}.")

@@ -298,7 +298,9 @@ fn modes() -> impl Strategy<Value = Mode> {
 
 fn pair(mode: Mode, steps: &[Step]) -> Pair {
     let mut pair = Pair::new(mode);
-    steps.iter().for_each(|step| pair.take(step));
+    for step in steps {
+        pair.take(step);
+    }
     pair
 }
 

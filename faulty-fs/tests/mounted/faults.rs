@@ -117,35 +117,35 @@ fn a_failed_sync_can_leave_the_pages_dirty(disk: &TestDisk) {
 fn a_short_write_takes_a_part(disk: &TestDisk) {
     let mut file = disk.open("file");
     disk.inject(Fault::short_write().times(1));
-    assert_eq!(file.write(&[7; 10_001]).unwrap(), 5_001);
+    assert_eq!(file.write(&vec![7; 10_001]).unwrap(), 5_001);
     assert_eq!(disk.read("file"), [7; 5_001]);
     disk.inject(Fault::short_write());
-    file.write_all(&[8; 10_000]).unwrap();
-    assert_eq!(disk.read("file"), [[7; 5_001].as_slice(), &[8; 10_000]].concat());
+    file.write_all(&vec![8; 10_000]).unwrap();
+    assert_eq!(disk.read("file"), [[7; 5_001].as_slice(), &vec![8; 10_000]].concat());
 }
 
 fn a_full_disk_refuses_what_takes_space(disk: &TestDisk) {
     disk.full(100 << 10);
     let file = disk.open("file");
-    file.write_all_at(&[1; 40 << 10], 0).unwrap();
-    assert_eq!(errno(file.write_all_at(&[1; 100 << 10], 40 << 10)), Errno::NOSPC);
-    file.write_all_at(&[2; 40 << 10], 0).unwrap();
-    file.write_all_at(&[3; 52 << 10], 40 << 10).unwrap();
+    file.write_all_at(&vec![1; 40 << 10], 0).unwrap();
+    assert_eq!(errno(file.write_all_at(&vec![1; 100 << 10], 40 << 10)), Errno::NOSPC);
+    file.write_all_at(&vec![2; 40 << 10], 0).unwrap();
+    file.write_all_at(&vec![3; 52 << 10], 40 << 10).unwrap();
     assert_eq!(errno(File::create_new(disk.path("another"))), Errno::NOSPC);
     file.set_len(0).unwrap();
-    fs::write(disk.path("another"), [1; 50 << 10]).unwrap();
+    fs::write(disk.path("another"), vec![1; 50 << 10]).unwrap();
     disk.clear();
-    file.write_all_at(&[1; 1 << 20], 0).unwrap();
+    file.write_all_at(&vec![1; 1 << 20], 0).unwrap();
 }
 
 fn a_cached_file_fails_to_be_read(disk: &TestDisk) {
-    fs::write(disk.path("file"), [1; 100_000]).unwrap();
+    fs::write(disk.path("file"), vec![1; 100_000]).unwrap();
     let file = disk.open("file");
-    file.read_exact_at(&mut [0; 100_000], 0).unwrap();
+    file.read_exact_at(&mut vec![0; 100_000], 0).unwrap();
     disk.inject(Fault::new(Op::Read, Failure::Eio));
-    assert_eq!(errno(file.read_at(&mut [0; 100_000], 0)), Errno::IO);
+    assert_eq!(errno(file.read_at(&mut vec![0; 100_000], 0)), Errno::IO);
     disk.clear();
-    file.read_exact_at(&mut [0; 100_000], 0).unwrap();
+    file.read_exact_at(&mut vec![0; 100_000], 0).unwrap();
 }
 
 fn operations_are_counted(disk: &TestDisk) {

@@ -77,7 +77,7 @@ fn holes_read_as_zeros_and_take_no_space(disk: &TestDisk) {
 }
 
 fn truncation_cuts_and_regrows_with_zeros(disk: &TestDisk) {
-    fs::write(disk.path("file"), [7; 10_000]).unwrap();
+    fs::write(disk.path("file"), vec![7; 10_000]).unwrap();
     let file = disk.open("file");
     file.set_len(5_000).unwrap();
     file.set_len(10_000).unwrap();
@@ -209,7 +209,7 @@ fn space_is_counted(disk: &TestDisk) {
     disk.full(1 << 20);
     let before = statvfs(&disk.dir).unwrap();
     assert_eq!(before.f_blocks * before.f_frsize, 1 << 20);
-    fs::write(disk.path("file"), [1; 40_960]).unwrap();
+    fs::write(disk.path("file"), vec![1; 40_960]).unwrap();
     let after = statvfs(&disk.dir).unwrap();
     assert_eq!(before.f_bavail - after.f_bavail, 11, "ten pages, and the file");
     fs::remove_file(disk.path("file")).unwrap();

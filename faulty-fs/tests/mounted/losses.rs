@@ -143,16 +143,16 @@ fn handles_of_before_are_dead(disk: &TestDisk) {
 }
 
 fn no_cached_page_of_before_shows(disk: &TestDisk) {
-    disk.write_synced("file", &[1; 100_000]);
+    disk.write_synced("file", &vec![1; 100_000]);
     disk.sync_dir("");
     let file = disk.open("file");
-    file.write_all_at(&[2; 100_000], 0).unwrap();
-    let mut cached = [0; 100_000];
+    file.write_all_at(&vec![2; 100_000], 0).unwrap();
+    let mut cached = vec![0; 100_000];
     file.read_exact_at(&mut cached, 0).unwrap();
-    assert_eq!(cached, [2; 100_000]);
+    assert_eq!(cached, vec![2; 100_000]);
     disk.lose();
     assert_eq!(errno(file.read_at(&mut cached, 0)), Errno::STALE);
-    assert_eq!(disk.read("file"), [1; 100_000]);
+    assert_eq!(disk.read("file"), vec![1; 100_000]);
 }
 
 fn everything_can_survive(disk: &TestDisk) {
@@ -164,7 +164,7 @@ fn everything_can_survive(disk: &TestDisk) {
 
 /// How the pieces of a file look that was all 1 and synced, and all 2 when the power failed.
 fn survivors(disk: &TestDisk, seed: u64, torn: bool, piece: usize) -> Vec<u8> {
-    disk.write_synced("file", &[1; 64 * 4096]);
+    disk.write_synced("file", &vec![1; 64 * 4096]);
     disk.sync_all();
     // In memory already: what the kernel has to fetch in the middle of a page, it writes in two parts.
     disk.open("file").write_all_at(&vec![2; 64 * 4096], 0).unwrap();

@@ -67,8 +67,10 @@ fn open(path: &Path, pragmas: &str) -> rusqlite::Result<Connection> {
 
 /// What a row holds, which no other does: up to two pages of it.
 fn body(id: i64) -> Vec<u8> {
-    let seed = id.cast_unsigned();
-    (0..seed * 131 % 8_000).map(|index| (index.wrapping_mul(seed | 1) >> 3) as u8).collect()
+    let mut random = fastrand::Rng::with_seed(id.cast_unsigned());
+    let mut body = vec![0; random.usize(..8_000)];
+    random.fill(&mut body);
+    body
 }
 
 /// Lets a child write some rows, kills it, and gives the rows that it acknowledged.
@@ -160,7 +162,9 @@ fn processes_share_the_mapped_index_of_the_log(disk: &TestDisk) {
     let mut writers = [0; 3].map(|_| Role::start(SYNCED_LOG, &database));
     let mut number = |line: String| acknowledged.push(line.parse().unwrap_or_else(|_| panic!("a writer: {line}")));
     for _ in 0..30 {
-        writers.iter().for_each(|writer| number(writer.line()));
+        for writer in &writers {
+            number(writer.line());
+        }
     }
     for writer in &mut writers {
         writer.kill().into_iter().for_each(&mut number);

@@ -1,7 +1,5 @@
 //! `watch`: a line per change of an entry, whoever made it.
 
-use std::io;
-
 use clap::Args;
 use irminsul::{Address, Bytes, Diff, EntryRead, Error, ErrorKind, Event, Init, Key, Registry};
 
@@ -11,6 +9,7 @@ use crate::{
     outcome::Outcome,
     output::{Output, counted, printable},
     record::{self, Record},
+    signal::told_to_end,
     store::{Missing, Store},
 };
 
@@ -130,20 +129,4 @@ impl Watch {
 
 fn size(value: &Bytes) -> String {
     counted(value.len(), "byte", "bytes")
-}
-
-/// Waits for an interrupt or, where there is such a signal, a `SIGTERM`.
-async fn told_to_end() -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            interrupt = tokio::signal::ctrl_c() => interrupt,
-            _ = terminate.recv() => Ok(()),
-        }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
 }

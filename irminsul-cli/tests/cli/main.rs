@@ -1,6 +1,8 @@
 //! The command as a script sees it: the real binary, its output and its exit codes.
 
 mod bad_input;
+mod check_history;
+mod conform;
 mod content;
 mod copy;
 mod entries;

@@ -46,6 +46,10 @@ impl Opener for MemOpener {
         Ok(address.clone().with_location(scratch::name()))
     }
 
+    fn is_temporary(&self, address: &Address) -> bool {
+        address.location().is_empty()
+    }
+
     async fn destroy(&self, address: &Address) -> Result<()> {
         // A named store goes with its last handle.
         if scratch::is_name(address.location()) { Ok(()) } else { Err(scratch::not_ours()) }

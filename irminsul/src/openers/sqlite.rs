@@ -73,14 +73,21 @@ impl Opener for SqliteOpener {
     }
 
     async fn scratch(&self, address: &Address) -> Result<Address> {
-        let path = match address.location() {
-            "" => scratch_directory().await?.join(FILE),
-            path => Path::new(path).with_file_name(scratch::name()),
-        };
-        let location = path.to_str().ok_or_else(|| {
-            Error::new(ErrorKind::InvalidInput, "the directory for temporary files is not UTF-8: set another in TMPDIR")
-        })?;
-        Ok(address.clone().with_location(location).without_option(CREATE.name))
+        match address.location() {
+            "" => scratch_at(address, &scratch_directory().await?.join(FILE)),
+            path => scratch_at(address, &Path::new(path).with_file_name(scratch::name())),
+        }
+    }
+
+    async fn scratch_in(&self, address: &Address, directory: &Path) -> Result<Address> {
+        if self.is_temporary(address) {
+            return Err(Error::new(ErrorKind::Unsupported, "a temporary store chooses its place itself: name a path"));
+        }
+        scratch_at(address, &directory.join(scratch::name()))
+    }
+
+    fn is_temporary(&self, address: &Address) -> bool {
+        address.location().is_empty()
     }
 
     async fn destroy(&self, address: &Address) -> Result<()> {
@@ -100,6 +107,17 @@ impl Opener for SqliteOpener {
         })
         .await
     }
+}
+
+/// The address of a file that does not exist yet.
+fn scratch_at(address: &Address, path: &Path) -> Result<Address> {
+    let location = path.to_str().ok_or_else(|| {
+        Error::new(
+            ErrorKind::InvalidInput,
+            "the directory of a scratch store is not UTF-8: choose another (TMPDIR, where it is temporary)",
+        )
+    })?;
+    Ok(address.clone().with_location(location).without_option(CREATE.name))
 }
 
 async fn scratch_directory() -> Result<PathBuf> {

@@ -1,0 +1,5 @@
+//! Prints `docs/broken-stores.md`.
+
+fn main() {
+    print!("{}", conformance::broken::table());
+}

@@ -1,0 +1,186 @@
+//! Broken stores: a sound one with one bug each, to test the suite with.
+//!
+//! A suite that passes every store proves nothing. Each [`Bug`] names the clauses that it breaks and the cases that catch
+//! it; the suite's own tests run those cases on it, and they must fail.
+
+mod twist;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use store_api::{Backend, Result};
+
+use crate::{Factory, Place, Settings, SharedFactory, Site};
+
+use self::twist::{Twist, Twisted};
+
+/// Something that a backend's author could get wrong.
+#[derive(Clone, Copy)]
+pub struct Bug {
+    /// Its name, such as `lost-update`.
+    pub name: &'static str,
+    /// What the store does, in one sentence.
+    pub what: &'static str,
+    /// The cases that catch it, each named for a clause that it breaks.
+    pub caught_by: &'static [&'static str],
+    /// What the sound store below must be like.
+    pub on: Sound,
+    twist: fn() -> Arc<dyn Twist>,
+}
+
+/// What a bug is put on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sound {
+    /// A store whose instances share it, inside a process at least.
+    Shared,
+    /// A store that survives a killed process, and a power loss where it has a disk of its own.
+    Durable,
+    /// A store that survives a killed process and syncs nothing.
+    Unsynced,
+}
+
+/// `bug!("lost-update", "what it does", [caught by], Type)`, on a store whose instances share it; with `on Durable`
+/// before the type on one that survives a kill.
+macro_rules! bug {
+    ($name:literal, $what:literal, [$($case:literal),+ $(,)?], $twist:ty) => {
+        bug!($name, $what, [$($case),+], on Shared $twist)
+    };
+    ($name:literal, $what:literal, [$($case:literal),+ $(,)?], on $sound:ident $twist:ty) => {
+        $crate::broken::Bug {
+            name: $name,
+            what: $what,
+            caught_by: &[$($case),+],
+            on: $crate::broken::Sound::$sound,
+            twist: || ::std::sync::Arc::new(<$twist>::default()),
+        }
+    };
+}
+
+mod content;
+mod handles;
+mod keys;
+mod watches;
+mod writes;
+
+/// Every bug.
+pub fn all() -> impl Iterator<Item = &'static Bug> {
+    [writes::BUGS, keys::BUGS, watches::BUGS, content::BUGS, handles::BUGS].into_iter().flatten()
+}
+
+impl fmt::Debug for Bug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bug").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Makes stores with a bug, of those that another factory makes.
+pub struct Broken {
+    bug: &'static Bug,
+    sound: SharedFactory,
+    /// Of each store that was opened: its instances share what the bug remembers.
+    twists: Mutex<HashMap<String, Arc<dyn Twist>>>,
+}
+
+impl Broken {
+    /// Puts a bug on the stores of `sound`.
+    #[must_use]
+    pub fn new(bug: &'static Bug, sound: SharedFactory) -> Self {
+        Self { bug, sound, twists: Mutex::default() }
+    }
+
+    fn twists(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<dyn Twist>>> {
+        self.twists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broken").field("bug", &self.bug).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Factory for Broken {
+    fn name(&self) -> String {
+        self.bug.name.into()
+    }
+
+    async fn create(&self, place: Place<'_>) -> Result<Site> {
+        self.sound.create(place).await
+    }
+
+    async fn open(&self, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
+        let twist = Arc::clone(self.twists().entry(token.to_owned()).or_insert_with(|| (self.bug.twist)()));
+        let inner = twist.open(&*self.sound, token, settings).await?;
+        Ok(Twisted::backend(inner, twist))
+    }
+
+    async fn destroy(&self, site: Site) -> Result<()> {
+        self.twists().remove(site.token());
+        self.sound.destroy(site).await
+    }
+
+    fn max_key_len(&self) -> usize {
+        self.sound.max_key_len()
+    }
+}
+
+/// The table of the bugs and the cases that catch each, in Markdown.
+#[must_use]
+pub fn table() -> String {
+    let mut table = String::from(
+        "# Broken stores\n\n\
+         The suite is tested with stores that have one bug each. Each is caught by the cases beside it, whose names begin with\n\
+         the clause that it breaks; the sound stores are caught by none. The tests of the suite run every pair of this table.\n\n\
+         This page is generated: `cargo run -p irminsul-conformance --features broken-stores --example broken_stores > docs/broken-stores.md`.\n\n\
+         | store | what it does | caught by |\n|---|---|---|\n",
+    );
+    for bug in all() {
+        let cases: Vec<String> = bug.caught_by.iter().map(|case| format!("`{case}`")).collect();
+        let row = ["| `", bug.name, "` | ", bug.what, " | ", &cases.join("<br>"), " |\n"];
+        table.extend(row);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::{Clause, cases};
+
+    #[test]
+    fn every_bug_is_named_once_and_caught_by_cases_that_there_are() {
+        let cases: BTreeSet<&str> = cases::all().map(|case| case.id).collect();
+        let mut names = BTreeSet::new();
+        for bug in all() {
+            assert!(names.insert(bug.name), "{} is there twice", bug.name);
+            for case in bug.caught_by {
+                assert!(cases.contains(case), "{}: there is no case {case}", bug.name);
+            }
+        }
+    }
+
+    /// The clauses that no wrapper around a sound store can break.
+    const NOT_BROKEN: [(&str, &str); 1] =
+        [("E3", "a sync that fails is met by the engine below: the power cases are tried on a store that goes on")];
+
+    #[test]
+    fn every_clause_is_broken_by_a_bug() {
+        let broken: BTreeSet<&str> = all()
+            .flat_map(|bug| bug.caught_by)
+            .filter_map(|id| cases::all().find(|case| case.id == *id))
+            .map(crate::case::Case::clause)
+            .collect();
+        let excused = |id: &str| NOT_BROKEN.iter().any(|(clause, _)| *clause == id);
+        let missing: Vec<&str> =
+            Clause::all().iter().map(|clause| clause.id).filter(|id| !broken.contains(id) && !excused(id)).collect();
+        assert!(missing.is_empty(), "no bug breaks {missing:?}");
+    }
+}

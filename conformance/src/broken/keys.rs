@@ -1,0 +1,281 @@
+//! Bugs of keys and scopes: two keys that are one, keys that are refused, and listings that are not what is there.
+
+use std::{
+    collections::BTreeSet,
+    marker::PhantomData,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use store_api::{
+    AtomicWrite, EntryReadExt, EntryStream, Error, ErrorKind, Event, Init, Key, KeyStream, Result, TestAndSet, Watch,
+};
+
+use super::{Bug, twist::Twist};
+
+pub(super) const BUGS: &[Bug] = &[
+    bug!(
+        "keys-in-lower-case",
+        "Two keys that differ in letter case are one.",
+        ["key/K2-every-valid-key-is-an-entry-of-its-own"],
+        Aliased<LowerCase>
+    ),
+    bug!(
+        "keys-unescaped",
+        "A `%` and two digits in a key are taken for an escaped character.",
+        ["key/K2-every-valid-key-is-an-entry-of-its-own"],
+        Aliased<Unescaped>
+    ),
+    bug!(
+        "keys-cut",
+        "Keys are told apart by their first two hundred bytes.",
+        ["key/K1-the-longest-keys-work"],
+        Aliased<Cut>
+    ),
+    bug!(
+        "keys-as-files",
+        "A key cannot be an entry and have entries below it.",
+        ["key/K2-a-key-and-one-below-it-come-and-go-apart"],
+        KeysAsFiles
+    ),
+    bug!(
+        "dots-refused",
+        "A key with the step `..` is refused.",
+        ["key/K2-every-valid-key-is-an-entry-of-its-own"],
+        DotsRefused
+    ),
+    bug!(
+        "empty-path-accepted",
+        "A write to the empty path is accepted, and forgotten.",
+        ["key/K3-the-empty-path-is-refused-as-an-entry"],
+        EmptyPathAccepted
+    ),
+    bug!(
+        "scope-by-text",
+        "The scope `a` covers `ab`.",
+        ["watch/W12-a-list-counts-whole-steps", "watch/W12-a-scope-covers-whole-steps"],
+        ScopeByText
+    ),
+    bug!(
+        "list-with-removed-keys",
+        "A key that was removed stays in the listing.",
+        ["key/K2-some-keys-are-removed-and-no-others"],
+        ListWithRemovedKeys
+    ),
+    bug!("list-cut-short", "A listing ends after a thousand keys.", ["atomic/A7-a-long-list-is-whole"], ListCutShort),
+    bug!(
+        "list-repeats-a-page",
+        "A listing tells the last key of a page of thirty-two again with the next page.",
+        ["atomic/A7-a-list-amid-changes-has-what-was-there-and-nothing-else", "atomic/A7-a-long-list-is-whole"],
+        ListRepeatsAPage
+    ),
+    bug!(
+        "clear-leaves-the-last-key",
+        "`clear` leaves the key that is last in order.",
+        ["atomic/A8-clear-removes-every-entry"],
+        ClearLeavesTheLastKey
+    ),
+];
+
+/// Another name that a key is taken for.
+trait Alias: Default + Send + Sync {
+    fn alias(path: &str) -> String;
+}
+
+#[derive(Default)]
+struct LowerCase;
+
+impl Alias for LowerCase {
+    fn alias(path: &str) -> String {
+        path.to_lowercase()
+    }
+}
+
+#[derive(Default)]
+struct Unescaped;
+
+impl Alias for Unescaped {
+    fn alias(path: &str) -> String {
+        path.replace("%41", "A").replace("%20", " ").replace("%2F", "/").replace("%2f", "/").replace("%25", "%")
+    }
+}
+
+#[derive(Default)]
+struct Cut;
+
+impl Alias for Cut {
+    fn alias(path: &str) -> String {
+        let end = (0..=path.len().min(200)).rev().find(|&end| path.is_char_boundary(end)).unwrap_or_default();
+        path[..end].trim_end_matches('/').to_owned()
+    }
+}
+
+#[derive(Default)]
+struct Aliased<A>(PhantomData<A>);
+
+impl<A: Alias> Aliased<A> {
+    fn alias(key: &Key) -> Key {
+        Key::new(A::alias(key.as_str())).unwrap_or_else(|_| key.clone())
+    }
+}
+
+#[async_trait]
+impl<A: Alias> Twist for Aliased<A> {
+    async fn mem(&self, on: &Arc<dyn AtomicWrite>, key: &Key) -> Result<bool> {
+        on.mem(&Self::alias(key)).await
+    }
+
+    async fn find(&self, on: &Arc<dyn AtomicWrite>, key: &Key) -> Result<Option<Bytes>> {
+        on.find(&Self::alias(key)).await
+    }
+
+    async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
+        on.set(&Self::alias(key), value).await
+    }
+
+    async fn test_and_set(
+        &self,
+        on: &Arc<dyn AtomicWrite>,
+        key: &Key,
+        test: Option<Bytes>,
+        set: Option<Bytes>,
+    ) -> Result<TestAndSet> {
+        on.test_and_set(&Self::alias(key), test, set).await
+    }
+
+    async fn remove(&self, on: &Arc<dyn AtomicWrite>, key: &Key) -> Result<()> {
+        on.remove(&Self::alias(key)).await
+    }
+}
+
+#[derive(Default)]
+struct KeysAsFiles;
+
+#[async_trait]
+impl Twist for KeysAsFiles {
+    async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
+        for above in key.ancestors().skip(1).filter(|path| !path.is_empty()) {
+            on.remove(&Key::new(above)?).await?;
+        }
+        on.set(key, value).await
+    }
+}
+
+#[derive(Default)]
+struct DotsRefused;
+
+#[async_trait]
+impl Twist for DotsRefused {
+    async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
+        if key.steps().any(|step| step == "..") {
+            return Err(Error::new(ErrorKind::InvalidKey, "a key may not leave the store").with_key(key));
+        }
+        on.set(key, value).await
+    }
+}
+
+#[derive(Default)]
+struct EmptyPathAccepted;
+
+#[async_trait]
+impl Twist for EmptyPathAccepted {
+    async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
+        if key.is_root() { Ok(()) } else { on.set(key, value).await }
+    }
+}
+
+#[derive(Default)]
+struct ScopeByText;
+
+fn begins_with(under: &Key, key: &Key) -> bool {
+    key.as_str().starts_with(under.as_str())
+}
+
+#[async_trait]
+impl Twist for ScopeByText {
+    fn list(&self, on: &Arc<dyn AtomicWrite>, under: &Key) -> KeyStream {
+        let under = under.clone();
+        let covered = move |key: &Result<Key>| key.as_ref().map_or(true, |key| begins_with(&under, key));
+        Box::pin(on.list(&Key::root()).filter(move |key| std::future::ready(covered(key))))
+    }
+
+    fn entries(&self, on: &Arc<dyn AtomicWrite>, under: &Key) -> EntryStream {
+        let under = under.clone();
+        let covered =
+            move |entry: &Result<(Key, Bytes)>| entry.as_ref().map_or(true, |(key, _)| begins_with(&under, key));
+        Box::pin(on.entries(&Key::root()).filter(move |entry| std::future::ready(covered(entry))))
+    }
+
+    async fn watch(&self, on: &Arc<dyn AtomicWrite>, under: &Key, init: Init<Vec<(Key, Bytes)>>) -> Result<Watch> {
+        let watch = on.watch(&Key::root(), init).await?;
+        let under = under.clone();
+        let covered = move |event: &Result<Event>| match event {
+            Ok(Event::Changed { key, .. }) => begins_with(&under, key),
+            _ => true,
+        };
+        Ok(Watch::new(watch.id(), watch.filter(move |event| std::future::ready(covered(event)))))
+    }
+}
+
+#[derive(Default)]
+struct ListWithRemovedKeys {
+    removed: Mutex<BTreeSet<Key>>,
+}
+
+#[async_trait]
+impl Twist for ListWithRemovedKeys {
+    async fn remove(&self, on: &Arc<dyn AtomicWrite>, key: &Key) -> Result<()> {
+        on.remove(key).await?;
+        self.removed.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        Ok(())
+    }
+
+    fn list(&self, on: &Arc<dyn AtomicWrite>, under: &Key) -> KeyStream {
+        let removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        let stale: Vec<_> = removed.iter().filter(|key| under.covers(key)).cloned().map(Ok).collect();
+        Box::pin(on.list(under).chain(stream::iter(stale)))
+    }
+}
+
+#[derive(Default)]
+struct ListCutShort;
+
+impl Twist for ListCutShort {
+    fn list(&self, on: &Arc<dyn AtomicWrite>, under: &Key) -> KeyStream {
+        Box::pin(on.list(under).take(1000))
+    }
+}
+
+#[derive(Default)]
+struct ListRepeatsAPage;
+
+impl Twist for ListRepeatsAPage {
+    fn list(&self, on: &Arc<dyn AtomicWrite>, under: &Key) -> KeyStream {
+        let pages = on.list(under).enumerate().flat_map(|(i, key)| {
+            let times = if i % 32 == 31 { 2 } else { 1 };
+            stream::iter(vec![key; times])
+        });
+        Box::pin(pages)
+    }
+}
+
+#[derive(Default)]
+struct ClearLeavesTheLastKey;
+
+#[async_trait]
+impl Twist for ClearLeavesTheLastKey {
+    async fn clear(&self, on: &Arc<dyn AtomicWrite>) -> Result<()> {
+        let last = on.list_sorted(&Key::root()).await?.pop();
+        let kept = match &last {
+            Some(key) => on.find(key).await?,
+            None => None,
+        };
+        on.clear().await?;
+        match last.zip(kept) {
+            Some((key, value)) => on.set(&key, value).await,
+            None => Ok(()),
+        }
+    }
+}

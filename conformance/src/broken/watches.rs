@@ -1,0 +1,497 @@
+//! Bugs of watches.
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{FutureExt, Stream, StreamExt, stream};
+use store_api::{AtomicWrite, Backend, Diff, ErrorKind, Event, Init, Key, Result, Watch, WatchId};
+use tokio::{sync::mpsc, task::yield_now, time::sleep};
+
+use super::{
+    Bug,
+    twist::Twist,
+    writes::{Nth, address_of},
+};
+
+pub(super) const BUGS: &[Bug] = &[
+    bug!(
+        "last-event-dropped",
+        "A change is told only when the next one comes.",
+        [
+            "watch/W1-current-starts-with-caught-up-and-tells-what-changes",
+            "watch/W5-watches-amid-writers-fold-to-the-store"
+        ],
+        LastEventDropped
+    ),
+    bug!(
+        "event-repeated",
+        "Each change is told twice.",
+        ["watch/W5-watches-amid-writers-fold-to-the-store"],
+        EventRepeated
+    ),
+    bug!(
+        "event-out-of-order",
+        "One change in four is followed by the value before it.",
+        ["watch/W4-a-growing-counter-is-told-growing"],
+        EventOutOfOrder
+    ),
+    bug!(
+        "old-from-the-store",
+        "`old` is what the store had before the last write, not what the watch was told.",
+        ["watch/W3-old-is-from-the-baseline-where-changes-are-folded"],
+        OldFromTheStore
+    ),
+    bug!(
+        "added-for-updated",
+        "A change of a key that is there is told as `Added`.",
+        ["watch/W1-current-starts-with-caught-up-and-tells-what-changes"],
+        AddedForUpdated
+    ),
+    bug!(
+        "gap-at-registration",
+        "A watch begins when it is first read.",
+        ["watch/W2-a-change-behind-the-start-is-told-before-anybody-reads"],
+        GapAtRegistration
+    ),
+    bug!(
+        "known-ignored",
+        "A watch that names what it knows is begun at the current state.",
+        ["watch/W1-known-of-a-scope-tells-each-difference-first", "watch/W1-known-of-nothing-tells-everything"],
+        KnownIgnored
+    ),
+    bug!(
+        "caught-up-missing",
+        "`CaughtUp` is not told.",
+        ["watch/W1-current-starts-with-caught-up-and-tells-what-changes"],
+        CaughtUpMissing
+    ),
+    bug!(
+        "caught-up-twice",
+        "`CaughtUp` is told again with each change.",
+        ["watch/W1-current-starts-with-caught-up-and-tells-what-changes"],
+        CaughtUpTwice
+    ),
+    bug!(
+        "equal-set-is-told",
+        "A set that changes nothing is told as a change.",
+        ["watch/W6-nothing-is-told-where-nothing-changed"],
+        EqualSetIsTold
+    ),
+    bug!(
+        "unbounded-queue",
+        "Each change is queued for a watch, however slow it is.",
+        ["watch/W7-an-unread-watch-holds-little-and-tells-the-last-values"],
+        UnboundedQueue
+    ),
+    bug!(
+        "watcher-blocks-writers",
+        "A write waits until the watches have read the ones before.",
+        ["watch/W7-watches-that-nobody-reads-hold-up-no-writer"],
+        WatcherBlocksWriters
+    ),
+    bug!(
+        "watcher-blocks-watchers",
+        "A watch is told a change only when those that began before it have read theirs.",
+        ["watch/W8-a-watcher-that-is-stuck-changes-nothing-for-the-others"],
+        WatcherBlocksWatchers
+    ),
+    bug!(
+        "event-after-unwatch",
+        "A watch goes on after `unwatch`.",
+        ["watch/W9-unwatch-ends-the-stream-without-another-event"],
+        EventAfterUnwatch
+    ),
+    bug!(
+        "close-ends-watches-silently",
+        "A watch of a handle that is closed ends without saying why.",
+        ["watch/W10-close-ends-the-watches-of-its-handle-and-no-others"],
+        CloseEndsWatchesSilently
+    ),
+    bug!(
+        "other-instances-not-told",
+        "Changes that another instance made are not told.",
+        ["watch/W11-changes-of-another-instance-arrive"],
+        OtherInstancesNotTold
+    ),
+    bug!(
+        "told-too-late",
+        "Changes are told two seconds late, where none is declared.",
+        ["watch/W5-own-changes-are-told-within-the-declared-lag"],
+        ToldTooLate
+    ),
+    bug!(
+        "clear-forgets-the-watchers",
+        "After a `clear` the watches that there were are told nothing more.",
+        ["watch/W5-what-clear-removes-is-told-and-the-watch-goes-on"],
+        ClearForgetsTheWatchers
+    ),
+];
+
+type Events = Pin<Box<dyn Stream<Item = Result<Event>> + Send>>;
+
+/// The same watch with other events.
+fn told(watch: Watch, events: impl FnOnce(Events) -> Events) -> Watch {
+    let id = watch.id();
+    Watch::new(id, events(Box::pin(watch)))
+}
+
+/// The same watch with each event in the place of which others come.
+fn each(watch: Watch, mut instead: impl FnMut(Result<Event>) -> Vec<Result<Event>> + Send + 'static) -> Watch {
+    told(watch, |events| Box::pin(events.flat_map(move |event| stream::iter(instead(event)))))
+}
+
+/// A twist of the events alone.
+macro_rules! twist_events {
+    ($bug:ident, |$self:ident, $watch:ident| $body:block) => {
+        impl Twist for $bug {
+            fn events(&$self, _: &Arc<dyn AtomicWrite>, $watch: Watch) -> Watch $body
+        }
+    };
+}
+
+#[derive(Default)]
+struct LastEventDropped;
+
+twist_events!(LastEventDropped, |self, watch| {
+    let mut held = None;
+    each(watch, move |event| match event {
+        Ok(Event::Changed { .. }) => held.replace(event).into_iter().collect(),
+        other => vec![other],
+    })
+});
+
+#[derive(Default)]
+struct EventRepeated;
+
+twist_events!(EventRepeated, |self, watch| {
+    each(watch, |event| match event {
+        Ok(Event::Changed { .. }) => vec![event.clone(), event],
+        other => vec![other],
+    })
+});
+
+#[derive(Default)]
+struct EventOutOfOrder;
+
+twist_events!(EventOutOfOrder, |self, watch| {
+    let changes = Nth::default();
+    each(watch, move |event| match &event {
+        Ok(Event::Changed { key, diff: Diff::Updated { old: Some(old), new } }) if changes.of(4) => {
+            let diff = Diff::Updated { old: Some(new.clone()), new: old.clone() };
+            let stale = Event::Changed { key: key.clone(), diff };
+            vec![event, Ok(stale)]
+        }
+        _ => vec![event],
+    })
+});
+
+#[derive(Default)]
+struct OldFromTheStore {
+    /// What each key had before its last write.
+    before: Arc<Mutex<HashMap<Key, Bytes>>>,
+}
+
+#[async_trait]
+impl Twist for OldFromTheStore {
+    async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
+        if let Some(before) = on.find(key).await? {
+            self.before.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), before);
+        }
+        on.set(key, value).await
+    }
+
+    fn events(&self, _: &Arc<dyn AtomicWrite>, watch: Watch) -> Watch {
+        let before = Arc::clone(&self.before);
+        each(watch, move |event| match event {
+            Ok(Event::Changed { key, diff: Diff::Updated { old, new } }) => {
+                let stored = before.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+                vec![Ok(Event::Changed { key, diff: Diff::Updated { old: stored.or(old), new } })]
+            }
+            other => vec![other],
+        })
+    }
+}
+
+#[derive(Default)]
+struct AddedForUpdated;
+
+twist_events!(AddedForUpdated, |self, watch| {
+    each(watch, |event| match event {
+        Ok(Event::Changed { key, diff: Diff::Updated { new, .. } }) => {
+            vec![Ok(Event::Changed { key, diff: Diff::Added(new) })]
+        }
+        other => vec![other],
+    })
+});
+
+#[derive(Default)]
+struct GapAtRegistration;
+
+/// A watch that another one takes the place of when it is first read.
+fn begun_late(begin: impl Future<Output = Result<Watch>> + Send + 'static) -> Watch {
+    let events = begin.map(|begun| match begun {
+        Ok(watch) => watch.boxed(),
+        Err(error) => stream::iter([Err(error)]).boxed(),
+    });
+    Watch::new(WatchId::unique(), events.flatten_stream())
+}
+
+#[async_trait]
+impl Twist for GapAtRegistration {
+    async fn watch(&self, on: &Arc<dyn AtomicWrite>, under: &Key, init: Init<Vec<(Key, Bytes)>>) -> Result<Watch> {
+        if init != Init::Current {
+            return on.watch(under, init).await;
+        }
+        let (on, under) = (Arc::clone(on), under.clone());
+        Ok(begun_late(async move { on.watch(&under, init).await }))
+    }
+
+    async fn watch_key(&self, on: &Arc<dyn AtomicWrite>, key: &Key, init: Init<Option<Bytes>>) -> Result<Watch> {
+        if init != Init::Current {
+            return on.watch_key(key, init).await;
+        }
+        let (on, key) = (Arc::clone(on), key.clone());
+        Ok(begun_late(async move { on.watch_key(&key, init).await }))
+    }
+}
+
+#[derive(Default)]
+struct KnownIgnored;
+
+#[async_trait]
+impl Twist for KnownIgnored {
+    async fn watch(&self, on: &Arc<dyn AtomicWrite>, under: &Key, _: Init<Vec<(Key, Bytes)>>) -> Result<Watch> {
+        on.watch(under, Init::Current).await
+    }
+
+    async fn watch_key(&self, on: &Arc<dyn AtomicWrite>, key: &Key, _: Init<Option<Bytes>>) -> Result<Watch> {
+        on.watch_key(key, Init::Current).await
+    }
+}
+
+#[derive(Default)]
+struct CaughtUpMissing;
+
+twist_events!(CaughtUpMissing, |self, watch| {
+    each(watch, |event| if matches!(event, Ok(Event::CaughtUp)) { vec![] } else { vec![event] })
+});
+
+#[derive(Default)]
+struct CaughtUpTwice;
+
+twist_events!(CaughtUpTwice, |self, watch| { each(watch, |event| vec![event, Ok(Event::CaughtUp)]) });
+
+#[derive(Default)]
+struct EqualSetIsTold {
+    watches: Mutex<Vec<mpsc::UnboundedSender<Event>>>,
+}
+
+#[async_trait]
+impl Twist for EqualSetIsTold {
+    async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
+        if on.find(key).await?.as_ref() == Some(&value) {
+            let diff = Diff::Updated { old: Some(value.clone()), new: value.clone() };
+            let event = Event::Changed { key: key.clone(), diff };
+            let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+            // Who is gone is not told.
+            watches.iter().for_each(|watch| drop(watch.send(event.clone())));
+        }
+        on.set(key, value).await
+    }
+
+    fn events(&self, _: &Arc<dyn AtomicWrite>, watch: Watch) -> Watch {
+        let (send, more) = mpsc::unbounded_channel();
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner).push(send);
+        let more = received(more).map(Ok);
+        told(watch, |events| Box::pin(stream::select(events, more)))
+    }
+}
+
+/// What a channel gives, as a stream.
+fn received<T: Send + 'static>(channel: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> + Send {
+    stream::unfold(channel, |mut channel| async move { channel.recv().await.map(|item| (item, channel)) })
+}
+
+#[derive(Default)]
+struct UnboundedQueue;
+
+twist_events!(UnboundedQueue, |self, watch| {
+    let (id, mut watch) = (watch.id(), watch);
+    let (send, queue) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(event) = watch.next().await {
+            if send.send(event).is_err() {
+                break;
+            }
+        }
+    });
+    Watch::new(id, received(queue))
+});
+
+/// How many changes of how many watches were not read.
+#[derive(Default)]
+struct WatcherBlocksWriters {
+    watches: AtomicUsize,
+    unread: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Twist for WatcherBlocksWriters {
+    async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
+        const QUEUE: usize = 4;
+        if self.watches.load(Ordering::SeqCst) > 0 {
+            while self.unread.load(Ordering::SeqCst) >= QUEUE {
+                sleep(Duration::from_millis(1)).await;
+            }
+            self.unread.fetch_add(1, Ordering::SeqCst);
+        }
+        on.set(key, value).await
+    }
+
+    fn events(&self, _: &Arc<dyn AtomicWrite>, watch: Watch) -> Watch {
+        self.watches.fetch_add(1, Ordering::SeqCst);
+        let unread = Arc::clone(&self.unread);
+        each(watch, move |event| {
+            unread.store(0, Ordering::SeqCst);
+            vec![event]
+        })
+    }
+}
+
+#[derive(Default)]
+struct WatcherBlocksWatchers {
+    /// How many events each watch has read, in the order in which they began.
+    read: Arc<Mutex<Vec<usize>>>,
+}
+
+twist_events!(WatcherBlocksWatchers, |self, watch| {
+    let read = Arc::clone(&self.read);
+    let mine = {
+        let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.push(0);
+        read.len() - 1
+    };
+    told(watch, |events| {
+        Box::pin(events.then(move |event| {
+            let read = Arc::clone(&read);
+            async move {
+                loop {
+                    {
+                        let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+                        if read[..mine].iter().all(|earlier| *earlier >= read[mine]) {
+                            read[mine] += 1;
+                            return event;
+                        }
+                    }
+                    sleep(Duration::from_millis(1)).await;
+                }
+            }
+        }))
+    })
+});
+
+#[derive(Default)]
+struct EventAfterUnwatch;
+
+#[async_trait]
+impl Twist for EventAfterUnwatch {
+    async fn unwatch(&self, _: &Arc<dyn AtomicWrite>, _: WatchId) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct CloseEndsWatchesSilently;
+
+twist_events!(CloseEndsWatchesSilently, |self, watch| {
+    each(watch, |event| match event {
+        Err(error) if error.kind() == ErrorKind::Closed => vec![],
+        other => vec![other],
+    })
+});
+
+#[derive(Default)]
+struct OtherInstancesNotTold {
+    /// Which instance a handle is of.
+    instances: Mutex<HashMap<usize, usize>>,
+    /// Which instance wrote a key last.
+    writers: Arc<Mutex<HashMap<Key, usize>>>,
+}
+
+impl OtherInstancesNotTold {
+    fn instance_of(&self, on: &Arc<dyn AtomicWrite>) -> usize {
+        let instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
+        instances.get(&address_of(on)).copied().unwrap_or_default()
+    }
+}
+
+#[async_trait]
+impl Twist for OtherInstancesNotTold {
+    fn atomic_write(&self, on: &dyn Backend) -> Option<Arc<dyn AtomicWrite>> {
+        let handle = on.atomic_write()?;
+        let instance = std::ptr::from_ref(on).cast::<()>() as usize;
+        self.instances.lock().unwrap_or_else(PoisonError::into_inner).insert(address_of(&handle), instance);
+        Some(handle)
+    }
+
+    async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
+        let instance = self.instance_of(on);
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), instance);
+        on.set(key, value).await
+    }
+
+    fn events(&self, on: &Arc<dyn AtomicWrite>, watch: Watch) -> Watch {
+        let (mine, writers) = (self.instance_of(on), Arc::clone(&self.writers));
+        each(watch, move |event| match &event {
+            Ok(Event::Changed { key, .. }) => {
+                let writer = writers.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied();
+                if writer.is_none_or(|writer| writer == mine) { vec![event] } else { vec![] }
+            }
+            _ => vec![event],
+        })
+    }
+}
+
+#[derive(Default)]
+struct ToldTooLate;
+
+twist_events!(ToldTooLate, |self, watch| {
+    told(watch, |events| {
+        Box::pin(events.then(|event| async move {
+            sleep(Duration::from_secs(2)).await;
+            event
+        }))
+    })
+});
+
+#[derive(Default)]
+struct ClearForgetsTheWatchers {
+    /// Of each watch that began: whether it was forgotten.
+    forgotten: Mutex<Vec<Arc<AtomicBool>>>,
+}
+
+#[async_trait]
+impl Twist for ClearForgetsTheWatchers {
+    async fn clear(&self, on: &Arc<dyn AtomicWrite>) -> Result<()> {
+        for watch in &*self.forgotten.lock().unwrap_or_else(PoisonError::into_inner) {
+            watch.store(true, Ordering::SeqCst);
+        }
+        yield_now().await;
+        on.clear().await
+    }
+
+    fn events(&self, _: &Arc<dyn AtomicWrite>, watch: Watch) -> Watch {
+        let forgotten = Arc::new(AtomicBool::new(false));
+        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&forgotten));
+        each(watch, move |event| if forgotten.load(Ordering::SeqCst) { vec![] } else { vec![event] })
+    }
+}

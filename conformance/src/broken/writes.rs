@@ -1,0 +1,411 @@
+//! Bugs of writes to one key, and of reads of what was written.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use store_api::{AtomicWrite, Effect, Error, ErrorKind, Key, Result, TestAndSet};
+use tokio::task::yield_now;
+
+use super::{Bug, twist::Twist};
+
+pub(super) const BUGS: &[Bug] = &[
+    bug!(
+        "lost-update",
+        "One compare-and-set in a hundred is a check and, a moment later, a set.",
+        ["atomic/A1-concurrent-increments-are-not-lost"],
+        LostUpdate
+    ),
+    bug!(
+        "compare-without-atomicity",
+        "Every compare-and-set is a check and, a moment later, a set.",
+        ["atomic/A1-concurrent-increments-are-not-lost"],
+        CompareWithoutAtomicity
+    ),
+    bug!(
+        "retry-applied-twice",
+        "A compare-and-set that was applied is sent again without its condition.",
+        ["atomic/A1-concurrent-increments-are-not-lost"],
+        RetryAppliedTwice
+    ),
+    bug!(
+        "mismatch-that-writes",
+        "A compare-and-set that does not match sets all the same.",
+        ["atomic/A2-test-and-set-truth-table"],
+        MismatchThatWrites
+    ),
+    bug!(
+        "applied-told-as-mismatch",
+        "One compare-and-set in ten that was applied is answered as a mismatch, as by a retry that meets its own write.",
+        ["atomic/A2-test-and-set-truth-table", "atomic/A6-contention-is-not-a-mismatch"],
+        AppliedToldAsMismatch
+    ),
+    bug!(
+        "mismatch-without-current",
+        "A mismatch does not say what was there.",
+        ["atomic/A4-of-many-that-test-the-same-one-is-applied", "atomic/A2-test-and-set-truth-table"],
+        MismatchWithoutCurrent
+    ),
+    bug!(
+        "absent-means-any",
+        "A test for an absent key passes whatever is there.",
+        ["atomic/A2-test-and-set-truth-table"],
+        AbsentMeansAny
+    ),
+    bug!(
+        "equal-set-is-a-mismatch",
+        "Setting what is already there is answered as a mismatch.",
+        ["atomic/A2-test-and-set-truth-table", "atomic/A3-setting-what-is-there-changes-nothing"],
+        EqualSetIsAMismatch
+    ),
+    bug!(
+        "contention-is-a-mismatch",
+        "A compare-and-set that meets another write is answered as a mismatch.",
+        ["atomic/A6-contention-is-not-a-mismatch"],
+        Contention<Mismatched>
+    ),
+    bug!(
+        "contention-is-an-error",
+        "A compare-and-set that meets another write fails for good.",
+        ["atomic/A6-contention-is-not-a-mismatch"],
+        Contention<Failed>
+    ),
+    bug!(
+        "stale-read",
+        "A handle remembers what it read, and does not ask again.",
+        ["atomic/A1-every-handle-sees-what-another-wrote"],
+        StaleRead
+    ),
+    bug!(
+        "empty-is-absent",
+        "An empty value reads as absent.",
+        ["value/V1-an-empty-value-is-not-absent", "atomic/A2-test-and-set-truth-table"],
+        EmptyIsAbsent
+    ),
+    bug!(
+        "long-value-accepted",
+        "A value over the limit is cut to it, and accepted.",
+        ["value/V1-a-longer-value-is-refused-and-nothing-written"],
+        LongValueAccepted
+    ),
+    bug!("long-value-cut", "A value is cut to a mebibyte.", ["value/V1-the-longest-value-is-kept"], LongValueCut),
+    bug!(
+        "written-in-two-steps",
+        "The first half of a value is there before the whole is.",
+        ["atomic/A1-a-read-amid-writes-is-of-one-value"],
+        WrittenInTwoSteps
+    ),
+    bug!(
+        "dropped-write-keeps-its-lock",
+        "A write that is dropped while it waits keeps the lock that it holds.",
+        ["atomic/A9-the-store-works-on-after-dropped-writes"],
+        DroppedWriteKeepsItsLock
+    ),
+    bug!(
+        "applied-told-as-not-applied",
+        "One write in eight takes effect, and fails with an error that says it did not.",
+        ["atomic/A5-an-error-amid-others-tells-the-truth-of-its-effect"],
+        AppliedToldAsNotApplied
+    ),
+];
+
+/// How long a bug takes that is not told by its being rare.
+pub(super) const A_MOMENT: Duration = Duration::from_micros(200);
+
+/// Counts calls, and picks one of so many.
+#[derive(Default)]
+pub(super) struct Nth(AtomicUsize);
+
+impl Nth {
+    pub(super) fn of(&self, so_many: usize) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed) % so_many == so_many - 1
+    }
+}
+
+/// Sets a key, or removes it.
+pub(super) async fn put(on: &Arc<dyn AtomicWrite>, key: &Key, state: Option<Bytes>) -> Result<()> {
+    match state {
+        Some(value) => on.set(key, value).await,
+        None => on.remove(key).await,
+    }
+}
+
+/// A check and, a few microseconds later, a set.
+async fn check_then_set(
+    on: &Arc<dyn AtomicWrite>,
+    key: &Key,
+    test: Option<Bytes>,
+    set: Option<Bytes>,
+) -> Result<TestAndSet> {
+    let current = on.find(key).await?;
+    if current != test {
+        return Ok(TestAndSet::Mismatch { current });
+    }
+    for _ in 0..200 {
+        std::hint::spin_loop();
+    }
+    put(on, key, set).await?;
+    Ok(TestAndSet::Applied)
+}
+
+/// A twist of `test_and_set` alone.
+macro_rules! twist_test_and_set {
+    ($bug:ty, |$self:ident, $on:ident, $key:ident, $test:ident, $set:ident| $body:block) => {
+        #[async_trait]
+        impl Twist for $bug {
+            async fn test_and_set(
+                &$self,
+                $on: &Arc<dyn AtomicWrite>,
+                $key: &Key,
+                $test: Option<Bytes>,
+                $set: Option<Bytes>,
+            ) -> Result<TestAndSet> $body
+        }
+    };
+}
+
+/// A twist of `set` alone.
+macro_rules! twist_set {
+    ($bug:ty, |$self:ident, $on:ident, $key:ident, $value:ident| $body:block) => {
+        #[async_trait]
+        impl Twist for $bug {
+            async fn set(&$self, $on: &Arc<dyn AtomicWrite>, $key: &Key, $value: Bytes) -> Result<()> $body
+        }
+    };
+}
+
+#[derive(Default)]
+struct LostUpdate(Nth);
+
+twist_test_and_set!(LostUpdate, |self, on, key, test, set| {
+    if self.0.of(100) { check_then_set(on, key, test, set).await } else { on.test_and_set(key, test, set).await }
+});
+
+#[derive(Default)]
+struct CompareWithoutAtomicity;
+
+twist_test_and_set!(CompareWithoutAtomicity, |self, on, key, test, set| { check_then_set(on, key, test, set).await });
+
+#[derive(Default)]
+struct RetryAppliedTwice;
+
+twist_test_and_set!(RetryAppliedTwice, |self, on, key, test, set| {
+    let verdict = on.test_and_set(key, test, set.clone()).await?;
+    if verdict.is_applied() {
+        yield_now().await;
+        put(on, key, set).await?;
+    }
+    Ok(verdict)
+});
+
+#[derive(Default)]
+struct MismatchThatWrites;
+
+twist_test_and_set!(MismatchThatWrites, |self, on, key, test, set| {
+    let verdict = on.test_and_set(key, test, set.clone()).await?;
+    if !verdict.is_applied() {
+        put(on, key, set).await?;
+    }
+    Ok(verdict)
+});
+
+#[derive(Default)]
+struct AppliedToldAsMismatch(Nth);
+
+twist_test_and_set!(AppliedToldAsMismatch, |self, on, key, test, set| {
+    let verdict = on.test_and_set(key, test, set.clone()).await?;
+    Ok(if verdict.is_applied() && self.0.of(10) { TestAndSet::Mismatch { current: set } } else { verdict })
+});
+
+#[derive(Default)]
+struct MismatchWithoutCurrent;
+
+twist_test_and_set!(MismatchWithoutCurrent, |self, on, key, test, set| {
+    let verdict = on.test_and_set(key, test, set).await?;
+    Ok(if verdict.is_applied() { verdict } else { TestAndSet::Mismatch { current: None } })
+});
+
+#[derive(Default)]
+struct AbsentMeansAny;
+
+twist_test_and_set!(AbsentMeansAny, |self, on, key, test, set| {
+    if test.is_none() {
+        put(on, key, set).await?;
+        return Ok(TestAndSet::Applied);
+    }
+    on.test_and_set(key, test, set).await
+});
+
+#[derive(Default)]
+struct EqualSetIsAMismatch;
+
+twist_test_and_set!(EqualSetIsAMismatch, |self, on, key, test, set| {
+    if test == set {
+        return Ok(TestAndSet::Mismatch { current: on.find(key).await? });
+    }
+    on.test_and_set(key, test, set).await
+});
+
+/// What is answered to who meets another.
+trait Answer: Default + Send + Sync {
+    fn answer(current: Option<Bytes>) -> Result<TestAndSet>;
+}
+
+#[derive(Default)]
+struct Mismatched;
+
+impl Answer for Mismatched {
+    fn answer(current: Option<Bytes>) -> Result<TestAndSet> {
+        Ok(TestAndSet::Mismatch { current })
+    }
+}
+
+#[derive(Default)]
+struct Failed;
+
+impl Answer for Failed {
+    fn answer(_: Option<Bytes>) -> Result<TestAndSet> {
+        Err(Error::new(ErrorKind::Other, "somebody else is writing"))
+    }
+}
+
+#[derive(Default)]
+struct Contention<A> {
+    writers: AtomicUsize,
+    answer: std::marker::PhantomData<A>,
+}
+
+#[async_trait]
+impl<A: Answer> Twist for Contention<A> {
+    async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
+        self.writers.fetch_add(1, Ordering::SeqCst);
+        let set = on.set(key, value).await;
+        std::thread::yield_now();
+        self.writers.fetch_sub(1, Ordering::SeqCst);
+        set
+    }
+
+    async fn test_and_set(
+        &self,
+        on: &Arc<dyn AtomicWrite>,
+        key: &Key,
+        test: Option<Bytes>,
+        set: Option<Bytes>,
+    ) -> Result<TestAndSet> {
+        let alone = self.writers.fetch_add(1, Ordering::SeqCst) == 0;
+        let verdict = if alone { on.test_and_set(key, test, set).await } else { A::answer(on.find(key).await?) };
+        std::thread::yield_now();
+        self.writers.fetch_sub(1, Ordering::SeqCst);
+        verdict
+    }
+}
+
+#[derive(Default)]
+struct StaleRead {
+    /// By handle and key.
+    read: Mutex<HashMap<(usize, Key), Option<Bytes>>>,
+}
+
+impl StaleRead {
+    fn remember(&self, on: &Arc<dyn AtomicWrite>, key: &Key, state: Option<Bytes>) -> Option<Bytes> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.entry((address_of(on), key.clone())).or_insert(state).clone()
+    }
+
+    fn forget(&self, on: &Arc<dyn AtomicWrite>, key: &Key) {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).remove(&(address_of(on), key.clone()));
+    }
+}
+
+/// What a handle is told from others by.
+pub(super) fn address_of(on: &Arc<dyn AtomicWrite>) -> usize {
+    Arc::as_ptr(on).cast::<()>() as usize
+}
+
+#[async_trait]
+impl Twist for StaleRead {
+    async fn find(&self, on: &Arc<dyn AtomicWrite>, key: &Key) -> Result<Option<Bytes>> {
+        let found = on.find(key).await?;
+        Ok(self.remember(on, key, found))
+    }
+
+    async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
+        self.forget(on, key);
+        on.set(key, value).await
+    }
+
+    async fn remove(&self, on: &Arc<dyn AtomicWrite>, key: &Key) -> Result<()> {
+        self.forget(on, key);
+        on.remove(key).await
+    }
+}
+
+#[derive(Default)]
+struct EmptyIsAbsent;
+
+#[async_trait]
+impl Twist for EmptyIsAbsent {
+    async fn find(&self, on: &Arc<dyn AtomicWrite>, key: &Key) -> Result<Option<Bytes>> {
+        Ok(on.find(key).await?.filter(|value| !value.is_empty()))
+    }
+}
+
+#[derive(Default)]
+struct LongValueAccepted;
+
+twist_set!(LongValueAccepted, |self, on, key, value| {
+    let kept = value.len().min(store_api::MAX_VALUE_LEN);
+    on.set(key, value.slice(..kept)).await
+});
+
+#[derive(Default)]
+struct LongValueCut;
+
+twist_set!(LongValueCut, |self, on, key, value| {
+    const KEPT: usize = 1 << 20;
+    let kept = if value.len() > store_api::MAX_VALUE_LEN { value.len() } else { value.len().min(KEPT) };
+    on.set(key, value.slice(..kept)).await
+});
+
+#[derive(Default)]
+struct WrittenInTwoSteps;
+
+twist_set!(WrittenInTwoSteps, |self, on, key, value| {
+    on.set(key, value.slice(..value.len() / 2)).await?;
+    thread::sleep(A_MOMENT);
+    on.set(key, value).await
+});
+
+#[derive(Default)]
+struct DroppedWriteKeepsItsLock {
+    locked: AtomicBool,
+}
+
+twist_set!(DroppedWriteKeepsItsLock, |self, on, key, value| {
+    while self.locked.swap(true, Ordering::AcqRel) {
+        yield_now().await;
+    }
+    yield_now().await;
+    let set = on.set(key, value).await;
+    self.locked.store(false, Ordering::Release);
+    set
+});
+
+#[derive(Default)]
+struct AppliedToldAsNotApplied(Nth);
+
+twist_set!(AppliedToldAsNotApplied, |self, on, key, value| {
+    on.set(key, value).await?;
+    if self.0.of(8) {
+        return Err(Error::new(ErrorKind::Unavailable, "busy: try again").with_effect(Effect::NotApplied));
+    }
+    Ok(())
+});

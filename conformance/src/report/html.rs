@@ -1,0 +1,297 @@
+//! A report as one HTML page, which needs nothing besides itself: no network, no font, and no script to be read.
+
+mod timeline;
+
+use std::{
+    fmt::{self, Display, from_fn},
+    time::Duration,
+};
+
+use self::timeline::timeline;
+use super::{BackendReport, CaseReport, Report, Verdict};
+use crate::Clause;
+
+impl Report {
+    /// The report as a page of HTML, to be kept in a file: the clauses by backends, with a filter, the cases and their
+    /// times behind each cell, and the failures with all that is known of them.
+    ///
+    /// What stands in it, such as the name of a backend, is text wherever it came from. The address of the page holds
+    /// what is shown, so that it can be passed on: `#1/A2` opens the cases about A2 on the first backend,
+    /// `#1/atomic/A2-some-case` a failure, and behind either `?text=batch&verdict=fail&backend=1` sets the filter.
+    #[must_use]
+    pub fn to_html(&self) -> String {
+        format!(
+            include_str!("html/page.html"),
+            title = text(&format!("Conformance: {}", self.headline())),
+            style = include_str!("html/page.css"),
+            script = include_str!("html/page.js"),
+            headline = text(&self.headline()),
+            run = text(&self.run()),
+            backends = all(self.numbered(), |f, (number, backend)| card(f, *number, backend)),
+            failures = self.failures_of_page(),
+            verdicts = all(Verdict::ALL.iter(), |f, verdict| {
+                write!(f, "<option value=\"{}\">{verdict}</option>", class(**verdict))
+            }),
+            names = all(self.numbered(), |f, (number, backend)| {
+                write!(f, "<option value=\"{number}\">{}</option>", text(&backend.name))
+            }),
+            columns = all(self.numbered(), |f, (number, backend)| {
+                write!(f, "<th scope=\"col\" data-backend=\"{number}\">{}</th>", text(&backend.name))
+            }),
+            count = self.backends.len(),
+            matrix = self.matrix(),
+        )
+    }
+
+    fn headline(&self) -> String {
+        let failed = self.backends.iter().filter(|backend| !backend.passed()).count();
+        match (&self.backends[..], failed) {
+            ([], _) => "No backend was tested".into(),
+            ([only], 0) => format!("{} keeps what it declares", only.name),
+            ([only], _) => format!("{} breaks what it declares", only.name),
+            (many, 0) => format!("All {} backends keep what they declare", many.len()),
+            (many, failed) => format!("{failed} of {} backends failed", many.len()),
+        }
+    }
+
+    fn run(&self) -> String {
+        let cases = self.cases.as_ref().map_or_else(String::new, |pattern| format!(" · cases {pattern}"));
+        format!("irminsul conformance {} · profile {} · seed {}{cases}", self.suite, self.profile, self.seed)
+    }
+
+    /// The backends, each with the number that the page knows it by.
+    fn numbered(&self) -> impl Iterator<Item = (usize, &BackendReport)> + Clone {
+        self.backends.iter().enumerate().map(|(index, backend)| (index + 1, backend))
+    }
+
+    fn failures_of_page(&self) -> impl Display {
+        let failed = |backend: &'_ BackendReport| backend.cases.iter().any(|case| case.verdict.is_failure());
+        from_fn(move |f| {
+            if !self.backends.iter().any(failed) {
+                return Ok(());
+            }
+            f.write_str("<section aria-labelledby=\"failures\">\n<h2 id=\"failures\">Failures</h2>\n")?;
+            for (number, backend) in self.numbered() {
+                let failures = backend.cases.iter().filter(|case| case.verdict.is_failure());
+                failures.into_iter().try_for_each(|case| failure(f, number, backend, case))?;
+            }
+            f.write_str("</section>\n")
+        })
+    }
+
+    /// A body for each group of clauses.
+    fn matrix(&self) -> impl Display {
+        from_fn(move |f| {
+            let span = self.backends.len() + 1;
+            for (group, clauses) in self.groups() {
+                writeln!(
+                    f,
+                    "<tbody>\n<tr class=\"group\"><th colspan=\"{span}\" scope=\"rowgroup\">{group}</th></tr>"
+                )?;
+                clauses.into_iter().try_for_each(|clause| self.clause(f, clause))?;
+                writeln!(f, "</tbody>")?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The row of a clause, and the one with its cases, which opens below it.
+    fn clause(&self, f: &mut fmt::Formatter<'_>, clause: &Clause) -> fmt::Result {
+        let Clause { id, title, .. } = clause;
+        write!(f, "<tr class=\"clause\" id=\"{id}\"><th scope=\"row\">")?;
+        write!(f, "<a href=\"#{id}\"><span class=\"id\">{id}</span> <span>{}</span></a></th>", text(title))?;
+        for (number, backend) in self.numbered() {
+            cell(f, number, backend, clause)?;
+        }
+        writeln!(f, "</tr>")?;
+        let span = self.backends.len() + 1;
+        write!(f, "<tr class=\"cases\"><td colspan=\"{span}\"><blockquote>{}</blockquote>", prose(&clause.text))?;
+        for (number, backend) in self.numbered() {
+            write!(f, "<section id=\"{number}/{id}\" data-backend=\"{number}\"><h3>{}</h3><ul>", text(&backend.name))?;
+            backend.of_clause(id).try_for_each(|case| line(f, number, case))?;
+            f.write_str("</ul></section>")?;
+        }
+        writeln!(f, "</td></tr>")
+    }
+}
+
+/// What a backend declares, and how it did.
+fn card(f: &mut fmt::Formatter<'_>, number: usize, backend: &BackendReport) -> fmt::Result {
+    let (class, verdict) = if backend.passed() { ("pass", "✓ passed") } else { ("fail", "✗ failed") };
+    let declared =
+        all(backend.declared(), |f, (name, level)| write!(f, "<dt>{}</dt><dd>{}</dd>", text(name), text(level)));
+    writeln!(
+        f,
+        "<li class=\"{class}\" data-backend=\"{number}\"><h2>{}</h2><span class=\"verdict\">{verdict}</span>\
+         <p>{}</p><dl>{declared}</dl></li>",
+        text(&backend.name),
+        text(&backend.figures()),
+    )
+}
+
+/// The verdict on a clause, which leads to its cases.
+fn cell(f: &mut fmt::Formatter<'_>, number: usize, backend: &BackendReport, clause: &Clause) -> fmt::Result {
+    let Some(tally) = backend.tally_of(clause.id) else { return write!(f, "<td data-backend=\"{number}\"></td>") };
+    let (verdict, figures) = (tally.verdict, tally.figures());
+    write!(
+        f,
+        "<td class=\"{}\" data-backend=\"{number}\"><a href=\"#{number}/{}\"><span class=\"mark\" aria-hidden=\"true\">{}\
+         </span><span class=\"word\">{verdict} </span>{figures}</a></td>",
+        class(verdict),
+        clause.id,
+        mark(verdict),
+    )
+}
+
+/// A case in the list of its clause; a failure leads to what is known of it.
+fn line(f: &mut fmt::Formatter<'_>, number: usize, case: &CaseReport) -> fmt::Result {
+    let CaseReport { id, verdict, duration, .. } = case;
+    write!(f, "<li><span class=\"verdict {}\">{} {verdict}</span> ", class(*verdict), mark(*verdict))?;
+    if verdict.is_failure() {
+        write!(f, "<a href=\"#{number}/{id}\"><code>{id}</code></a>")?;
+    } else {
+        write!(f, "<code>{id}</code>")?;
+    }
+    if *verdict != Verdict::Unsupported {
+        write!(f, " <span class=\"quiet\">{}</span>", time(*duration))?;
+    }
+    if let Some(reason) = &case.reason {
+        write!(f, "<span class=\"reason\">{}</span>", prose(reason))?;
+    }
+    f.write_str("</li>")
+}
+
+/// All that is known of a failure.
+fn failure(f: &mut fmt::Formatter<'_>, number: usize, backend: &BackendReport, case: &CaseReport) -> fmt::Result {
+    let CaseReport { id, clause, verdict, seed, duration, .. } = case;
+    let reason = case.reason.as_deref().unwrap_or("no reason");
+    writeln!(
+        f,
+        "<details class=\"failure {}\" id=\"{number}/{id}\" data-backend=\"{number}\" data-clause=\"{clause}\">\
+         <summary><span class=\"verdict\">{} {verdict}</span> <code>{id}</code> on {}<span class=\"reason\">{}</span>\
+         </summary><div>",
+        class(*verdict),
+        mark(*verdict),
+        text(&backend.name),
+        prose(reason),
+    )?;
+    if let Some(clause) = Clause::by_id(clause) {
+        writeln!(f, "<blockquote><strong>{}</strong> {}</blockquote>", clause.id, prose(&clause.text))?;
+    }
+    write!(f, "<dl><dt>seed</dt><dd>{seed}</dd>")?;
+    if let Some(command) = &case.replay {
+        write!(f, "<dt>replay</dt><dd><code>{}</code></dd>", text(command))?;
+    }
+    if let Some(location) = &case.location {
+        write!(f, "<dt>demanded at</dt><dd><code>{}</code></dd>", text(location))?;
+    }
+    writeln!(f, "<dt>took</dt><dd>{}</dd></dl>", time(*duration))?;
+    if let Some(witness) = &case.witness {
+        writeln!(f, "{}", timeline(witness))?;
+    }
+    if let Some(details) = &case.details {
+        writeln!(f, "<pre tabindex=\"0\">{}</pre>", text(details))?;
+    }
+    writeln!(f, "</div></details>")
+}
+
+/// Each of several, one after the other.
+fn all<I: IntoIterator<IntoIter: Clone>>(
+    items: I,
+    write: impl Fn(&mut fmt::Formatter<'_>, &I::Item) -> fmt::Result,
+) -> impl Display {
+    let items = items.into_iter();
+    from_fn(move |f| items.clone().try_for_each(|item| write(f, &item)))
+}
+
+/// Text as HTML, in an element or in a quoted attribute.
+fn text(text: &str) -> impl Display {
+    from_fn(move |f| {
+        text.chars().try_for_each(|character| match character {
+            '&' => f.write_str("&amp;"),
+            '<' => f.write_str("&lt;"),
+            '>' => f.write_str("&gt;"),
+            '"' => f.write_str("&quot;"),
+            '\'' => f.write_str("&#39;"),
+            other => write!(f, "{other}"),
+        })
+    })
+}
+
+/// Text with words of code between backticks.
+fn prose(words: &str) -> impl Display {
+    from_fn(move |f| {
+        words.split('`').enumerate().try_for_each(|(index, part)| match index % 2 {
+            0 => write!(f, "{}", text(part)),
+            _ => write!(f, "<code>{}</code>", text(part)),
+        })
+    })
+}
+
+fn class(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::HarnessError => "harness-error",
+        other => other.name(),
+    }
+}
+
+/// What tells verdicts apart without a colour.
+fn mark(verdict: Verdict) -> char {
+    match verdict {
+        Verdict::Pass => '✓',
+        Verdict::Fail => '✗',
+        Verdict::HarnessError => '!',
+        Verdict::Inconclusive => '?',
+        Verdict::Untested => '○',
+        Verdict::Unsupported => '–',
+    }
+}
+
+fn time(duration: Duration) -> impl Display {
+    from_fn(move |f| match duration {
+        short if short < Duration::from_secs(1) => write!(f, "{} ms", short.as_millis()),
+        long => write!(f, "{:.1} s", long.as_secs_f64()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::report::sample;
+
+    #[test]
+    fn whatever_a_run_says_is_text() {
+        let hostile = "</script><script>alert(1)</script>\"'><img src=x>`</code>&lt;";
+        let mut report = sample::report();
+        report.cases = Some(hostile.into());
+        for backend in &mut report.backends {
+            backend.name = hostile.into();
+            for case in &mut backend.cases {
+                for field in [&mut case.reason, &mut case.location, &mut case.replay, &mut case.details] {
+                    *field = Some(hostile.into());
+                }
+            }
+        }
+        let page = report.to_html();
+        for (element, count) in [("<script", 1), ("</script", 1), ("<img", 0), ("</code>&lt;", 0), ("'><", 0)] {
+            assert_eq!(page.matches(element).count(), count, "{element}");
+        }
+        assert!(page.contains("&lt;/script&gt;&lt;script&gt;alert(1)"));
+    }
+
+    #[test]
+    fn a_page_of_a_single_backend_and_one_of_none_say_so() {
+        let mut report = sample::report();
+        report.backends.truncate(1);
+        assert!(report.to_html().contains("<h1>sound keeps what it declares</h1>"));
+        report.backends.clear();
+        assert!(report.to_html().contains("<h1>No backend was tested</h1>"));
+    }
+
+    #[test]
+    fn the_page_asks_for_nothing_from_elsewhere() {
+        let page = sample::report().to_html();
+        for link in ["http:", "https:", "src=", "@import", "url(", "<link"] {
+            assert!(!page.contains(link), "{link}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! `conform`: the conformance suite, on any store by its address.
+
+mod bars;
+mod soak;
+mod tested;
+
+use std::{
+    fs,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use conformance::{Factory, Options, Profile, Report, SharedFactory, case_ids};
+use futures_util::future::join_all;
+use irminsul::{Address, Registry};
+use tokio::sync::oneshot;
+
+use self::{bars::Bars, soak::Soak};
+use crate::{failure::Failure, outcome::Outcome, output::Output, signal::told_to_end};
+
+pub(crate) use self::tested::Tested;
+
+/// Test whether stores keep the contract, clause by clause; exit 1 if one does not
+///
+/// It works on fresh stores beside or below each address, leaves what is there alone, and removes them again.
+#[derive(Args)]
+pub(crate) struct Conform {
+    /// The addresses of the stores
+    #[arg(value_name = "STORE", required_unless_present = "list")]
+    stores: Vec<Address>,
+    /// How thorough: quick (seconds), standard (a minute on an embedded engine) or soak (as long as --for)
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<Profile>,
+    /// How long to soak, such as 90s, 30m or 2h: the suite again and again, each pass with the next seed [default: 1h]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    how_long: Option<Duration>,
+    /// The seed of all random choices, as a report tells it [default: a random one]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Only the cases whose id contains this; a * stands for any text
+    #[arg(long, value_name = "PATTERN")]
+    case: Option<String>,
+    /// Write report.html and report.json into a directory; a soak goes on there where the last one stopped
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// How many cases run at once [default: the number of cores]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Where a faulty-fs is mounted, for the cases of power loss and failing disks
+    #[arg(long, value_name = "MOUNT")]
+    faulty_fs: Option<PathBuf>,
+    /// Write the ids of the cases, and run none
+    #[arg(long)]
+    list: bool,
+}
+
+impl Conform {
+    pub(crate) async fn run(self, registry: &Registry, output: &mut Output) -> Result<Outcome, Failure> {
+        let pattern = self.case.as_deref().unwrap_or_default();
+        if case_ids(pattern).next().is_none() {
+            return Err(no_such_case());
+        }
+        if self.list {
+            case_ids(pattern).try_for_each(|id| output.line(id))?;
+            return Ok(Outcome::Fine);
+        }
+        let profile = self.profile()?;
+        let stores = self.stores(registry).await?;
+        let suite = self.suite(profile, &stores)?;
+        let directory = suite.directory.clone();
+        let earlier = suite.soak.failures().clone();
+        let report = interruptible(suite, &stores).await?;
+        output.line(report.to_string().trim_end())?;
+        if let Some(directory) = directory {
+            output.line(format_args!("written: {}", directory.join(PAGE).display()))?;
+            output.line(format_args!("written: {}", directory.join(DATA).display()))?;
+        }
+        for replay in &earlier {
+            output.line(format_args!("failed in an earlier run of this soak: {replay}"))?;
+        }
+        Ok(if report.passed() && earlier.is_empty() { Outcome::Fine } else { Outcome::Negative })
+    }
+
+    /// The profile; `--for` alone is a soak.
+    fn profile(&self) -> Result<Profile, Failure> {
+        match (self.profile, self.how_long) {
+            (None | Some(Profile::Soak(_)), Some(limit)) => Ok(Profile::Soak(limit)),
+            (Some(_), Some(_)) => Err(Failure::refused("--for: how long is for --profile soak: leave one of both out")),
+            (profile, None) => Ok(profile.unwrap_or_default()),
+        }
+    }
+
+    /// The stores, each of which can be opened.
+    async fn stores(&self, registry: &Registry) -> Result<Vec<Arc<Tested>>, Failure> {
+        let mut stores = Vec::new();
+        for (index, address) in self.stores.iter().enumerate() {
+            if self.stores[..index].contains(address) {
+                return Err(Failure::refused("a store is named twice: name it once"));
+            }
+            let store = Tested::new(registry, address);
+            store.check().await?;
+            stores.push(Arc::new(store));
+        }
+        Ok(stores)
+    }
+
+    fn suite(&self, profile: Profile, stores: &[Arc<Tested>]) -> Result<Suite, Failure> {
+        if let Some(directory) = &self.report {
+            let what = || directory.display().to_string();
+            fs::create_dir_all(directory).map_err(|source| Failure::Write { what: what(), source })?;
+        }
+        let soak = match profile {
+            Profile::Soak(_) => Soak::resume(self.report.as_deref(), self.seed)?,
+            _ => Soak::resume(None, self.seed)?,
+        };
+        let mut options = Options::new().seed(soak.seed()).command(self.command(profile));
+        if let Some(pattern) = &self.case {
+            options = options.case(pattern);
+        }
+        if let Some(jobs) = self.jobs {
+            options = options.jobs(jobs.get());
+        }
+        options = match &self.faulty_fs {
+            Some(mount_point) => options.faulty_fs(mount_point),
+            None => options.without_faulty_fs("name its mount point with --faulty-fs"),
+        };
+        let (limit, profile) = match profile {
+            // A soak is a series of runs of one pass, so that the stores take turns and each pass is kept.
+            Profile::Soak(limit) => (limit, Profile::Soak(Duration::ZERO)),
+            profile => (Duration::ZERO, profile),
+        };
+        Ok(Suite {
+            stores: stores.iter().map(|store| Arc::clone(store) as SharedFactory).collect(),
+            options: options.profile(profile),
+            limit,
+            soak,
+            directory: self.report.clone(),
+        })
+    }
+
+    /// How a case is run again, up to the store.
+    fn command(&self, profile: Profile) -> Vec<String> {
+        let program = std::env::args_os().next().map(PathBuf::from);
+        let program = program.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+        let mut words = vec![program.unwrap_or_else(|| "irminsul".to_owned()), "conform".to_owned()];
+        if profile != Profile::Quick {
+            // A pass of a soak is a standard run.
+            words.extend(["--profile", "standard"].map(str::to_owned));
+        }
+        if let Some(mount_point) = &self.faulty_fs {
+            words.extend(["--faulty-fs".to_owned(), mount_point.display().to_string()]);
+        }
+        words
+    }
+}
+
+fn no_such_case() -> Failure {
+    let mut areas: Vec<&str> = case_ids("").filter_map(|id| Some(id.split_once('/')?.0)).collect();
+    areas.sort_unstable();
+    areas.dedup();
+    let areas = areas.join("/, ");
+    Failure::refused(format!("--case: no case matches; the areas are {areas}/, and --list writes the ids of all cases"))
+}
+
+/// What is to be run, and where it is written.
+struct Suite {
+    stores: Vec<SharedFactory>,
+    options: Options,
+    limit: Duration,
+    soak: Soak,
+    directory: Option<PathBuf>,
+}
+
+const PAGE: &str = "report.html";
+const DATA: &str = "report.json";
+
+impl Suite {
+    /// Runs the suite on each store, and again until the time is over.
+    fn run(mut self) -> Result<Report, Failure> {
+        let began = Instant::now();
+        let mut report = self.pass()?;
+        while began.elapsed() < self.limit {
+            report = report.and(self.pass()?);
+            self.write(&report)?;
+        }
+        self.write(&report)?;
+        Ok(report)
+    }
+
+    fn pass(&mut self) -> Result<Report, Failure> {
+        let options = self.options.clone().first_pass(self.soak.next_pass());
+        let found = self.stores.iter().map(|store| conformance::run(store, &options));
+        let report = found.reduce(Report::and).ok_or_else(|| Failure::refused("name a store"))?;
+        self.soak.passed(&report)?;
+        Ok(report)
+    }
+
+    fn write(&self, report: &Report) -> Result<(), Failure> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        write_file(&directory.join(DATA), &report.to_json())?;
+        write_file(&directory.join(PAGE), &report.to_html())
+    }
+}
+
+/// Runs the suite on a thread of its own, with bars, until it has ended or is told to end; then the stores are removed.
+async fn interruptible(mut suite: Suite, stores: &[Arc<Tested>]) -> Result<Report, Failure> {
+    let bars = Arc::new(Bars::start(stores.iter().map(|store| store.name())));
+    let told = Arc::clone(&bars);
+    suite.options = suite.options.on_progress(move |progress| told.tell(&progress));
+    let (done, report) = oneshot::channel();
+    // The runtime would wait for a thread of its own, also when it is told to end.
+    std::thread::spawn(move || done.send(suite.run()));
+    let ended = tokio::select! {
+        signal = told_to_end() => signal.map_or_else(|error| Err(Failure::Signal(error)), |()| Err(Failure::Interrupted)),
+        report = report => report.unwrap_or_else(|_| Err(Failure::refused("the suite stopped without a report"))),
+    };
+    bars.clear();
+    // A store that hangs would hold this up: a second signal ends it.
+    tokio::select! {
+        _ = told_to_end() => {}
+        _ = join_all(stores.iter().map(|store| store.remove_all())) => {}
+    }
+    ended
+}
+
+/// Writes a file whole: an interruption leaves what was there before.
+fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
+    let beside = path.with_added_extension("new");
+    fs::write(&beside, text)
+        .and_then(|()| fs::rename(&beside, path))
+        .map_err(|source| Failure::Write { what: path.display().to_string(), source })
+}
+
+/// A time such as `90s`, `30m`, `2h` or `1h30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|&digits| digits > 0).ok_or(NO_DURATION)?;
+        let (number, unit) = rest.split_at(digits);
+        let unit_seconds = match unit.chars().next() {
+            Some('s') => 1,
+            Some('m') => 60,
+            Some('h') => 3600,
+            _ => return Err(NO_DURATION.into()),
+        };
+        let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_seconds));
+        total = seconds.and_then(|seconds| total.checked_add(Duration::from_secs(seconds))).ok_or(NO_DURATION)?;
+        rest = &unit[1..];
+    }
+    if text.is_empty() { Err(NO_DURATION.into()) } else { Ok(total) }
+}
+
+const NO_DURATION: &str = "a duration is a number with s, m or h, such as 90s, 30m or 1h30m";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_has_units() {
+        for (text, seconds) in [("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("0s", 0)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "90", "s", "1d", "m30", "-1s", "1.5h", "99999999999999999999s", "9999999999999999999h", "1s1"]
+        {
+            assert_eq!(duration(text), Err(NO_DURATION.to_owned()), "{text}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What a soak leaves for the one that goes on with it: the seed, the next pass, and the failures so far.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use conformance::{CaseReport, Report};
+use serde::{Deserialize, Serialize};
+
+use super::write_file;
+use crate::failure::Failure;
+
+const FILE: &str = "soak.json";
+
+/// The passes of a soak. Without a file it begins anew each time.
+pub(super) struct Soak {
+    file: Option<PathBuf>,
+    state: State,
+}
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    seed: u64,
+    next_pass: u64,
+    /// The commands that replay what failed, or did not test its clause.
+    failures: BTreeSet<String>,
+}
+
+impl Soak {
+    /// Goes on where the one before stopped, where there was one; it keeps its seed.
+    pub(super) fn resume(directory: Option<&Path>, seed: Option<u64>) -> Result<Self, Failure> {
+        let file = directory.map(|directory| directory.join(FILE));
+        let earlier = file.as_deref().map_or(Ok(None), read)?;
+        if let (Some(earlier), Some(seed)) = (&earlier, seed)
+            && earlier.seed != seed
+        {
+            return Err(Failure::refused(format!(
+                "--seed: the soak of this report began with seed {}: leave --seed out, or name another directory",
+                earlier.seed
+            )));
+        }
+        let fresh = || State { seed: seed.unwrap_or_else(random_seed), next_pass: 0, failures: BTreeSet::new() };
+        Ok(Self { file, state: earlier.unwrap_or_else(fresh) })
+    }
+
+    pub(super) fn seed(&self) -> u64 {
+        self.state.seed
+    }
+
+    pub(super) fn next_pass(&self) -> u64 {
+        self.state.next_pass
+    }
+
+    /// The failures of all passes so far, as commands that replay them.
+    pub(super) fn failures(&self) -> &BTreeSet<String> {
+        &self.state.failures
+    }
+
+    /// Takes in what a pass has found.
+    pub(super) fn passed(&mut self, report: &Report) -> Result<(), Failure> {
+        for backend in &report.backends {
+            let not_tested: Vec<&str> = backend.not_tested().map(|clause| clause.id).collect();
+            let failed = |case: &&CaseReport| case.verdict.is_failure() || not_tested.contains(&case.clause);
+            self.state.failures.extend(backend.cases.iter().filter(failed).filter_map(|case| case.replay.clone()));
+        }
+        self.state.next_pass += 1;
+        let Some(file) = &self.file else { return Ok(()) };
+        let state = serde_json::to_string(&self.state).map_err(|e| Failure::Output(e.into()))?;
+        write_file(file, &state)
+    }
+}
+
+/// One that a person can type again.
+fn random_seed() -> u64 {
+    fastrand::u64(..1 << 32)
+}
+
+fn read(file: &Path) -> Result<Option<State>, Failure> {
+    let what = || file.display().to_string();
+    match fs::read(file) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|source| Failure::Read {
+            what: format!("{}, which no soak wrote: remove it, or name another directory", what()),
+            source: source.into(),
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Failure::Read { what: what(), source }),
+    }
+}

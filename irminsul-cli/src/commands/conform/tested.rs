@@ -1,0 +1,127 @@
+//! How the suite gets stores at an address that a user gives: fresh ones beside or below it, which do not outlive the run.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use conformance::{Factory, Place, Settings, SharedFactory, Site};
+use irminsul::{Address, Backend, Error, ErrorKind, Registry, Result};
+use tokio::sync::{RwLock, RwLockReadGuard};
+
+use crate::failure::{chain, note};
+
+/// The stores of an address; what is at the address itself is left alone.
+pub(crate) struct Tested {
+    registry: Registry,
+    address: Address,
+    /// The addresses of the scratch stores that were made and are not removed yet.
+    scratch: Mutex<BTreeSet<String>>,
+    /// Whether the run was interrupted: nothing is made or opened any more. Read while something is.
+    stopped: RwLock<bool>,
+}
+
+impl Tested {
+    pub(super) fn new(registry: &Registry, address: &Address) -> Self {
+        Self {
+            registry: registry.clone(),
+            address: address.clone(),
+            scratch: Mutex::default(),
+            stopped: RwLock::default(),
+        }
+    }
+
+    /// The stores of the name that a child process was given: an address.
+    pub(crate) fn of_child(registry: &Registry, name: &str) -> Option<SharedFactory> {
+        let address: Address = name.parse().ok()?;
+        Some(Arc::new(Self::new(registry, &address)))
+    }
+
+    /// Whether a store can be made, opened and removed: the error of the address is one of usage, not of the store.
+    pub(super) async fn check(&self) -> Result<()> {
+        let site = self.create(Place::Anywhere).await?;
+        let opened = self.open(site.token(), &Settings::default()).await;
+        let closed = match opened {
+            Ok(backend) => backend.close().await,
+            Err(error) => Err(error),
+        };
+        closed.and(self.destroy(site).await)
+    }
+
+    /// Removes what an interrupted run leaves, which may still be at work: what it would open anew is refused.
+    pub(super) async fn remove_all(&self) {
+        *self.stopped.write().await = true;
+        let left = std::mem::take(&mut *self.scratch());
+        for address in left {
+            if let Err(error) = self.registry.destroy(&address).await {
+                note(&format!("{address} is left: {}", chain(&error)));
+            }
+        }
+    }
+
+    /// Holds an interruption off while something is made or opened.
+    async fn going_on(&self) -> Result<RwLockReadGuard<'_, bool>> {
+        let stopped = self.stopped.read().await;
+        if *stopped { Err(Error::new(ErrorKind::Unavailable, "the run was interrupted")) } else { Ok(stopped) }
+    }
+
+    fn scratch(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The address with an option that a case asks for.
+    fn with(&self, address: Address, name: &str, value: &str) -> Result<Address> {
+        let known = self.registry.options(address.scheme()).unwrap_or_default();
+        if known.iter().any(|option| option.name == name) {
+            return address.with_option(name, value);
+        }
+        Err(Error::new(ErrorKind::Unsupported, format!("the scheme has no option `{name}`")))
+    }
+}
+
+#[async_trait]
+impl Factory for Tested {
+    fn name(&self) -> String {
+        self.address.to_string()
+    }
+
+    async fn create(&self, place: Place<'_>) -> Result<Site> {
+        let _going_on = self.going_on().await?;
+        match place {
+            // A scratch store of another kind would be tested for what this one does not promise.
+            Place::Anywhere if self.registry.is_temporary(&self.address)? => Ok(Site::new(&self.address)),
+            Place::Anywhere => {
+                let address = self.registry.scratch(&self.address).await?.to_string();
+                self.scratch().insert(address.clone());
+                Ok(Site::new(address))
+            }
+            // It goes with its directory.
+            Place::Directory(directory) => Ok(Site::new(self.registry.scratch_in(&self.address, directory).await?)),
+        }
+    }
+
+    async fn open(&self, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
+        let mut address: Address = token.parse()?;
+        if let Some(function) = settings.hash {
+            address = self.with(address, "hash", function.name())?;
+        }
+        if let Some(on) = settings.verify {
+            address = self.with(address, "verify", if on { "on" } else { "off" })?;
+        }
+        if let Some(bytes) = settings.batch_limit {
+            address = self.with(address, "batch", &bytes.to_string())?;
+        }
+        let _going_on = self.going_on().await?;
+        self.registry.open(address).await
+    }
+
+    async fn destroy(&self, site: Site) -> Result<()> {
+        let made = self.scratch().contains(site.token());
+        if made {
+            self.registry.destroy(site.token()).await?;
+            self.scratch().remove(site.token());
+        }
+        Ok(())
+    }
+}

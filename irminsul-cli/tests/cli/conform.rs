@@ -1,0 +1,145 @@
+//! `conform`: what it says and how it exits, and that it leaves nothing behind.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    process::Stdio,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::sandbox::Sandbox;
+
+/// A few cases, of which none takes long.
+const FEW: &str = "atomic/A2-*";
+
+#[test]
+fn a_sound_store_passes_and_the_table_says_which_clauses_it_keeps() {
+    let table = Sandbox::new().ok(&["conform", "mem:", "mem:shared", "sqlite:", "--case", FEW, "--seed", "7"]);
+    for told in [
+        "profile quick, seed 7, cases atomic/A2-*",
+        "Atomic writes",
+        "A2   Compare-and-set, byte for byte",
+        "passed  mem:\n",
+        "passed  mem:shared\n",
+        "passed  sqlite:\n",
+    ] {
+        assert!(table.contains(told), "{told}:\n{table}");
+    }
+    let declared: Vec<&str> = table.lines().filter(|line| line.contains("declares")).collect();
+    let visibilities = ["visibility Instance", "visibility Process", "visibility Instance"];
+    assert!(declared.iter().zip(visibilities).all(|(line, level)| line.contains(level)), "{declared:?}");
+}
+
+#[test]
+fn what_is_at_the_address_is_left_alone_and_nothing_is_left_behind() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["put", "sqlite:a.db", "key", "value"]);
+    let before = fs::read(sandbox.path("a.db")).unwrap();
+    sandbox.ok(&["conform", "sqlite:a.db", "sqlite:b.db?sync=normal", "--case", FEW]);
+    assert_eq!(fs::read(sandbox.path("a.db")).unwrap(), before);
+    let names: Vec<_> = fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["a.db"]);
+}
+
+#[test]
+fn a_report_is_a_page_and_an_object_of_json() {
+    let sandbox = Sandbox::new();
+    let told = sandbox.ok(&["conform", "mem:", "--case", FEW, "--seed", "7", "--report", "out/report"]);
+    assert!(told.contains("out/report/report.html") && told.contains("out/report/report.json"), "{told}");
+    let report: serde_json::Value =
+        serde_json::from_slice(&fs::read(sandbox.path("out/report/report.json")).unwrap()).unwrap();
+    assert_eq!(report["seed"], 7);
+    let case = &report["backends"][0]["cases"][0];
+    assert_eq!(case["verdict"], "pass");
+    assert_eq!(case["replay"], format!("irminsul conform mem: --seed 7 --case {}", case["id"].as_str().unwrap()));
+    let page = fs::read_to_string(sandbox.path("out/report/report.html")).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.contains("mem: keeps what it declares"));
+    assert_eq!(fs::read_dir(sandbox.path("out/report")).unwrap().count(), 2);
+}
+
+#[test]
+fn a_soak_goes_on_with_the_next_seed_where_the_one_before_stopped() {
+    let sandbox = Sandbox::new();
+    let pass = ["conform", "mem:", "--case", FEW, "--for", "0s", "--report", "out"];
+    let state =
+        || -> serde_json::Value { serde_json::from_slice(&fs::read(sandbox.path("out/soak.json")).unwrap()).unwrap() };
+    sandbox.ok(&[&pass[..], &["--seed", "7"]].concat());
+    assert_eq!(state(), serde_json::json!({"seed": 7, "next_pass": 1, "failures": []}));
+    sandbox.ok(&pass);
+    assert_eq!(state()["next_pass"], 2);
+    let report: serde_json::Value =
+        serde_json::from_slice(&fs::read(sandbox.path("out/report.json")).unwrap()).unwrap();
+    assert_eq!(report["backends"][0]["cases"][0]["seed"], 8);
+    sandbox.run(&[&pass[..], &["--seed", "8"]].concat()).refused("began with seed 7");
+}
+
+#[test]
+fn a_soak_does_not_forget_what_failed_in_an_earlier_run() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("out")).unwrap();
+    sandbox.write("out/soak.json", r#"{"seed": 7, "next_pass": 3, "failures": ["irminsul conform mem: --seed 9"]}"#);
+    let told = sandbox.run(&["conform", "mem:", "--case", FEW, "--for", "0s", "--report", "out"]).expect(1);
+    assert!(told.contains("passed  mem:"), "{told}");
+    assert!(told.ends_with("failed in an earlier run of this soak: irminsul conform mem: --seed 9\n"), "{told}");
+    sandbox.write("out/soak.json", "[]");
+    sandbox.run(&["conform", "mem:", "--case", FEW, "--for", "0s", "--report", "out"]).refused("soak.json");
+}
+
+#[test]
+fn the_list_names_the_cases_that_a_pattern_asks_for() {
+    let sandbox = Sandbox::new();
+    let all = sandbox.ok(&["conform", "--list"]);
+    let few = sandbox.ok(&["conform", "--list", "--case", FEW]);
+    assert!(few.lines().count() < all.lines().count());
+    assert!(few.lines().all(|id| id.starts_with("atomic/A2-") && all.contains(id)), "{few}");
+}
+
+#[test]
+fn bad_usage_is_refused_before_anything_is_tested() {
+    let sandbox = Sandbox::new();
+    for (args, told) in [
+        (&["mem:", "--case", "nothing-is-called-so"][..], "the areas are atomic/"),
+        (&["mem:", "mem:"], "named twice"),
+        (&["mem:", "--profile", "slow"], "quick, standard, soak"),
+        (&["mem:", "--for", "90"], "a duration is"),
+        (&["mem:", "--for", "1s", "--profile", "quick"], "--profile soak"),
+        (&["mem:?colour=red"], "the option `colour`"),
+        (&["nothing:"], "mem, sqlite"),
+        (&["sqlite:missing/a.db"], "does not exist"),
+        (&["mem:", "--report", "file/report"], "cannot write file/report"),
+    ] {
+        sandbox.write("file", "");
+        sandbox.run(&[&["conform"], args].concat()).refused(told);
+    }
+    assert_eq!(sandbox.run(&["conform"]).code, Some(2));
+}
+
+#[test]
+fn an_interrupted_run_removes_its_stores() {
+    let sandbox = Sandbox::new();
+    let mut run = sandbox.command(&["conform", "sqlite:a.db", "--for", "1h", "--case", FEW, "--report", "out"]);
+    let mut run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // The first pass has ended, so that the next one is on its way.
+    while !sandbox.path("out/report.json").exists() {
+        assert!(run.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::yield_now();
+    }
+    kill_process(Pid::from_child(&run), Signal::INT).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    let mut errors = BufReader::new(run.stderr.take().unwrap()).lines();
+    assert_eq!(errors.next().unwrap().unwrap(), "irminsul: interrupted");
+    let mut told = String::new();
+    run.stdout.take().unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!(told, "");
+    let names: Vec<_> = fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["out"]);
+}
+
+#[test]
+fn the_command_is_the_other_processes_that_it_tests_a_store_with() {
+    let sandbox = Sandbox::new();
+    let case = "atomic/A1-processes-lose-no-increment";
+    let table = sandbox.ok(&["conform", "sqlite:a.db?busy=120000", "--case", case]);
+    assert!(table.contains("passed  sqlite:a.db?busy=120000\n        1 passed, "), "{table}");
+}
