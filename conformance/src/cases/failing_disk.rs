@@ -145,8 +145,9 @@ async fn attempt(cue: Cue) -> Outcome {
 
 const OPENING: &str = "opening";
 
-/// What a disk is asked for on the way of a write.
-const OPERATIONS: [&str; 7] = ["write", "fsync", "create", "rename", "truncate", "syncdir", "unlink"];
+/// What a disk is asked for on the way of a write, by how often an engine does it.
+const OPERATIONS: [&str; 10] =
+    ["write", "write", "fsync", "fsync", "fsync", "create", "rename", "truncate", "syncdir", "unlink"];
 
 /// Whatever operation of the disk fails, and when: an error tells the truth about its write, also after a crash.
 async fn failing_operations(context: Context) -> Outcome {
@@ -154,15 +155,15 @@ async fn failing_operations(context: Context) -> Outcome {
     let mut random = context.random();
     context.open().await?.close().await?;
     let loses_power = context.guarantees().durability == Durability::Power;
-    for number in 0..context.rounds(5) {
+    for number in 0..context.rounds(8) {
         let operation = OPERATIONS[random.usize(..OPERATIONS.len())];
         let error = if random.bool() { "EIO" } else { "ENOSPC" };
-        let fault = format!("{operation} {error} after={} times={}", random.usize(..60), random.usize(1..4));
+        let fault = format!("{operation} {error} after={} times={}", random.usize(..20), random.usize(1..4));
         let mut attempts = Attempts::new(Round { number, seed: context.seed() });
         let child = context.child("attempt", &[&number.to_string()])?;
         child.until(OPENING)?;
         context.disk().fail(&fault)?;
-        let lines = child.kill_after(random.usize(..150), &mut random, STEP)?;
+        let lines = child.kill_after(random.usize(20..150), &mut random, STEP)?;
         for line in &lines {
             attempts.hear(line);
         }
