@@ -2,6 +2,7 @@
 //! seed, so that whoever looks afterwards knows every byte that may be there.
 
 use bytes::Bytes;
+use futures_util::{FutureExt, future::try_join_all};
 use store_api::Error;
 
 use crate::{child::say, context::Instance, failure::Outcome, roles::Cue};
@@ -94,6 +95,11 @@ pub(crate) fn random_bytes(random: &mut fastrand::Rng, len: usize) -> Bytes {
     let mut bytes = vec![0; len];
     random.fill(&mut bytes);
     bytes.into()
+}
+
+/// Runs workers as tasks of their own, so that one that never has to wait leaves the others their turn.
+async fn each_in_a_task(workers: impl Iterator<Item = impl Future<Output = Outcome> + Send + 'static>) -> Outcome {
+    try_join_all(workers.map(|worker| tokio::spawn(worker).map(|ended| ended?))).await.map(drop)
 }
 
 /// Whether a worker may stop with an error: what passes by itself (A6) is no reason to accuse a store, and the other

@@ -4,7 +4,7 @@ use std::{
     ffi::c_int,
     fs::File,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -80,17 +80,19 @@ impl Log {
         }
     }
 
-    /// Syncs its file, which SQLite cuts without doing that. The locks of the store lie on other files, so that this one
-    /// can be closed.
+    /// Syncs its file, which SQLite cuts without doing that, and the names in its folder, which SQLite does without looking
+    /// whether it worked. The locks of the store lie on other files, so that this one can be closed.
     fn sync_file(&self) -> rusqlite::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
-        match File::open(file).and_then(|file| file.sync_all()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                let failure = ffi::Error::new(ffi::SQLITE_IOERR_FSYNC);
-                Err(rusqlite::Error::SqliteFailure(failure, Some(format!("the log could not be synced: {error}"))))
-            }
-            _ => Ok(()),
-        }
+        let synced = match File::open(file) {
+            Ok(file) => file.sync_all(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        };
+        synced.and_then(|()| sync_names_beside(file)).map_err(|error| {
+            let failure = ffi::Error::new(ffi::SQLITE_IOERR_FSYNC);
+            rusqlite::Error::SqliteFailure(failure, Some(format!("the log could not be synced: {error}")))
+        })
     }
 
     pub(super) fn wants_checkpoint(&self) -> bool {
@@ -120,6 +122,22 @@ impl Log {
         self.checkpoint_at = CHECKPOINT_PAGES;
         self.is_empty = true;
     }
+}
+
+/// Syncs the names in a file's folder. A folder that may be entered and not be read cannot be synced; a file system that
+/// knows no such sync does without.
+#[cfg(unix)]
+fn sync_names_beside(file: &Path) -> io::Result<()> {
+    let Some(folder) = file.parent() else { return Ok(()) };
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => Ok(()),
+        synced => synced,
+    }
+}
+
+#[cfg(not(unix))]
+fn sync_names_beside(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// How many pages the log has, and how many of them are in the file.

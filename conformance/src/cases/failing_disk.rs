@@ -1,13 +1,16 @@
 //! E3, E1, A5 and A10 on a disk whose operations fail.
 
-use store_api::{Effect, ErrorKind};
+use store_api::{Durability, Effect, ErrorKind};
 
 use crate::{
     attempts::Attempts,
     case::{Case, case},
-    cases::{killed::cut_off, power::stays},
-    child::{hear, say},
-    context::Context,
+    cases::{
+        killed::{STEP, cut_off},
+        power::stays,
+    },
+    child::{Child, hear, say},
+    context::{Context, Instance, key},
     disk::Keep,
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
     operations::value,
@@ -54,7 +57,7 @@ async fn poison(cue: Cue) -> Outcome {
 
 const POISONED: &str = "poisoned";
 
-async fn refused(attempts: &mut Attempts, instance: &crate::context::Instance) -> Outcome {
+async fn refused(attempts: &mut Attempts, instance: &Instance) -> Outcome {
     let entries = instance.entries();
     let error = expect_error!(attempts.write(&*entries).await, Poisoned, "E3: a write after a failed sync");
     ensure_eq!(error.effect(), Effect::NotApplied, "E3: the effect of a write that a poisoned store refuses");
@@ -83,7 +86,7 @@ async fn failed_sync(context: Context) -> Outcome {
         let instance = context.open().await?;
         let checked = attempts.check(&*instance.entries()).await;
         checked.map_err(|failure| failure.within(format_args!("E3: failed sync {number}")))?;
-        instance.entries().set(&crate::context::key("works"), value(number)).await?;
+        instance.entries().set(&key("works"), value(number)).await?;
         instance.close().await?;
     }
     Ok(())
@@ -104,7 +107,7 @@ fn poisoned(context: &Context, number: usize, random: &mut fastrand::Rng) -> Out
     Ok(attempts)
 }
 
-fn until_poisoned(child: &crate::child::Child, attempts: &mut Attempts) -> Outcome {
+fn until_poisoned(child: &Child, attempts: &mut Attempts) -> Outcome {
     loop {
         let line = child.line()?;
         if line == POISONED {
@@ -142,23 +145,25 @@ async fn attempt(cue: Cue) -> Outcome {
 
 const OPENING: &str = "opening";
 
+/// What a disk is asked for on the way of a write, by how often an engine does it.
+const OPERATIONS: [&str; 10] =
+    ["write", "write", "fsync", "fsync", "fsync", "create", "rename", "truncate", "syncdir", "unlink"];
+
 /// Whatever operation of the disk fails, and when: an error tells the truth about its write, also after a crash.
 async fn failing_operations(context: Context) -> Outcome {
     let context = context.store_on_disk().await?;
     let mut random = context.random();
     context.open().await?.close().await?;
-    let loses_power = context.guarantees().durability == store_api::Durability::Power;
-    for number in 0..context.rounds(5) {
-        let operation = *random
-            .choice(&["write", "fsync", "create", "rename", "truncate", "syncdir", "unlink"])
-            .ok_or_else(|| Failure::harness("there are some"))?;
+    let loses_power = context.guarantees().durability == Durability::Power;
+    for number in 0..context.rounds(8) {
+        let operation = OPERATIONS[random.usize(..OPERATIONS.len())];
         let error = if random.bool() { "EIO" } else { "ENOSPC" };
-        let fault = format!("{operation} {error} after={} times={}", random.usize(..60), random.usize(1..4));
+        let fault = format!("{operation} {error} after={} times={}", random.usize(..20), random.usize(1..4));
         let mut attempts = Attempts::new(Round { number, seed: context.seed() });
         let child = context.child("attempt", &[&number.to_string()])?;
         child.until(OPENING)?;
         context.disk().fail(&fault)?;
-        let lines = child.kill_after(random.usize(..150), &mut random, crate::cases::killed::STEP)?;
+        let lines = child.kill_after(random.usize(20..150), &mut random, STEP)?;
         for line in &lines {
             attempts.hear(line);
         }

@@ -41,7 +41,7 @@ pub(super) fn cut_off<W: Work>(context: &Context, number: usize, random: &mut fa
 async fn killed<W: Work>(context: Context) -> Outcome {
     let mut random = context.random();
     let mut rounds = Vec::new();
-    for number in 0..context.rounds(3) {
+    for number in 0..context.rounds(8) {
         rounds.push(cut_off::<W>(&context, number, &mut random)?);
         let instance = context.open().await?;
         // What earlier rounds left is looked at again at the end.

@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::{TryStreamExt, future::try_join3};
 use serde::{Deserialize, Serialize};
-use store_api::{AtomicWrite, Event, Init, Key, TestAndSet};
+use store_api::{AtomicWrite, Durability, Event, Init, Key, TestAndSet};
 
 use crate::{
     case::{Case, case},
@@ -51,22 +51,21 @@ async fn power_lost<W: Work>(context: Context) -> Outcome {
     let context = context.store_on_disk().await?;
     let mut random = context.random();
     let mut rounds = Vec::new();
-    for number in 0..context.rounds(4) {
+    for number in 0..context.rounds(8) {
         rounds.push(cut_off::<W>(&context, number, &mut random)?);
-        let keep = keep(&mut random);
+        let (keep, shows) = (keep(&mut random), random.bool());
         let looked_at = async {
-            context.disk().lose_power(keep)?;
+            if shows && context.guarantees().durability == Durability::Power {
+                stays(&context, keep).await?;
+            } else {
+                context.disk().lose_power(keep)?;
+            }
             let instance = context.open().await?;
             // What earlier rounds left is looked at again at the end.
             W::check(&instance, &rounds[number..]).await?;
-            instance.close().await?;
-            if context.guarantees().durability == store_api::Durability::Power {
-                stays(&context, keep).await?;
-            }
-            Ok(())
+            instance.close().await.map_err(Failure::from)
         };
-        let looked_at: Outcome = looked_at.await;
-        looked_at.map_err(|failure| failure.within(format_args!("power loss {number}, {keep:?}")))?;
+        looked_at.await.map_err(|failure| failure.within(format_args!("power loss {number}, {keep:?}")))?;
     }
     W::check(&context.open().await?, &rounds).await
 }
@@ -108,8 +107,8 @@ async fn tell(cue: Cue) -> Outcome {
     Ok(())
 }
 
-/// Demands that what a process showed, acknowledged or not, is there after another power loss: nothing is shown that is
-/// not synced.
+/// Loses the power after another process has opened the store and shown it all, and demands that this is there: nothing
+/// is shown that is not synced, whoever wrote it and whether it was acknowledged.
 pub(super) async fn stays(context: &Context, keep: Keep) -> Outcome {
     let child = context.child("tell", &[])?;
     let told: Everything = serde_json::from_str(&child.line()?).map_err(Failure::harness)?;
@@ -190,27 +189,30 @@ async fn look(entries: Arc<dyn AtomicWrite>, counter: Key) -> Outcome {
     }
 }
 
-/// What a `find`, a mismatch or a watch showed is there after a power loss, at whatever moment, and also where the sync
-/// failed.
+/// What a `find`, a mismatch or a watch showed, or the next process that opened the store, is there after a power loss, at
+/// whatever moment, and also where the sync failed.
 async fn shown_is_synced(context: Context) -> Outcome {
     let context = context.store_on_disk().await?;
     let mut random = context.random();
-    for round in 0..context.rounds(4) {
+    for round in 0..context.rounds(8) {
         let child = context.child("show", &[])?;
         let mut said = vec![child.line()?];
-        if random.bool() {
-            context.disk().fail(format_args!("fsync EIO after={}", random.usize(..20)))?;
+        let fails = round % 2 == 0;
+        if fails {
+            // What was written stays unsynced, as where the power is lost before the sync is done.
+            context.disk().fail(format_args!("fsync EIO pages=dirty after={}", random.usize(..20)))?;
         }
-        for _ in 0..random.usize(..100) {
-            let line = child.line()?;
-            if line == STOPPED {
-                break;
-            }
-            said.push(line);
+        let lines = if fails { usize::MAX } else { random.usize(..100) };
+        while said.len() <= lines && said.last().is_none_or(|line| line != STOPPED) {
+            said.push(child.line()?);
         }
         said.extend(child.kill_after(0, &mut random, STEP)?);
         context.disk().mend()?;
-        context.disk().lose_power(keep(&mut random))?;
+        if round % 4 == 0 {
+            stays(&context, Keep::None).await?;
+        } else {
+            context.disk().lose_power(keep(&mut random))?;
+        }
         let shown: u64 = said.iter().filter_map(|line| line.parse().ok()).max().unwrap_or(0);
         let instance = context.open().await?;
         let found = number(instance.entries().find(&counter()).await?.as_ref())?;

@@ -132,7 +132,12 @@ async fn follow(cue: Cue) -> Outcome {
     let text = |value: &Bytes| String::from_utf8_lossy(value).into_owned();
     let mut watch = instance.entries().watch(&Key::root(), Init::Known(Vec::new())).await?;
     while let Some(event) = watch.next().await {
-        let told = match event? {
+        let event = match event {
+            // A passing fault; the watch goes on (W10).
+            Err(error) if error.is_retryable() => continue,
+            event => event?,
+        };
+        let told = match event {
             Event::CaughtUp => Told::CaughtUp,
             Event::Changed { key, diff: Diff::Added(new) } => Told::Added(key.to_string(), text(&new)),
             Event::Changed { key, diff: Diff::Updated { old, new } } => {

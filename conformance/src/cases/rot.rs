@@ -14,7 +14,7 @@ use store_api::{ContentHash, EntryRead, Key, TestAndSet};
 use crate::{
     Settings,
     case::{Case, case},
-    child::Child,
+    child::{Child, say},
     context::{Context, Instance, key},
     disk::Keep,
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
@@ -39,15 +39,21 @@ type State = BTreeMap<Key, Bytes>;
 /// How long a part of a key or a value is that can be told from anything else in the files.
 const TOLD_APART: usize = 16;
 
+/// The longest value where bytes rot: as much of the files is the engine's own.
+const LONGEST: usize = 3_000;
+
+/// The longest value where a disk cannot be read: so long that an engine does not read them all at once.
+const READ_IN_PARTS: usize = 60_000;
+
 /// Random letters, which are a step of a key.
 fn letters(random: &mut fastrand::Rng) -> String {
     (0..TOLD_APART).map(|_| random.lowercase()).collect()
 }
 
 /// Entries whose keys and values can be told from anything else in the files.
-fn state(random: &mut fastrand::Rng) -> State {
+fn state(random: &mut fastrand::Rng, longest: usize) -> State {
     let entry = |number: usize| {
-        let mut value = vec![0; [TOLD_APART, 100, 3_000][number % 3]];
+        let mut value = vec![0; [TOLD_APART, 100, longest][number % 3]];
         random.fill(&mut value);
         (key(format!("rot/{}", letters(random))), value.into())
     };
@@ -83,13 +89,14 @@ async fn read_damaged(context: &Context, read: impl AsyncFnOnce(&Instance) -> Ou
 async fn rot_anywhere(context: Context) -> Outcome {
     let context = context.store_in_directory().await?;
     let mut random = context.random();
-    let state = state(&mut random);
+    let state = state(&mut random, LONGEST);
     let files = files_with(&context, &state).await?;
     for _ in 0..context.rounds(25) {
         let position = files.anywhere(&mut random);
         files.damaged(&[position], |bytes| rot(bytes, &mut random))?;
-        let reading =
-            read_damaged(&context, async |instance| reads(&*instance.entries(), &state, Absent::Allowed).await);
+        let reading = read_damaged(&context, async |instance| {
+            reads(&*instance.entries(), &state, Absent::Allowed).await.map(drop)
+        });
         reading.await.map_err(|failure| failure.within(format_args!("{} rotted", files.shown(position))))?;
     }
     Ok(())
@@ -115,13 +122,14 @@ enum Absent {
     Broken,
 }
 
-/// Demands of every way to read that it gives what was written, or an error.
-async fn reads(entries: &dyn EntryRead, state: &State, absent: Absent) -> Outcome {
+/// Demands of every way to read that it gives what was written, or an error; and gives how many errors there were.
+async fn reads(entries: &dyn EntryRead, state: &State, absent: Absent) -> Outcome<usize> {
+    let mut refused = 0;
     for (key, value) in state {
         match entries.find(key).await {
             Ok(Some(found)) => ensure!(found == value, "A12: {key} has {}, which was never set", shown(&found)),
             Ok(None) => ensure!(absent == Absent::Allowed, "A11: `find` of {key} says absent"),
-            Err(_) => {}
+            Err(_) => refused += 1,
         }
         if let Ok(there) = entries.mem(key).await {
             ensure!(there || absent == Absent::Allowed, "A11: `mem` of {key} says absent");
@@ -143,13 +151,13 @@ async fn reads(entries: &dyn EntryRead, state: &State, absent: Absent) -> Outcom
         let complete = listed.len() == state.len();
         ensure!(complete || absent == Absent::Allowed, "A11: `list` ends after {} of {}", listed.len(), state.len());
     }
-    Ok(())
+    Ok(refused + errors)
 }
 
 async fn rotten_value(context: Context) -> Outcome {
     let context = context.store_in_directory().await?;
     let mut random = context.random();
-    let state = state(&mut random);
+    let state = state(&mut random, LONGEST);
     let files = files_with(&context, &state).await?;
     let mut shown_as_they_are: Vec<(&Key, usize, Vec<Position>)> = Vec::new();
     for (key, value) in &state {
@@ -186,13 +194,13 @@ async fn corrupt(instance: &Instance, rotten: &Key, state: &State) -> Outcome {
     if let Ok(there) = entries.mem(rotten).await {
         ensure!(there, "A12: `mem` says that it is absent");
     }
-    reads(&*entries, state, Absent::Allowed).await
+    reads(&*entries, state, Absent::Allowed).await.map(drop)
 }
 
 async fn rotten_key(context: Context) -> Outcome {
     let context = context.store_in_directory().await?;
     let mut random = context.random();
-    let state = state(&mut random);
+    let state = state(&mut random, LONGEST);
     let files = files_with(&context, &state).await?;
     let mut tested = false;
     let keys: Vec<&Key> = random.choose_multiple(state.keys(), context.rounds(4));
@@ -212,7 +220,7 @@ async fn rotten_key(context: Context) -> Outcome {
                 if let Ok(Some(_)) = entries.find(&rotten).await {
                     ensure!(rotten == *sound, "A12: {rotten} has a value, and only {sound} was set");
                 }
-                reads(&*entries, &state, Absent::Allowed).await
+                reads(&*entries, &state, Absent::Allowed).await.map(drop)
             });
             reading.await.map_err(|failure| failure.within("a letter of a key rotted into another"))?;
             tested |= !positions.is_empty();
@@ -226,7 +234,7 @@ async fn rotten_content(context: Context) -> Outcome {
     let mut random = context.random();
     let instance = context.open().await?;
     let mut values: BTreeMap<ContentHash, Bytes> = BTreeMap::new();
-    for (_, value) in state(&mut random) {
+    for (_, value) in state(&mut random, LONGEST) {
         values.insert(instance.content().add(value.clone()).await?.to_hash(), value);
     }
     instance.close().await?;
@@ -270,36 +278,47 @@ async fn reads_content(
 async fn unreadable_disk(context: Context) -> Outcome {
     let context = context.store_on_disk().await?;
     let mut random = context.random();
-    let state = state(&mut fastrand::Rng::with_seed(context.seed()));
+    let state = state(&mut fastrand::Rng::with_seed(context.seed()), READ_IN_PARTS);
     let instance = context.open().await?;
     set_all(&*instance.entries(), state.clone()).await?;
     instance.sync().await?;
     instance.close().await?;
     let files = Files::of(context.directory())?;
-    for _ in 0..context.rounds(4) {
+    let mut refused = 0;
+    for _ in 0..context.rounds(8) {
         // What was read before is in no cache afterwards.
         context.disk().lose_power(Keep::None)?;
         // The files that hold the data, and none that an engine makes while it is open, to share memory.
-        let readable = random.usize(..20);
+        let readable = random.usize(..40);
         for file in files.names() {
             context.disk().fail(format_args!("read EIO after={readable} file=store/{file}"))?;
         }
         // In a process of its own, since this one must go on if it is ended by a page that cannot be read.
         let read = context.child("read", &[]).and_then(Child::finish);
         context.disk().mend()?;
-        read.map_err(|failure| failure.within(format_args!("A11: the disk cannot be read after {readable} reads")))?;
+        let told =
+            read.map_err(|failure| failure.within(format_args!("the disk cannot be read after {readable} reads")))?;
+        refused += told.iter().filter_map(|line| line.parse::<usize>().ok()).sum::<usize>();
     }
     let instance = context.open().await?;
     for (key, value) in &state {
         ensure_eq!(instance.entries().find(key).await?.as_ref(), Some(value), "A11: {key}, when it can be read again");
     }
     instance.close().await?;
-    Ok(())
+    if refused > 0 {
+        Ok(())
+    } else {
+        Err(Failure::inconclusive("the store read nothing where the disk could not be read"))
+    }
 }
 
-/// Reads all of a store whose disk may not be read.
+/// Reads all of a store whose disk may not be read, and says how often it was refused.
 async fn read(cue: Cue) -> Outcome {
-    let state = state(&mut fastrand::Rng::with_seed(cue.seed));
-    let Ok(instance) = cue.try_open().await else { return Ok(()) };
-    reads(&*instance.entries(), &state, Absent::Broken).await
+    let state = state(&mut fastrand::Rng::with_seed(cue.seed), READ_IN_PARTS);
+    let Ok(instance) = cue.try_open().await else {
+        say(1);
+        return Ok(());
+    };
+    say(reads(&*instance.entries(), &state, Absent::Broken).await?);
+    Ok(())
 }

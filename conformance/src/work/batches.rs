@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
 use store_api::{Indexable, IndexedExt};
 
-use super::{Round, Said, Work, random_bytes, say_step, stops_with};
+use super::{Round, Said, Work, each_in_a_task, random_bytes, say_step, stops_with};
 use crate::{
     context::Instance,
     failure::{Outcome, ensure},
@@ -93,7 +92,7 @@ impl Work for Batches {
     const STEPS: usize = 60;
 
     async fn work(instance: Instance, round: Round) -> Outcome {
-        try_join_all((0..ADDERS).map(|adder| add(instance.content(), round, adder))).await.map(drop)
+        each_in_a_task((0..ADDERS).map(|adder| add(instance.content(), round, adder))).await
     }
 
     async fn check(instance: &Instance, rounds: &[Said]) -> Outcome {

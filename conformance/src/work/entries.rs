@@ -1,12 +1,12 @@
 //! Writers that set, compare and remove entries of their own.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use futures_util::{TryStreamExt, future::try_join_all};
+use futures_util::TryStreamExt;
 use store_api::{AtomicWrite, EntryReadExt, Key, TestAndSet};
 
-use super::{Round, Said, Work, random_bytes, say_step, stops_with};
+use super::{Round, Said, Work, each_in_a_task, random_bytes, say_step, stops_with};
 use crate::{
     context::{Instance, key},
     failure::{Failure, Outcome, ensure, ensure_eq},
@@ -70,7 +70,7 @@ impl Work for Entries {
     const STEPS: usize = 120;
 
     async fn work(instance: Instance, round: Round) -> Outcome {
-        write_all(&instance, round, &say_step).await
+        write_all(&instance, round, say_step).await
     }
 
     async fn check(instance: &Instance, rounds: &[Said]) -> Outcome {
@@ -84,25 +84,32 @@ impl Work for Entries {
     }
 }
 
-/// Writes without end, and tells `taken` each step of each writer that was acknowledged.
-pub(super) async fn write_all(instance: &Instance, round: Round, taken: &(impl Fn(usize, usize) + Sync)) -> Outcome {
-    let writers = (0..WRITERS).map(|writer| async move {
-        let (entries, mut state) = (instance.entries(), State::new());
-        for number in 1.. {
-            let step = Step::new(round, writer, number);
-            match step.write(&*entries, &state).await {
-                Ok(TestAndSet::Applied) => {}
-                Ok(TestAndSet::Mismatch { .. }) => {
-                    return Err(Failure::broken("A2: a mismatch on a key of one writer"));
-                }
-                Err(error) => return stops_with(error),
-            }
-            step.apply(&mut state);
-            taken(writer, number);
-        }
-        Ok(())
+/// Writes without end, each writer as a task of its own, and tells `taken` each step that was acknowledged.
+pub(super) async fn write_all(
+    instance: &Instance,
+    round: Round,
+    taken: impl Fn(usize, usize) + Clone + Send + 'static,
+) -> Outcome {
+    let writers = (0..WRITERS).map(|writer| {
+        let (entries, taken) = (instance.entries(), taken.clone());
+        write(entries, round, writer, move |step| taken(writer, step))
     });
-    try_join_all(writers).await.map(drop)
+    each_in_a_task(writers).await
+}
+
+async fn write(entries: Arc<dyn AtomicWrite>, round: Round, writer: usize, taken: impl Fn(usize)) -> Outcome {
+    let mut state = State::new();
+    for number in 1.. {
+        let step = Step::new(round, writer, number);
+        match step.write(&*entries, &state).await {
+            Ok(TestAndSet::Applied) => {}
+            Ok(TestAndSet::Mismatch { .. }) => return Err(Failure::broken("A2: a mismatch on a key of one writer")),
+            Err(error) => return stops_with(error),
+        }
+        step.apply(&mut state);
+        taken(number);
+    }
+    Ok(())
 }
 
 /// Demands what a writer said, with or without the step after the last that it said.

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
 use store_api::{AtomicWrite, ContentKey, Indexable, IndexedExt, Key, Result};
 
-use super::{Round, Said, Work, random_bytes, say_step, stops_with};
+use super::{Round, Said, Work, each_in_a_task, random_bytes, say_step, stops_with};
 use crate::{
     context::{Instance, key},
     failure::{Failure, Outcome, ensure},
@@ -43,7 +42,7 @@ impl Work for Names {
 
     async fn work(instance: Instance, round: Round) -> Outcome {
         let writers = (0..WRITERS).map(|writer| write(instance.entries(), instance.content(), round, writer));
-        try_join_all(writers).await.map(drop)
+        each_in_a_task(writers).await
     }
 
     async fn check(instance: &Instance, rounds: &[Said]) -> Outcome {

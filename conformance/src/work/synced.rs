@@ -5,8 +5,9 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use futures_util::future::try_join;
-use store_api::Indexable;
+use futures_util::{FutureExt, future::try_join3};
+use store_api::{Backend, Indexable};
+use tokio::task::yield_now;
 
 use super::{ACKNOWLEDGED, Round, Said, Work, entries, random_bytes, say_step, stops_with};
 use crate::{
@@ -27,28 +28,21 @@ impl Work for Synced {
 
     async fn work(instance: Instance, round: Round) -> Outcome {
         let steps: Arc<[AtomicUsize; ADDER + 1]> = Arc::default();
-        let taken = |worker: usize, step: usize| {
-            steps[worker].store(step, Ordering::Release);
+        let shared = Arc::clone(&steps);
+        let taken = move |worker: usize, step: usize| {
+            shared[worker].store(step, Ordering::Release);
             // What was acknowledged is a bound of what may be there.
             say(format_args!("{ACKNOWLEDGED}{worker} {step}"));
         };
-        let writing = entries::write_all(&instance, round, &taken);
+        let adding = instance.indexable().map(|content| tokio::spawn(add(content, round, taken.clone())));
         let adding = async {
-            match instance.indexable() {
-                Some(content) => add(&*content, round, &taken).await,
+            match adding {
+                Some(adding) => adding.await?,
                 None => Ok(()),
             }
         };
-        let syncing = async {
-            loop {
-                let before: Vec<usize> = steps.iter().map(|step| step.load(Ordering::Acquire)).collect();
-                if let Err(error) = instance.sync().await {
-                    return stops_with(error);
-                }
-                before.into_iter().enumerate().for_each(|(worker, step)| say_step(worker, step));
-            }
-        };
-        try_join(try_join(writing, adding), syncing).await.map(drop)
+        let writing = entries::write_all(&instance, round, taken);
+        try_join3(writing, adding, tokio::spawn(sync(instance.backend(), steps)).map(|ended| ended?)).await.map(drop)
     }
 
     async fn check(instance: &Instance, rounds: &[Said]) -> Outcome {
@@ -72,7 +66,7 @@ fn value_of(round: Round, step: usize) -> bytes::Bytes {
     random_bytes(&mut random, len)
 }
 
-async fn add(content: &dyn Indexable, round: Round, taken: &(impl Fn(usize, usize) + Sync)) -> Outcome {
+async fn add(content: Arc<dyn Indexable>, round: Round, taken: impl Fn(usize, usize)) -> Outcome {
     for step in 1.. {
         if let Err(error) = content.add(value_of(round, step)).await {
             return stops_with(error);
@@ -80,4 +74,21 @@ async fn add(content: &dyn Indexable, round: Round, taken: &(impl Fn(usize, usiz
         taken(ADDER, step);
     }
     Ok(())
+}
+
+/// Syncs over and over, and says what had been acknowledged before each.
+async fn sync(backend: Arc<dyn Backend>, steps: Arc<[AtomicUsize; ADDER + 1]>) -> Outcome {
+    let mut said = [0; ADDER + 1];
+    loop {
+        let before: [usize; ADDER + 1] = std::array::from_fn(|worker| steps[worker].load(Ordering::Acquire));
+        if let Err(error) = backend.sync().await {
+            return stops_with(error);
+        }
+        for worker in (0..before.len()).filter(|&worker| before[worker] > said[worker]) {
+            say_step(worker, before[worker]);
+        }
+        said = before;
+        // A store may have nothing to wait for.
+        yield_now().await;
+    }
 }
