@@ -61,6 +61,13 @@ impl Location {
         Ok(Self { path: dir.path().join("store.db"), identity: None, temporary: Some(dir) })
     }
 
+    /// The file of SQLite's write-ahead log.
+    pub(crate) fn log(&self) -> PathBuf {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        log.into()
+    }
+
     pub(crate) fn is_permanent(&self) -> bool {
         self.temporary.is_none()
     }

@@ -75,7 +75,7 @@ impl Writer {
             connection.pragma_update(None, "fullfsync", true)?;
             connection.pragma_update(None, "checkpoint_fullfsync", true)?;
             connection.pragma_update(None, "synchronous", if permanent { FULL } else { OFF })?;
-            let mut log = Log::new(connection)?;
+            let mut log = Log::new(connection, permanent.then(|| location.log()))?;
             // Before anything is read: what another process left behind when it was killed was not synced, and is not
             // to be shown before it is (A10). Where others have the store open, what they show they have synced.
             log.freshen(connection, Duration::ZERO)?;

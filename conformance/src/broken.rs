@@ -61,8 +61,6 @@ macro_rules! bug {
     };
 }
 
-use bug;
-
 mod content;
 mod handles;
 mod keys;
@@ -144,7 +142,8 @@ pub fn table() -> String {
     );
     for bug in all() {
         let cases: Vec<String> = bug.caught_by.iter().map(|case| format!("`{case}`")).collect();
-        table.push_str(&format!("| `{}` | {} | {} |\n", bug.name, bug.what, cases.join("<br>")));
+        let row = ["| `", bug.name, "` | ", bug.what, " | ", &cases.join("<br>"), " |\n"];
+        table.extend(row);
     }
     table
 }

@@ -9,6 +9,8 @@ mod closing;
 mod concurrent;
 mod dropped;
 mod errors;
+mod failing_disk;
+mod faults;
 mod handles;
 mod index;
 mod keys;
@@ -63,6 +65,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         killed::CASES,
         processes::CASES,
         power::CASES,
+        failing_disk::CASES,
+        faults::CASES,
         rot::CASES,
     ]
     .into_iter()
@@ -76,7 +80,7 @@ pub fn case_ids(pattern: &str) -> impl Iterator<Item = &'static str> {
 
 /// Every role that a case gives to a child.
 pub(crate) fn roles() -> impl Iterator<Item = &'static Role> {
-    [killed::ROLES, processes::ROLES, power::ROLES].into_iter().flatten()
+    [killed::ROLES, processes::ROLES, power::ROLES, failing_disk::ROLES, rot::ROLES].into_iter().flatten()
 }
 
 #[cfg(test)]

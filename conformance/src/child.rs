@@ -175,11 +175,6 @@ impl Child {
         self.next_line()?.ok_or_else(|| self.ended())
     }
 
-    /// The lines that it has said and that were not read.
-    pub(crate) fn said(&self) -> Vec<String> {
-        self.lines.try_iter().collect()
-    }
-
     /// Waits until it is ready to go on with others.
     pub(crate) fn until_ready(&self) -> Outcome {
         self.until(READY)

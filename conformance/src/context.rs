@@ -3,7 +3,7 @@
 use std::{
     ops::Deref,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
@@ -182,7 +182,8 @@ impl Context {
     /// How often to do what waits each time until a watch hears of another instance.
     pub(crate) fn rounds_across(&self, quick: usize) -> usize {
         let lag = self.run.guarantees.watch_lag.others.unwrap_or_default();
-        let affordable = if lag.is_zero() { quick } else { ROUNDS_OF_LAG.div_duration_f64(lag) as usize };
+        let affordable = ROUNDS_OF_LAG.as_nanos().checked_div(lag.as_nanos());
+        let affordable = affordable.and_then(|rounds| rounds.try_into().ok()).unwrap_or(usize::MAX);
         self.rounds(quick.min(affordable.max(FEWEST)))
     }
 
@@ -211,6 +212,16 @@ impl Context {
     /// Waits for what must happen.
     pub(crate) async fn soon<T>(&self, what: &str, future: impl Future<Output = T>) -> Outcome<T> {
         patience::soon(self.patience(), what, future).await
+    }
+
+    /// Waits for what may take long, as long as `steps` grows meanwhile.
+    pub(crate) async fn steadily<T>(
+        &self,
+        what: &str,
+        steps: &AtomicUsize,
+        future: impl Future<Output = T>,
+    ) -> Outcome<T> {
+        patience::steadily(self.patience(), what, steps, future).await
     }
 
     /// Starts another process that plays `role` on the store: a name of [`roles`](crate::roles), and what it asks for.
@@ -246,6 +257,10 @@ pub(crate) struct Instance(Arc<dyn Backend>);
 impl Instance {
     pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
         Self(backend)
+    }
+
+    pub(crate) fn backend(&self) -> Arc<dyn Backend> {
+        Arc::clone(&self.0)
     }
 
     /// A new handle of the entries.

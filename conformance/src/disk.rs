@@ -13,6 +13,8 @@ use std::{
     },
 };
 
+use serde::Deserialize;
+
 use crate::failure::{Failure, Outcome};
 
 /// Where a `faulty-fs` takes its commands.
@@ -82,9 +84,15 @@ impl Disk {
         self.command(format_args!("short {} times={times}", self.0.name)).map(drop)
     }
 
-    /// Leaves room for so many bytes in all.
-    pub(crate) fn limit(&self, bytes: usize) -> Outcome {
-        self.command(format_args!("full {} {bytes}", self.0.name)).map(drop)
+    /// Leaves room for so many bytes more.
+    pub(crate) fn leave_room(&self, bytes: u64) -> Outcome {
+        #[derive(Deserialize)]
+        struct Stats {
+            used: u64,
+        }
+        let stats = self.command(format_args!("stats {}", self.0.name))?;
+        let Stats { used } = serde_json::from_str(&stats).map_err(Failure::harness)?;
+        self.command(format_args!("full {} {}", self.0.name, used + bytes)).map(drop)
     }
 
     /// Lets no operation fail any more, and gives it all the room.

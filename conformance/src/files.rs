@@ -40,6 +40,11 @@ impl Files {
         Ok(Self { directory: directory.to_owned(), files })
     }
 
+    /// The paths of the files in the directory, but for those that no command can name.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().filter_map(|file| file.path.to_str()).filter(|path| !path.contains(char::is_whitespace))
+    }
+
     /// A random byte of a random file: small files matter as much as large ones.
     pub(crate) fn anywhere(&self, random: &mut fastrand::Rng) -> Position {
         loop {
@@ -83,9 +88,9 @@ impl Files {
             for entry in fs::read_dir(&self.directory)? {
                 let entry = entry?;
                 if entry.file_type()?.is_dir() {
-                    fs::remove_dir_all(entry.path())?
+                    fs::remove_dir_all(entry.path())?;
                 } else {
-                    fs::remove_file(entry.path())?
+                    fs::remove_file(entry.path())?;
                 }
             }
             for image in &self.files {

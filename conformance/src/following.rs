@@ -200,7 +200,7 @@ impl Follower {
     pub(crate) async fn read(&mut self) -> Outcome<Event> {
         loop {
             let item = self.watch.next().await;
-            self.log.keep(&item);
+            self.log.keep(item.as_ref());
             match item {
                 Some(Ok(event)) => {
                     let judged = self.judge(&event);
@@ -320,7 +320,7 @@ impl Follower {
     async fn last_items(&mut self, what: &str) -> Outcome<Option<store_api::Result<Event>>> {
         let waited = soon(self.patience, what, self.watch.next()).await;
         let item = waited.map_err(|late| late.with_details(self.account(None)))?;
-        self.log.keep(&item);
+        self.log.keep(item.as_ref());
         Ok(item)
     }
 
@@ -341,7 +341,7 @@ impl Follower {
                 shown(&self.scope),
                 shown(key),
                 shown(last),
-                course_around(course, &state),
+                course_around(course, state.as_ref()),
             );
             let wrong = format_args!("W4: told {} of {}, {wrong}", shown(&state), shown(key));
             return Err(Failure::broken(wrong).with_details(details));
@@ -446,8 +446,8 @@ fn chain_of_values(before: Option<&Bytes>, diff: &Diff) -> Outcome {
 }
 
 /// The part of a key's course around a state, for a message.
-fn course_around(course: &[Option<Bytes>], state: &Option<Bytes>) -> String {
-    let at = course.iter().position(|was| was == state).unwrap_or(course.len());
+fn course_around(course: &[Option<Bytes>], state: Option<&Bytes>) -> String {
+    let at = course.iter().position(|was| was.as_ref() == state).unwrap_or(course.len());
     let (from, to) = (at.saturating_sub(SHOWN / 2), (at + SHOWN / 2).min(course.len()));
     let part = course[from..to].iter().map(Show::show).collect::<Vec<_>>().join(", ");
     format!("in truth it was, from change {from} of {} on: {part}", course.len())
@@ -473,12 +473,12 @@ struct Log {
 }
 
 impl Log {
-    fn keep(&mut self, item: &Option<Result<Event, Error>>) {
+    fn keep(&mut self, item: Option<&Result<Event, Error>>) {
         self.count += 1;
         if self.last.len() == SHOWN {
             self.last.pop_front();
         }
-        self.last.push_back(item.clone());
+        self.last.push_back(item.cloned());
     }
 }
 

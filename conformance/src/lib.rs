@@ -15,6 +15,7 @@
 
 #![expect(clippy::similar_names, reason = "`context` and `content` are the suite's and the contract's own words")]
 
+mod attempts;
 #[cfg(feature = "broken-stores")]
 pub mod broken;
 mod case;
@@ -27,6 +28,7 @@ mod context;
 mod disk;
 mod factory;
 mod failure;
+mod faulty;
 mod files;
 mod following;
 mod generated;
@@ -50,6 +52,7 @@ pub use cases::case_ids;
 pub use child::child;
 pub use clause::Clause;
 pub use factory::{Factory, Place, Settings, SharedFactory, Site};
+pub use faulty::Faulty;
 pub use options::{Options, Profile, Progress};
 pub use report::{BackendReport, CaseReport, Report, Verdict};
 pub use run::run;

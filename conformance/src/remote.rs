@@ -64,7 +64,7 @@ impl Call {
     async fn answer(self, entries: &dyn AtomicWrite) -> Result<Answer> {
         Ok(match self {
             Self::Mem(at) => Answer::Mem(entries.mem(&key(at)).await?),
-            Self::Find(at) => Answer::Found(texts(entries.find(&key(at)).await?)),
+            Self::Find(at) => Answer::Found(texts(entries.find(&key(at)).await?.as_ref())),
             Self::Set(at, set) => {
                 entries.set(&key(at), value(set)).await?;
                 Answer::Done
@@ -72,7 +72,7 @@ impl Call {
             Self::TestAndSet(at, test, set) => {
                 match entries.test_and_set(&key(at), test.map(value), set.map(value)).await? {
                     TestAndSet::Applied => Answer::Applied,
-                    TestAndSet::Mismatch { current } => Answer::Mismatch(texts(current)),
+                    TestAndSet::Mismatch { current } => Answer::Mismatch(texts(current.as_ref())),
                 }
             }
             Self::Remove(at) => {
@@ -91,8 +91,8 @@ fn text(value: &Bytes) -> String {
     String::from_utf8_lossy(value).into_owned()
 }
 
-fn texts(value: Option<Bytes>) -> Option<String> {
-    value.as_ref().map(text)
+fn texts(value: Option<&Bytes>) -> Option<String> {
+    value.map(text)
 }
 
 /// The other process, on this side.
@@ -190,7 +190,7 @@ impl AtomicWrite for Remote {
     }
 
     async fn test_and_set(&self, key: &Key, test: Option<Bytes>, set: Option<Bytes>) -> Result<TestAndSet> {
-        match self.ask(&Call::TestAndSet(key.to_string(), texts(test), texts(set)))? {
+        match self.ask(&Call::TestAndSet(key.to_string(), texts(test.as_ref()), texts(set.as_ref())))? {
             Answer::Applied => Ok(TestAndSet::Applied),
             Answer::Mismatch(current) => Ok(TestAndSet::Mismatch { current: current.map(value) }),
             _ => astray(),

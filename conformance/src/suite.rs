@@ -34,7 +34,7 @@ const FAULTY_FS: &str = "IRMINSUL_FAULTY_FS";
 macro_rules! suite {
     ($($factory:expr),+ $(,)?) => {
         fn main() -> ::std::process::ExitCode {
-            $crate::main(vec![$(::std::sync::Arc::new($factory)),+], $crate::Options::from_env)
+            $crate::main(&[$(::std::sync::Arc::new($factory)),+], $crate::Options::from_env)
         }
     };
 }
@@ -62,7 +62,7 @@ impl Options {
 
 /// What [`suite!`](crate::suite) expands to, for a program that has something to do of its own before: plays a child
 /// where it is one, then runs the tests that the command line asks for. `options` is called once, and not in a child.
-pub fn main(factories: Vec<SharedFactory>, options: impl FnOnce() -> Result<Options, String>) -> ExitCode {
+pub fn main(factories: &[SharedFactory], options: impl FnOnce() -> Result<Options, String>) -> ExitCode {
     crate::child(|name| factories.iter().find(|factory| factory.name() == name).cloned());
     match options() {
         Ok(options) => {

@@ -53,7 +53,7 @@ pub(crate) async fn play<W: Work>(cue: Cue) -> Outcome {
 
 impl Round {
     /// The random choices of a step of one of its workers.
-    fn random(self, worker: usize, step: usize) -> fastrand::Rng {
+    pub(crate) fn random(self, worker: usize, step: usize) -> fastrand::Rng {
         let place = [self.number, worker, step];
         // Seeds that differ in one bit would begin alike: the generator mixes each part before the next is added.
         let seed = place.into_iter().fold(self.seed, |seed, part| fastrand::Rng::with_seed(seed ^ part as u64).u64(..));
@@ -90,7 +90,7 @@ fn say_step(worker: usize, step: usize) {
 }
 
 /// So many random bytes.
-fn random_bytes(random: &mut fastrand::Rng, len: usize) -> Bytes {
+pub(crate) fn random_bytes(random: &mut fastrand::Rng, len: usize) -> Bytes {
     let mut bytes = vec![0; len];
     random.fill(&mut bytes);
     bytes.into()

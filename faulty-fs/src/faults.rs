@@ -140,6 +140,7 @@ pub struct Fault {
     pub(crate) after: u64,
     pub(crate) times: Option<u64>,
     pub(crate) path: Option<String>,
+    pub(crate) file: Option<String>,
 }
 
 impl Fault {
@@ -154,7 +155,7 @@ impl Fault {
     }
 
     fn of(op: Op, effect: Effect) -> Self {
-        Self { op, effect, after: 0, times: None, path: None }
+        Self { op, effect, after: 0, times: None, path: None, file: None }
     }
 
     /// Lets the first `operations` that it would strike pass.
@@ -172,6 +173,11 @@ impl Fault {
         Self { path: Some(part.into()), ..self }
     }
 
+    /// Strikes only the file with this path from the disk's root. It has no blanks.
+    pub fn file(self, path: impl Into<String>) -> Self {
+        Self { file: Some(path.into()), ..self }
+    }
+
     /// What a failing sync does to the dirty pages; without an effect on other faults.
     pub fn pages(self, pages: Pages) -> Self {
         match self.effect {
@@ -184,7 +190,8 @@ impl Fault {
     fn strikes(&mut self, op: Op, paths: &[String]) -> bool {
         let concerned = self.op == op
             && self.times != Some(0)
-            && self.path.as_ref().is_none_or(|part| paths.iter().any(|path| path.contains(part)));
+            && self.path.as_ref().is_none_or(|part| paths.iter().any(|path| path.contains(part)))
+            && self.file.as_ref().is_none_or(|file| paths.contains(file));
         if !concerned {
             return false;
         }
@@ -228,7 +235,7 @@ impl Faults {
     /// wants to know.
     pub(crate) fn strike(&mut self, op: Op, paths: impl FnOnce() -> Vec<String>) -> Option<Effect> {
         *self.asked.entry(op).or_default() += 1;
-        let by_path = self.armed.iter().any(|fault| fault.op == op && fault.path.is_some());
+        let by_path = self.armed.iter().any(|fault| fault.op == op && (fault.path.is_some() || fault.file.is_some()));
         let paths = if by_path { paths() } else { Vec::new() };
         let fault = self.armed.iter_mut().find_map(|fault| fault.strikes(op, &paths).then_some(fault.effect));
         self.struck += u64::from(fault.is_some());
@@ -263,6 +270,14 @@ mod tests {
         assert!(!struck(&mut faults, Op::Fsync, "db-wal"));
         assert!(!struck(&mut faults, Op::Fsync, "db"));
         assert!(struck(&mut faults, Op::Fsync, "db-wal"));
+    }
+
+    #[test]
+    fn a_fault_of_a_file_strikes_none_with_a_longer_name() {
+        let mut faults = Faults::default();
+        faults.add(Fault::new(Op::Read, Failure::Eio).file("store/db"));
+        assert!(!struck(&mut faults, Op::Read, "store/db-shm"));
+        assert!(struck(&mut faults, Op::Read, "store/db"));
     }
 
     #[test]

@@ -88,6 +88,9 @@ fn write_fault(f: &mut fmt::Formatter<'_>, disk: &str, fault: &Fault) -> fmt::Re
     if let Some(path) = &fault.path {
         write!(f, " path={path}")?;
     }
+    if let Some(file) = &fault.file {
+        write!(f, " file={file}")?;
+    }
     Ok(())
 }
 
@@ -152,6 +155,7 @@ impl<'a> Line<'a> {
         fault.after = self.option("after", number)?.unwrap_or_default();
         fault.times = self.option("times", number)?;
         fault.path = self.option("path", |part| Ok(part.to_owned()))?;
+        fault.file = self.option("file", |path| Ok(path.to_owned()))?;
         Ok(fault)
     }
 
@@ -192,6 +196,7 @@ mod tests {
         let actions = [
             Action::Lose(Loss { keep: Keep::Random, seed: 7, torn: true }),
             Action::Inject(Fault::new(Op::SyncDir, Failure::Eacces).after(1).times(2).path("a/b")),
+            Action::Inject(Fault::new(Op::Read, Failure::Eio).file("a/b")),
             Action::Inject(Fault::new(Op::Fsync, Failure::Edquot).pages(Pages::Dirty)),
             Action::Inject(Fault::short_write().times(1)),
             Action::Full(Some(4096)),

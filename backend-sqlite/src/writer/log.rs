@@ -2,6 +2,9 @@
 
 use std::{
     ffi::c_int,
+    fs::File,
+    io,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, hooks::Wal, wal::CheckpointMode};
+use rusqlite::{Connection, ffi, hooks::Wal, wal::CheckpointMode};
 
 use crate::error::{is_busy, is_full};
 
@@ -23,6 +26,8 @@ const RESTART_PAGES: u64 = 16 * CHECKPOINT_PAGES;
 const RESTART_PATIENCE: Duration = Duration::from_millis(500);
 
 pub(super) struct Log {
+    /// Its file, where that is to survive a power loss.
+    file: Option<PathBuf>,
     /// In the log after the last commit, as SQLite told.
     pages: Arc<AtomicU64>,
     checkpoint_at: u64,
@@ -35,14 +40,14 @@ pub(super) struct Log {
 
 impl Log {
     /// Takes the place of SQLite's automatic checkpoint, which would run inside a caller's commit.
-    pub(super) fn new(connection: &mut Connection) -> rusqlite::Result<Self> {
+    pub(super) fn new(connection: &mut Connection, file: Option<PathBuf>) -> rusqlite::Result<Self> {
         let pages = Arc::new(AtomicU64::new(0));
         let told = Arc::clone(&pages);
         connection.wal_hook(Some(move |_: &mut Wal, pages: c_int| {
             told.store(u64::try_from(pages).unwrap_or_default(), Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Self { pages, checkpoint_at: CHECKPOINT_PAGES, is_fresh: false, is_empty: true })
+        Ok(Self { file, pages, checkpoint_at: CHECKPOINT_PAGES, is_fresh: false, is_empty: true })
     }
 
     pub(super) fn is_fresh(&self) -> bool {
@@ -58,11 +63,13 @@ impl Log {
         self.is_empty = false;
     }
 
-    /// Writes all that it holds into the file, syncs that, and starts it anew. It stays as it is where other processes are
-    /// in the way for longer than `patience`, or the disk is full.
+    /// Writes all that it holds into the file, syncs that, and starts it anew, which is synced, too: a log that is back
+    /// after a power loss, without what a failed sync left in the cache, would undo what was shown since. It stays as it
+    /// is where other processes are in the way for longer than `patience`, or the disk is full.
     pub(super) fn freshen(&mut self, connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
         match checkpoint(connection, CheckpointMode::TRUNCATE, patience) {
             Ok(_) => {
+                self.sync_file()?;
                 self.is_fresh = true;
                 self.started_anew();
                 Ok(())
@@ -70,6 +77,19 @@ impl Log {
             // What the log holds is synced before it is copied: where the file cannot grow, only the copy is missing.
             Err(error) if is_busy(&error) || is_full(&error) => Ok(()),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Syncs its file, which SQLite cuts without doing that. The locks of the store lie on other files, so that this one
+    /// can be closed.
+    fn sync_file(&self) -> rusqlite::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        match File::open(file).and_then(|file| file.sync_all()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let failure = ffi::Error::new(ffi::SQLITE_IOERR_FSYNC);
+                Err(rusqlite::Error::SqliteFailure(failure, Some(format!("the log could not be synced: {error}"))))
+            }
+            _ => Ok(()),
         }
     }
 

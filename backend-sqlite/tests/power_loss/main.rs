@@ -14,6 +14,7 @@ use self::{disks::Disks, factory::SqliteFactory};
 #[path = "../conformance/disks.rs"]
 mod disks;
 #[path = "../conformance/factory.rs"]
+#[expect(dead_code, reason = "the temporary store has no disk to lose")]
 mod factory;
 
 /// `sync=normal`, declared as `sync=full` is.
@@ -62,6 +63,9 @@ impl Backend for Boasting {
 }
 
 fn main() -> ExitCode {
+    if let Some(served) = faulty_fs::serve_if_asked() {
+        return served;
+    }
     let boaster: SharedFactory = Arc::new(Boaster(SqliteFactory::File(Sync::Normal)));
     conformance::child(|_| Some(Arc::clone(&boaster)));
     let lost =

@@ -1,7 +1,7 @@
 //! Bugs of content and of batches.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -16,9 +16,9 @@ use store_api::{Batch, ContentHash, ContentKey, ContentKeyStream, ErrorKind, Ind
 use tokio::{task::yield_now, time::sleep};
 
 use super::{
-    Bug, bug,
+    Bug,
     twist::{OpenBatch, Twist},
-    writes::Nth,
+    writes::{A_MOMENT, Nth},
 };
 
 pub(super) const BUGS: &[Bug] = &[
@@ -39,6 +39,12 @@ pub(super) const BUGS: &[Bug] = &[
         "A value is acknowledged a moment before it is there.",
         ["index/I2-what-is-acknowledged-is-found-at-once", "names/X1-who-finds-a-name-finds-its-content"],
         ContentLate
+    ),
+    bug!(
+        "second-add-not-awaited",
+        "Who adds a value that another is adding is answered before it is there.",
+        ["index/I8-equal-values-added-at-once-give-readable-keys"],
+        SecondAddNotAwaited
     ),
     bug!(
         "index-of-anything",
@@ -167,6 +173,22 @@ twist_add!(ContentLate, |self, on, value| {
         on.add(value).await
     });
     Ok(hash.into())
+});
+
+#[derive(Default)]
+struct SecondAddNotAwaited {
+    adding: Mutex<HashSet<ContentHash>>,
+}
+
+twist_add!(SecondAddNotAwaited, |self, on, value| {
+    let hash = on.hash_function().hash(&value);
+    if !lock(&self.adding).insert(hash) {
+        return Ok(hash.into());
+    }
+    std::thread::sleep(A_MOMENT);
+    let added = on.add(value).await;
+    lock(&self.adding).remove(&hash);
+    added
 });
 
 #[derive(Default)]

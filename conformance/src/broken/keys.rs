@@ -9,9 +9,11 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use store_api::{AtomicWrite, EntryStream, Error, ErrorKind, Event, Init, Key, KeyStream, Result, TestAndSet, Watch};
+use store_api::{
+    AtomicWrite, EntryReadExt, EntryStream, Error, ErrorKind, Event, Init, Key, KeyStream, Result, TestAndSet, Watch,
+};
 
-use super::{Bug, bug, twist::Twist};
+use super::{Bug, twist::Twist};
 
 pub(super) const BUGS: &[Bug] = &[
     bug!(
@@ -61,6 +63,19 @@ pub(super) const BUGS: &[Bug] = &[
         "A key that was removed stays in the listing.",
         ["key/K2-some-keys-are-removed-and-no-others"],
         ListWithRemovedKeys
+    ),
+    bug!("list-cut-short", "A listing ends after a thousand keys.", ["atomic/A7-a-long-list-is-whole"], ListCutShort),
+    bug!(
+        "list-repeats-a-page",
+        "A listing tells the last key of a page of thirty-two again with the next page.",
+        ["atomic/A7-a-list-amid-changes-has-what-was-there-and-nothing-else", "atomic/A7-a-long-list-is-whole"],
+        ListRepeatsAPage
+    ),
+    bug!(
+        "clear-leaves-the-last-key",
+        "`clear` leaves the key that is last in order.",
+        ["atomic/A8-clear-removes-every-entry"],
+        ClearLeavesTheLastKey
     ),
 ];
 
@@ -221,5 +236,46 @@ impl Twist for ListWithRemovedKeys {
         let removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
         let stale: Vec<_> = removed.iter().filter(|key| under.covers(key)).cloned().map(Ok).collect();
         Box::pin(on.list(under).chain(stream::iter(stale)))
+    }
+}
+
+#[derive(Default)]
+struct ListCutShort;
+
+impl Twist for ListCutShort {
+    fn list(&self, on: &Arc<dyn AtomicWrite>, under: &Key) -> KeyStream {
+        Box::pin(on.list(under).take(1000))
+    }
+}
+
+#[derive(Default)]
+struct ListRepeatsAPage;
+
+impl Twist for ListRepeatsAPage {
+    fn list(&self, on: &Arc<dyn AtomicWrite>, under: &Key) -> KeyStream {
+        let pages = on.list(under).enumerate().flat_map(|(i, key)| {
+            let times = if i % 32 == 31 { 2 } else { 1 };
+            stream::iter(vec![key; times])
+        });
+        Box::pin(pages)
+    }
+}
+
+#[derive(Default)]
+struct ClearLeavesTheLastKey;
+
+#[async_trait]
+impl Twist for ClearLeavesTheLastKey {
+    async fn clear(&self, on: &Arc<dyn AtomicWrite>) -> Result<()> {
+        let last = on.list_sorted(&Key::root()).await?.pop();
+        let kept = match &last {
+            Some(key) => on.find(key).await?,
+            None => None,
+        };
+        on.clear().await?;
+        match last.zip(kept) {
+            Some((key, value)) => on.set(&key, value).await,
+            None => Ok(()),
+        }
     }
 }

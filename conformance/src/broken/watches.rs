@@ -17,7 +17,7 @@ use store_api::{AtomicWrite, Backend, Diff, ErrorKind, Event, Init, Key, Result,
 use tokio::{sync::mpsc, task::yield_now, time::sleep};
 
 use super::{
-    Bug, bug,
+    Bug,
     twist::Twist,
     writes::{Nth, address_of},
 };
@@ -124,7 +124,7 @@ pub(super) const BUGS: &[Bug] = &[
     ),
     bug!(
         "told-too-late",
-        "Changes are told after half a second, where none is declared.",
+        "Changes are told two seconds late, where none is declared.",
         ["watch/W5-own-changes-are-told-within-the-declared-lag"],
         ToldTooLate
     ),
@@ -467,7 +467,7 @@ struct ToldTooLate;
 twist_events!(ToldTooLate, |self, watch| {
     told(watch, |events| {
         Box::pin(events.then(|event| async move {
-            sleep(Duration::from_millis(500)).await;
+            sleep(Duration::from_secs(2)).await;
             event
         }))
     })

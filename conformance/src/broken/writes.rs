@@ -6,6 +6,8 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    thread,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -13,7 +15,7 @@ use bytes::Bytes;
 use store_api::{AtomicWrite, Effect, Error, ErrorKind, Key, Result, TestAndSet};
 use tokio::task::yield_now;
 
-use super::{Bug, bug, twist::Twist};
+use super::{Bug, twist::Twist};
 
 pub(super) const BUGS: &[Bug] = &[
     bug!(
@@ -114,6 +116,9 @@ pub(super) const BUGS: &[Bug] = &[
         AppliedToldAsNotApplied
     ),
 ];
+
+/// How long a bug takes that is not told by its being rare.
+pub(super) const A_MOMENT: Duration = Duration::from_micros(200);
 
 /// Counts calls, and picks one of so many.
 #[derive(Default)]
@@ -296,10 +301,7 @@ impl<A: Answer> Twist for Contention<A> {
         set: Option<Bytes>,
     ) -> Result<TestAndSet> {
         let alone = self.writers.fetch_add(1, Ordering::SeqCst) == 0;
-        let verdict = match alone {
-            true => on.test_and_set(key, test, set).await,
-            false => A::answer(on.find(key).await?),
-        };
+        let verdict = if alone { on.test_and_set(key, test, set).await } else { A::answer(on.find(key).await?) };
         std::thread::yield_now();
         self.writers.fetch_sub(1, Ordering::SeqCst);
         verdict
@@ -378,7 +380,7 @@ struct WrittenInTwoSteps;
 
 twist_set!(WrittenInTwoSteps, |self, on, key, value| {
     on.set(key, value.slice(..value.len() / 2)).await?;
-    yield_now().await;
+    thread::sleep(A_MOMENT);
     on.set(key, value).await
 });
 

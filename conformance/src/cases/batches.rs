@@ -7,17 +7,18 @@ use futures_util::TryStreamExt;
 use store_api::{
     Append, Batch, ContentHash, ContentKey, ContentRead, Effect, Error, ErrorKind, Indexable, Indexed, IndexedExt,
 };
+use tokio::sync::oneshot;
 
 use crate::{
     Settings,
     case::{Case, case},
-    clients::{beside, poll_then_drop},
+    clients::beside,
     content::{
         Way, add_all, add_beside_a_batch, begin, ensure_absent, ensure_all_found, ensure_found, ensure_indexed,
         ensure_listed, listed,
     },
     context::{Context, Instance, key},
-    failure::{Outcome, ensure, ensure_eq, expect_error},
+    failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
     operations::value,
 };
 
@@ -197,11 +198,17 @@ async fn closure(context: Context) -> Outcome {
         .await;
     expect_error!(failed, InvalidInput, "a closure that fails");
 
+    let (say, added) = oneshot::channel();
     let body = content.batch(|batch| async move {
         batch.add(value("dropped")).await?;
+        // Who listens drops this closure.
+        let _ = say.send(());
         std::future::pending::<Result<(), Error>>().await
     });
-    poll_then_drop(body, 50).await;
+    tokio::select! {
+        ended = body => ended?,
+        told = added => told.map_err(Failure::harness)?,
+    }
     let lost = ["failed", "dropped"].map(|text| (content.hash_function().hash(text.as_bytes()).into(), value(text)));
     ensure_nothing_of(&*content, &lost, &[fine], "a handle, after a closure's `Err` and a dropped one,").await
 }

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use futures_util::{Stream, StreamExt, TryStreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt, future::try_join_all};
 use store_api::{Append, AtomicWrite, Diff, Effect, ErrorKind, Event, Indexable, Indexed, Init, Key, Result, WatchId};
 
 use crate::{
@@ -289,16 +289,18 @@ where
     both(closes, writes).await.map(drop)
 }
 
+async fn write_and_close(handles: &Handles, round: usize) -> Outcome {
+    let writes = handles.writes(0, round);
+    try_join_all(writes.iter().map(|write| handles.write(write))).await?;
+    handles.close().await
+}
+
 async fn amid_closes_of_handles(context: Context) -> Outcome {
     let instance = context.open().await?;
-    let (handles, rounds) = (Handles::of(&instance), context.rounds(40));
+    let (handles, rounds) = (Handles::of(&instance), context.rounds(15));
     let closes = async move {
         for round in 0..rounds {
-            let handles = Handles::of(&instance);
-            for write in handles.writes(0, round) {
-                handles.write(&write).await?;
-            }
-            handles.close().await?;
+            write_and_close(&Handles::of(&instance), round).await?;
         }
         Ok(())
     };
@@ -311,10 +313,7 @@ async fn amid_closes_of_instances(context: Context) -> Outcome {
     let closes = async move {
         for round in 0..rounds {
             let instance = opening.open().await?;
-            let handles = Handles::of(&instance);
-            for write in handles.writes(0, round) {
-                handles.write(&write).await?;
-            }
+            write_and_close(&Handles::of(&instance), round).await?;
             instance.close().await?;
         }
         Ok(())

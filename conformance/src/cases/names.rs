@@ -200,7 +200,7 @@ async fn names_beside_readers(
 ) -> Outcome {
     let mut clients: Vec<std::pin::Pin<Box<dyn Future<Output = Outcome> + Send>>> = Vec::new();
     for writer in 0..WRITERS {
-        let rounds = context.rounds_of_luck(40, 3000);
+        let rounds = context.rounds_of_luck(25, 3000);
         let (content, entries) = (adding.content(), naming.entries());
         clients.push(Box::pin(set_names(rounds, writer, content, entries, Arc::clone(&at_work))));
     }
@@ -262,7 +262,7 @@ async fn told_names_by_another_instance(context: Context) -> Outcome {
 }
 
 async fn reopened_names(context: Context) -> Outcome {
-    for round in 0..context.rounds(8) {
+    for round in 0..context.rounds(5) {
         let instance = context.open().await?;
         let (content, entries) = (instance.content(), instance.entries());
         let key = Way::nth(round).add(&*content, link(0, round, None)).await?;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::try_join_all};
 use store_api::{ErrorKind, HashFunction, Key, Visibility};
 
 use super::closing::close_amid;
@@ -41,9 +41,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 async fn write_all(handles: &Handles, writes: &[Write]) -> Outcome {
-    for write in writes {
-        handles.write(write).await?;
-    }
+    try_join_all(writes.iter().map(|write| handles.write(write))).await?;
     Ok(())
 }
 
@@ -100,7 +98,7 @@ async fn last_states(context: Context) -> Outcome {
         let fresh: Vec<_> = (0..30).map(|i| (key(format!("k/{i}")), value(format_args!("{round} {i}")))).collect();
         set_all(&*entries, fresh.clone()).await?;
         model.extend(fresh);
-        for _ in 0..30 {
+        for _ in 0..12 {
             let k = key(format!("k/{}", random.usize(..40)));
             let next = random.bool().then(|| value("v".repeat(random.usize(..2000))));
             put(&*entries, &k, next.clone()).await?;

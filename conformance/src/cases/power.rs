@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::{TryStreamExt, future::try_join3};
 use serde::{Deserialize, Serialize};
-use store_api::{AtomicWrite, Backend, Event, Init, Key, TestAndSet};
+use store_api::{AtomicWrite, Event, Init, Key, TestAndSet};
 
 use crate::{
     case::{Case, case},
@@ -110,7 +110,7 @@ async fn tell(cue: Cue) -> Outcome {
 
 /// Demands that what a process showed, acknowledged or not, is there after another power loss: nothing is shown that is
 /// not synced.
-async fn stays(context: &Context, keep: Keep) -> Outcome {
+pub(super) async fn stays(context: &Context, keep: Keep) -> Outcome {
     let child = context.child("tell", &[])?;
     let told: Everything = serde_json::from_str(&child.line()?).map_err(Failure::harness)?;
     child.kill()?;

@@ -96,7 +96,7 @@ async fn recorded(context: Context) -> Outcome {
 /// While another process moves names, what each leads to is there.
 async fn names_of_another(context: Context) -> Outcome {
     let instance = context.open().await?;
-    let (entries, content) = (instance.entries(), instance.content());
+    let entries = instance.entries();
     let child = context.child(Names::ROLE, &["0"])?;
     for _ in 0..context.rounds(40) {
         // Each line is a name that has moved, and another one may be about to.
@@ -105,9 +105,9 @@ async fn names_of_another(context: Context) -> Outcome {
             let Some(named) = entries.find(&name).await? else { continue };
             let named = std::str::from_utf8(&named).ok().and_then(|text| text.parse::<ContentKey>().ok());
             let named = named.ok_or_else(|| Failure::broken(format_args!("A1: {name} has a value that nobody set")))?;
-            let found = content.find(&named).await?;
+            let found = instance.content().find(&named).await?;
             ensure!(found.is_some(), "X1: {name}, set by another process, leads to content that is not there");
-            let indexed = content.index(&named.to_hash()).await?;
+            let indexed = instance.content().index(&named.to_hash()).await?;
             ensure!(
                 indexed.is_some(),
                 "X1: `index` does not know the content that {name}, set by another process, names"

@@ -4,16 +4,16 @@ use std::{
     future::poll_fn,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use store_api::{ErrorKind, Event, Key, Result, Watch, WatchId};
+use store_api::{AtomicWrite, ErrorKind, Event, Key, Result, Watch, WatchId};
 use tokio::{
     sync::oneshot,
-    task::{JoinHandle, spawn},
+    task::{JoinHandle, spawn, yield_now},
 };
 
 use crate::{
@@ -268,28 +268,47 @@ async fn close_wakes(context: Context) -> Outcome {
     Ok(())
 }
 
-/// A watch that was started but not registered where `close` looks for it would never end.
+/// A watch that is started while its handle closes ends like the others, or is refused. One that is registered behind the
+/// back of `close` would never end.
 async fn close_beside_the_start(context: Context) -> Outcome {
     let instance = context.open().await?;
-    let writing = keep_writing(&instance).await?;
-    for round in context.rounds_and_more(30) {
+    let mut random = context.random();
+    for _ in context.rounds_and_more(10) {
         let entries = instance.entries();
-        let (of, watcher) = (context.clone(), Arc::clone(&entries));
-        let start = async move {
-            let scope = if round % 2 == 0 { Scope::everything() } else { Scope::Key(k()) };
-            Follower::try_from_nothing(&of, &*watcher, &scope).await
-        };
-        let (started, closed) = both(async { Ok(start.await) }, async move { Ok(entries.close().await?) }).await?;
-        let () = closed;
-        match started {
-            Ok(follower) => follower.expect_closed().await?,
-            Err(error) => {
-                let closed = error.kind() == ErrorKind::Closed;
-                ensure!(closed, "W10: a watch that starts beside `close` is `Closed`, not: {error}");
+        let started = Arc::new(AtomicUsize::new(0));
+        let (closing, begun, close_behind) = (Arc::clone(&entries), Arc::clone(&started), random.usize(1..20));
+        let close = async move {
+            while begun.load(Ordering::Acquire) < close_behind {
+                yield_now().await;
             }
+            Ok(closing.close().await?)
+        };
+        let (all, ()) = both(start_until_closed(context.clone(), entries, started), close).await?;
+        for follower in all {
+            follower.expect_closed().await?;
         }
     }
-    writing.end().await.map(drop)
+    Ok(())
+}
+
+/// Starts watches until the handle is closed, and counts them.
+async fn start_until_closed(
+    context: Context,
+    entries: Arc<dyn AtomicWrite>,
+    started: Arc<AtomicUsize>,
+) -> Outcome<Vec<Follower>> {
+    const AT_MOST: usize = 10_000;
+    let mut all = Vec::new();
+    while all.len() < AT_MOST {
+        let scope = if all.len() % 2 == 0 { Scope::everything() } else { Scope::Key(k()) };
+        match Follower::try_from_nothing(&context, &*entries, &scope).await {
+            Ok(follower) => all.push(follower),
+            Err(error) if error.kind() == ErrorKind::Closed => return Ok(all),
+            Err(error) => return Err(error.into()),
+        }
+        started.fetch_add(1, Ordering::Release);
+    }
+    Err(Failure::broken(format_args!("L1: {AT_MOST} watches of a handle were started while it closed")))
 }
 
 async fn ended_before_close(context: Context) -> Outcome {

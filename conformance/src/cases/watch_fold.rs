@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use store_api::{AtomicWrite, Diff, Event, Key, MAX_VALUE_LEN};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 
 use crate::{
     case::{Case, case},
@@ -42,6 +45,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case!("watch/W5-the-last-of-racing-writes-is-told", [Entries], races),
     case!("watch/W5-the-last-of-racing-writes-of-instances-is-told", [Entries, SharedInstances], races_of_instances),
+    case!("watch/W5-a-reader-that-waits-is-told", [Entries], reader_that_waits),
     case!("watch/W5-what-clear-removes-is-told-and-the-watch-goes-on", [Entries], clear),
     case!(
         "watch/W5-what-another-instance-clears-is-told-and-the-watch-goes-on",
@@ -156,15 +160,21 @@ async fn count(context: &Context, watching: &[Instance], writing: &[Instance]) -
     let lasts = all(writing.iter().map(Instance::entries).map(counting).collect::<Vec<_>>()).await?;
     let last: State = lasts.into_iter().max().map(|last| (k(), value(last))).into_iter().collect();
     for mut follower in reading.end().await? {
+        expect_growing(&follower)?;
         follower.converge(&last).await?;
-        let mut before = 0;
-        for told in follower.told(&k()) {
-            let told = number(told.new_value())?;
-            if told <= before {
-                return Err(follower.blame(format_args!("W4: {told} told after {before}, of a counter that grows")));
-            }
-            before = told;
+        expect_growing(&follower)?;
+    }
+    Ok(())
+}
+
+fn expect_growing(follower: &Follower) -> Outcome {
+    let mut before = 0;
+    for told in follower.told(&k()) {
+        let told = number(told.new_value())?;
+        if told <= before {
+            return Err(follower.blame(format_args!("W4: {told} told after {before}, of a counter that grows")));
         }
+        before = told;
     }
     Ok(())
 }
@@ -261,7 +271,7 @@ async fn follow_courses(context: &Context, watching: &Instance, writing: &[Insta
         reading.follow(Follower::from_nothing(context, &*entries, scope).await?).await?;
     }
     reading.follow(Follower::current(context, &*entries, &everything, &State::new()).await?).await?;
-    let mut unread = Follower::from_nothing(context, &*entries, &everything).await?;
+    let unread = Follower::from_nothing(context, &*entries, &everything).await?;
 
     let mut random = context.random();
     let mut wandering = Vec::new();
@@ -275,14 +285,19 @@ async fn follow_courses(context: &Context, watching: &Instance, writing: &[Insta
     let last: State = courses.iter().filter_map(|(k, course)| Some((k.clone(), course.last()?.clone()?))).collect();
     let store: State = entries_sorted(&*entries, &Key::root()).await?.into_iter().collect();
     ensure_eq!(store, last, "A1: the entries when the writing is over");
-    unread.converge(&last).await?;
-    for mut follower in reading.end().await? {
+    let mut followers = reading.end().await?;
+    followers.push(unread);
+    for follower in &mut followers {
+        // What is wrong with what was told says more than what was not.
+        expect_courses(follower, &courses)?;
         follower.converge(&last).await?;
-        for (key, course) in &courses {
-            follower.expect_course(key, course)?;
-        }
+        expect_courses(follower, &courses)?;
     }
     Ok(())
+}
+
+fn expect_courses(follower: &Follower, courses: &Courses) -> Outcome {
+    courses.iter().try_for_each(|(key, course)| follower.expect_course(key, course))
 }
 
 async fn course(context: Context) -> Outcome {
@@ -431,6 +446,32 @@ async fn races(context: Context) -> Outcome {
 async fn races_of_instances(context: Context) -> Outcome {
     let (one, two) = (context.open().await?, context.open().await?);
     race(&context, 0..context.rounds_across(60), &one, [&one, &two]).await
+}
+
+/// A reader that waits is told of each change before the next one is made, which nothing else would wake it for.
+async fn reader_that_waits(context: Context) -> Outcome {
+    let entries = context.open().await?.entries();
+    let mut follower = Follower::from_nothing(&context, &*entries, &Scope::everything()).await?;
+    let (told, mut was_told) = mpsc::unbounded_channel();
+    let end = one("end");
+    let reading = beside(async move {
+        while *follower.state() != end {
+            if let Event::Changed { diff, .. } = follower.next().await? {
+                // Nobody listens where the case has ended already.
+                let _ = told.send(diff.new_value().cloned());
+            }
+        }
+        Outcome::Ok(())
+    });
+    let reading = reading.await?;
+    let at = k();
+    for round in context.rounds_and_more(100) {
+        insist(|| entries.set(&at, value(round))).await?;
+        let Some(state) = was_told.recv().await else { break };
+        ensure_eq!(state, Some(value(round)), "W5: what a reader that waits is told");
+    }
+    entries.set(&k(), value("end")).await?;
+    reading.await?
 }
 
 async fn clear_between(context: &Context, watching: &Instance, writing: &Instance) -> Outcome {

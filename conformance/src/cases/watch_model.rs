@@ -64,7 +64,7 @@ impl Show for Script {
     fn show(&self) -> String {
         let watches = format!("watch {} from the current state; the same from nothing, twice", shown(&self.scope));
         let lines = self.before.iter().map(Show::show).chain([watches]).chain(self.then.iter().map(Show::show));
-        lines.map(|line| format!("  {line}\n")).collect()
+        lines.map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -77,13 +77,19 @@ fn bytes() -> impl Strategy<Value = Bytes> {
     prop::sample::select(vec!["", "0", "1"]).prop_map(Bytes::from)
 }
 
-fn operation() -> impl Strategy<Value = Operation> {
+fn write() -> impl Strategy<Value = Operation> {
     let state = || prop::option::of(bytes());
     prop_oneof![
         6 => (entry(), bytes()).prop_map(|(key, value)| Operation::Set(key, value)),
         3 => entry().prop_map(Operation::Remove),
         6 => (entry(), state(), state()).prop_map(|(key, test, set)| Operation::TestAndSet(key, test, set)),
         1 => Just(Operation::Clear),
+    ]
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        16 => write(),
         3 => (1..4_usize).prop_map(Operation::Read),
         1 => Just(Operation::Resume),
     ]
@@ -91,7 +97,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 
 fn script() -> impl Strategy<Value = Script> {
     let scope = prop_oneof![Just(Scope::everything()), entry().prop_map(Scope::Under), entry().prop_map(Scope::Key),];
-    let parts = (scope, vec(operation(), 0..20), vec(operation(), 1..30));
+    let parts = (scope, vec(write(), 0..20), vec(operation(), 1..30));
     parts.prop_map(|(scope, before, then)| Script { scope, before, then })
 }
 

@@ -2,13 +2,16 @@
 
 use std::{
     panic::{AssertUnwindSafe, resume_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
-use store_api::{Event, Key};
-use tokio::sync::oneshot;
+use store_api::{AtomicWrite, Event, Key};
+use tokio::{sync::oneshot, task::spawn_blocking};
 
 use crate::{
     case::{Case, case},
@@ -38,12 +41,44 @@ pub(super) const CASES: &[Case] = &[
 /// a number that grows with the changes.
 const HELD: usize = 8;
 
+/// The keys that are changed very often.
+const KEYS: usize = 16;
+/// How often each of them is changed in a round.
+const CHANGES: usize = 80;
+
+fn many(i: usize) -> Key {
+    key(format!("many/{i}"))
+}
+
+/// Does the writes beside watches that nobody reads, so many at a time; each must end. Gives the watches back.
+///
+/// Where a writer waits for a reader, it holds up its thread, and perhaps a lock that the end of a watch needs: so both
+/// have threads of their own.
+async fn write_beside<W, F>(
+    context: &Context,
+    unread: W,
+    writes: impl Iterator<Item = F>,
+    at_once: usize,
+    done: &AtomicUsize,
+) -> Outcome<W>
+where
+    W: Send + 'static,
+    F: Future<Output = Outcome> + Send + 'static,
+{
+    let writes: Vec<F> = writes.collect();
+    let writing = beside(stream::iter(writes).buffer_unordered(at_once).try_collect::<()>()).await?;
+    match context.steadily("W7: a write beside watches that nobody reads", done, writing).await {
+        Ok(written) => written?.map(|()| unread),
+        Err(late) => {
+            drop(spawn_blocking(move || drop(unread)));
+            Err(late)
+        }
+    }
+}
+
 /// Changes a few keys very often while nobody reads the watches, and one key once, which all the others overtake.
 async fn overtake(context: &Context, watching: &Instance, writing: &Instance) -> Outcome {
-    const KEYS: usize = 16;
-    const CHANGES: usize = 80;
     let (watcher, writer) = (watching.entries(), writing.entries());
-    let many = |i: usize| key(format!("many/{i}"));
     let mut unread = Vec::new();
     for scope in [Scope::everything(), Scope::under("many"), Scope::Key(many(0))] {
         unread.push(Follower::from_nothing(context, &*watcher, &scope).await?);
@@ -53,36 +88,36 @@ async fn overtake(context: &Context, watching: &Instance, writing: &Instance) ->
         follower.catch_up().await?;
     }
     writer.set(&key("once"), value("once")).await?;
-    let change_often = |i: usize| {
-        let writer = &writer;
-        async move {
-            let k = many(i);
-            for change in 0..CHANGES {
-                match change % 4 {
-                    3 => insist(|| writer.remove(&k)).await?,
-                    _ => insist(|| writer.set(&k, value(change))).await?,
-                }
-            }
-            insist(|| writer.set(&k, value("last"))).await
-        }
-    };
+    let mut last: State = [(key("once"), value("once"))].into();
     let mut changes = 0;
-    for _ in context.rounds_and_more(1) {
-        let writing = stream::iter(0..KEYS).map(change_often).buffer_unordered(KEYS).try_collect::<()>();
-        context.soon("W7: writers end beside watches that nobody reads", writing).await??;
+    for round in context.rounds_and_more(1) {
+        let end = value(format!("last of {round}"));
+        last.extend((0..KEYS).map(|i| (many(i), end.clone())));
+        let done = Arc::new(AtomicUsize::new(0));
+        let all = (0..KEYS).map(|i| change_often(Arc::clone(&writer), many(i), end.clone(), Arc::clone(&done)));
+        unread = write_beside(context, unread, all, KEYS, &done).await?;
         changes += CHANGES;
     }
-    let mut last: State = (0..KEYS).map(|i| (many(i), value("last"))).collect();
-    last.insert(key("once"), value("once"));
     for follower in &mut unread {
         follower.converge(&last).await?;
         let most = last.keys().map(|key| follower.told(key).len()).max().unwrap_or_default();
         if most > HELD {
-            let wrong = format_args!("W7: an unread watch held {most} of {changes} changes of one key");
+            let wrong = format!("W7: an unread watch held {most} of {changes} changes of one key, more than {HELD}");
             return Err(follower.blame(wrong));
         }
     }
     Ok(())
+}
+
+async fn change_often(writer: Arc<dyn AtomicWrite>, key: Key, last: Bytes, done: Arc<AtomicUsize>) -> Outcome {
+    for change in 1..CHANGES {
+        match change % 4 {
+            0 => insist(|| writer.remove(&key)).await?,
+            _ => insist(|| writer.set(&key, value(change))).await?,
+        }
+        done.fetch_add(1, Ordering::Relaxed);
+    }
+    insist(|| writer.set(&key, last.clone())).await
 }
 
 async fn unread(context: Context) -> Outcome {
@@ -103,18 +138,23 @@ async fn holds_up_no_writer(context: Context) -> Outcome {
         unread.push(scope.watch_known(&*entries, &State::new()).await?);
         unread.push(scope.watch_current(&*entries).await?);
     }
+    let done = Arc::new(AtomicUsize::new(0));
     let write = |i: usize| {
-        let entries = &entries;
+        let (entries, done) = (Arc::clone(&entries), Arc::clone(&done));
         async move {
             let (large, bytes) = (key(format!("large/{}", i % 2)), Bytes::from(vec![i.to_le_bytes()[0]; 100_000]));
             insist(|| entries.set(&large, bytes.clone())).await?;
+            done.fetch_add(1, Ordering::Relaxed);
             let small = key(format!("small/{i}"));
-            insist(|| entries.set(&small, value(i))).await
+            insist(|| entries.set(&small, value(i))).await?;
+            done.fetch_add(1, Ordering::Relaxed);
+            Ok(())
         }
     };
-    let all = stream::iter(0..context.rounds(100)).map(write).buffer_unordered(16).try_collect::<()>();
-    context.soon("W7: writers end beside watches that nobody reads", all).await??;
-    context.soon("W7: `clear` ends beside watches that nobody reads", entries.clear()).await??;
+    let unread = write_beside(&context, unread, (0..context.rounds(100)).map(write), 16, &done).await?;
+    let clearing = Arc::clone(&entries);
+    let clear = async move { insist(|| clearing.clear()).await };
+    let unread = write_beside(&context, unread, [clear].into_iter(), 1, &done).await?;
     ensure_eq!(entries_sorted(&*entries, &Key::root()).await?, [], "the entries after `clear`");
     drop(unread);
     Ok(())
@@ -148,7 +188,9 @@ async fn stuck(context: Context) -> Outcome {
     .await?;
     context.soon("the first event", has_got).await?.map_err(|_| Failure::broken("W5: the first event did not come"))?;
     for round in 0..context.rounds(20) {
-        context.soon("W8: a write beside a watcher that is stuck", entries.set(&k(), value(round))).await??;
+        let writer = Arc::clone(&entries);
+        let writing = beside(async move { writer.set(&k(), value(round)).await }).await?;
+        context.soon("W8: a write beside a watcher that is stuck", writing).await???;
         for follower in [&mut before, &mut after] {
             follower.converge(&one(value(round))).await?;
         }

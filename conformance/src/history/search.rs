@@ -16,7 +16,7 @@
 //! - An operation with an **unknown** outcome may take effect once, at any time from its call on, and need not: it is
 //!   settled from the start, and stays pending for ever.
 //! - Of pending operations that do the same, the one that has to return **first** goes first: whatever follows could take
-//!   the other in its place, and has it for longer.
+//!   the other in its place, and has it for longer. (Owed or settled makes no difference: a write settles all others.)
 //!
 //! So an operation has two bits, open (may still take effect) and settled (may return), and a configuration with more of
 //! them covers one with fewer. Whether unknown operations were used up is part of that: fewer used covers more used.
@@ -74,7 +74,7 @@ impl Budget {
         Self { until, memory: cmp::min(self.memory, SHARE), ..*self }
     }
 
-    fn check_time(&self) -> Result<(), Exhausted> {
+    pub(super) fn check_time(&self) -> Result<(), Exhausted> {
         match self.until {
             Some(until) if Instant::now() >= until => Err(Exhausted::Time(self.time)),
             _ => Ok(()),
@@ -364,30 +364,19 @@ impl<'s> Search<'s> {
 
     /// The operations that are worth trying next, which is one of each kind: the one with the first deadline.
     fn moves(&self, configuration: &[u64], returning: usize, moves: &mut Vec<usize>) {
-        let open = |operation: &usize| self.is_open(configuration, *operation);
+        let first = |list: &Vec<usize>| list.iter().copied().find(|&operation| self.is_open(configuration, operation));
         moves.clear();
-        moves.extend(self.pending.swaps_of(state(configuration)).filter_map(|list| list.iter().copied().find(open)));
-        for (&set, list) in &self.pending.writes {
-            if self.is_wanted(set, configuration) {
-                self.writes_to_try(configuration, list, moves);
-            } else if list[0] == returning && open(&returning) {
-                moves.push(returning);
-            }
+        moves.extend(self.pending.swaps_of(state(configuration)).filter_map(first));
+        if matches!(self.operations[returning].step, Step::Write(_)) {
+            moves.push(returning);
         }
-    }
-
-    /// Of writes of one value: the first that is owed, and the first that is settled where that has to return earlier.
-    fn writes_to_try(&self, configuration: &[u64], writes: &[usize], moves: &mut Vec<usize>) {
-        let mut settled_one = false;
-        for &write in writes.iter().filter(|&&write| self.is_open(configuration, write)) {
-            if !self.is_settled(configuration, write) {
-                moves.push(write);
-                return;
-            }
-            if !settled_one {
-                moves.push(write);
-                settled_one = true;
-            }
+        let looks = |&read: &usize| !self.is_settled(configuration, read);
+        if self.pending.swaps.is_empty() && !self.pending.reads.iter().any(looks) {
+            return;
+        }
+        for (&set, list) in &self.pending.writes {
+            let write = first(list).filter(|&write| write != returning && self.is_wanted(set, configuration));
+            moves.extend(write);
         }
     }
 

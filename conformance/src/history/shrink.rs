@@ -79,7 +79,7 @@ impl<'w> Whole<'w> {
         let doubled = std::iter::successors(Some(1), |count| (*count < observers.len()).then_some(count * 2));
         doubled
             .flat_map(|count| [Unknown::Writes, Unknown::Compares].map(|unknown| (count, unknown)))
-            .map(|(count, unknown)| self.complete(observers.iter().take(count).copied().collect(), unknown))
+            .filter_map(|(count, unknown)| self.complete(observers.iter().take(count).copied().collect(), unknown))
             .find(|part| self.is_impossible(part))
     }
 
@@ -114,7 +114,7 @@ impl<'w> Whole<'w> {
         let measure = |part: &Part| (part.len(), part.values().filter(|&&observes| observes).count());
         [without, weaker]
             .into_iter()
-            .map(|candidate| self.complete(candidate, Unknown::Writes))
+            .filter_map(|candidate| self.complete(candidate, Unknown::Writes))
             .find(|candidate| measure(candidate) < measure(part) && self.is_impossible(candidate))
     }
 
@@ -132,10 +132,11 @@ impl<'w> Whole<'w> {
     }
 
     /// Adds the writes that what observes the key can have seen: those that the last certain change before it leaves, with
-    /// that change.
-    fn complete(&self, mut part: Part, unknown: Unknown) -> Part {
+    /// that change. `None` when the time is over.
+    fn complete(&self, mut part: Part, unknown: Unknown) -> Option<Part> {
         let mut observers: Vec<_> = part.iter().filter(|(_, observes)| **observes).map(|(&index, _)| index).collect();
         while let Some(observer) = observers.pop() {
+            self.budget.check_time().ok()?;
             if self.missing(&part, observer).is_empty() {
                 continue;
             }
@@ -147,7 +148,7 @@ impl<'w> Whole<'w> {
                 observers.extend(observing.then_some(write));
             }
         }
-        part
+        Some(part)
     }
 
     /// The writes that an operation can have seen and that are not in the part, by what is in it.
@@ -235,7 +236,8 @@ mod tests {
             };
             let observers: Part = (0..intervals.len()).filter(chosen).map(|index| (index, true)).collect();
             for unknown in [Unknown::Writes, Unknown::Compares] {
-                prop_assert!(!whole.is_impossible(&whole.complete(observers.clone(), unknown)));
+                let part = whole.complete(observers.clone(), unknown).unwrap();
+                prop_assert!(!whole.is_impossible(&part));
             }
             prop_assert_eq!(whole.last_observers(usize::MAX), None);
         }

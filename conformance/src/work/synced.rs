@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use futures_util::future::try_join;
-use store_api::{Backend, Indexable};
+use store_api::Indexable;
 
 use super::{ACKNOWLEDGED, Round, Said, Work, entries, random_bytes, say_step, stops_with};
 use crate::{

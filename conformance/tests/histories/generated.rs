@@ -56,7 +56,7 @@ fn agrees_with_the_reference(history: &History) -> Result<(), TestCaseError> {
     match check(history, Limits::default().memory(0)) {
         Verdict::Linearizable => prop_assert!(reference::is_linearizable(history), "missed:\n{}", text(history)),
         Verdict::NotLinearizable(_) => {
-            prop_assert!(!reference::is_linearizable(history), "accused:\n{}", text(history))
+            prop_assert!(!reference::is_linearizable(history), "accused:\n{}", text(history));
         }
         Verdict::Inconclusive(_) => {}
     }

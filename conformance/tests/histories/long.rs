@@ -55,6 +55,17 @@ fn a_value_that_was_never_written_is_found_among_many_unknown_outcomes() {
 }
 
 #[test]
+fn a_compare_that_cannot_have_applied_explains_nothing_among_many_unknown_outcomes() {
+    let mut history = ten_thousand_operations(8, 5);
+    let never = Operation::TestAndSet { test: Some("never".into()), set: Some("gone".into()) };
+    let key = Key::new("a").unwrap();
+    for action in [Action::Call { key, operation: never }, Action::Unknown] {
+        history.push(Event { process: u64::MAX - 1, action }).unwrap();
+    }
+    is_accused(&with_a_wrong_read(history, "gone"), 3);
+}
+
+#[test]
 fn without_time_or_memory_there_is_no_verdict() {
     let history = with_a_wrong_read(ten_thousand_operations(8, 3), "2");
     assert!(matches!(check(&history, Limits::default().time(Duration::ZERO)), Verdict::Inconclusive(_)));

@@ -33,7 +33,6 @@ fn every_known_verdict_comes_out() {
             Verdict::NotLinearizable(violation) => {
                 let witness = violation.witness(Limits::default());
                 assert!(!linearizable, "{name}\n{witness}");
-                println!("{name}\n{witness}\n");
                 assert!(
                     matches!(check(witness.history(), Limits::default()), Verdict::NotLinearizable(_)),
                     "{name}\n{witness}"

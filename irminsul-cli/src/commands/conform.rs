@@ -123,9 +123,10 @@ impl Conform {
         if let Some(jobs) = self.jobs {
             options = options.jobs(jobs.get());
         }
-        if let Some(mount_point) = &self.faulty_fs {
-            options = options.faulty_fs(mount_point);
-        }
+        options = match &self.faulty_fs {
+            Some(mount_point) => options.faulty_fs(mount_point),
+            None => options.without_faulty_fs("name its mount point with --faulty-fs"),
+        };
         let (limit, profile) = match profile {
             // A soak is a series of runs of one pass, so that the stores take turns and each pass is kept.
             Profile::Soak(limit) => (limit, Profile::Soak(Duration::ZERO)),

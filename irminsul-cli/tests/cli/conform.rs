@@ -135,3 +135,11 @@ fn an_interrupted_run_removes_its_stores() {
     let names: Vec<_> = fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["out"]);
 }
+
+#[test]
+fn the_command_is_the_other_processes_that_it_tests_a_store_with() {
+    let sandbox = Sandbox::new();
+    let case = "atomic/A1-processes-lose-no-increment";
+    let table = sandbox.ok(&["conform", "sqlite:a.db?busy=120000", "--case", case]);
+    assert!(table.contains("passed  sqlite:a.db?busy=120000\n        1 passed, "), "{table}");
+}

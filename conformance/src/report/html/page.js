@@ -42,6 +42,9 @@ function select() {
   const backend = filter.elements.backend.value;
   const here = (element) => backend === "" || element.dataset.backend === backend;
   for (const element of document.querySelectorAll("[data-backend]")) element.hidden = !here(element);
+  // A cell across columns that are hidden would keep their place.
+  const columns = document.querySelectorAll("thead th:not([hidden])").length;
+  for (const cell of document.querySelectorAll("[colspan]")) cell.colSpan = columns;
   for (const { row, cases, text } of rows) {
     const ended = [...row.cells].slice(1).filter(here);
     const fits = ended.some((cell) => cell.textContent !== "" && (verdict === "" || cell.className === verdict));

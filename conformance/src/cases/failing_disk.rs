@@ -1,0 +1,236 @@
+//! E3, E1, A5 and A10 on a disk whose operations fail.
+
+use store_api::{Effect, ErrorKind};
+
+use crate::{
+    attempts::Attempts,
+    case::{Case, case},
+    cases::{killed::cut_off, power::stays},
+    child::{hear, say},
+    context::Context,
+    disk::Keep,
+    failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
+    operations::value,
+    roles::{Cue, Role, role},
+    work::{Entries, Round, Work},
+};
+
+pub(super) const CASES: &[Case] = &[
+    case!("error/E3-a-failed-sync-refuses-writes-until-a-reopen", [Entries, SurvivesPowerLoss], failed_sync),
+    case!("error/E1-a-full-disk-is-no-space-until-there-is-room", [Entries, Reopens], full_disk),
+    case!("atomic/A5-errors-of-the-disk-tell-the-effect", [Entries, SurvivesKill], failing_operations),
+    case!("atomic/A10-short-writes-lose-nothing", [Entries, Reopens], short_writes),
+];
+
+pub(super) const ROLES: &[Role] = &[role!("poison", poison), role!("attempt", attempt)];
+
+/// A sync that fails shows in so many writes.
+const WRITES: usize = 400;
+
+fn attempts_of(cue: &Cue) -> Outcome<Attempts> {
+    let number = cue.arguments[0].parse().map_err(Failure::harness)?;
+    Ok(Attempts::new(Round { number, seed: cue.seed }))
+}
+
+/// Writes until a write fails, and then demands what E3 says of the store.
+async fn poison(cue: Cue) -> Outcome {
+    let instance = cue.open().await?;
+    let entries = instance.entries();
+    let mut attempts = attempts_of(&cue)?;
+    while attempts.write(&*entries).await.is_ok() {
+        ensure!(attempts.len() < WRITES, "E3: {WRITES} writes were acknowledged, though a sync failed");
+        say(attempts.last_line());
+    }
+    say(attempts.last_line());
+    refused(&mut attempts, &instance).await?;
+    say(POISONED);
+    hear();
+    // The disk works again, and the store does not trust it.
+    refused(&mut attempts, &instance).await?;
+    say(POISONED);
+    hear();
+    Ok(())
+}
+
+const POISONED: &str = "poisoned";
+
+async fn refused(attempts: &mut Attempts, instance: &crate::context::Instance) -> Outcome {
+    let entries = instance.entries();
+    let error = expect_error!(attempts.write(&*entries).await, Poisoned, "E3: a write after a failed sync");
+    ensure_eq!(error.effect(), Effect::NotApplied, "E3: the effect of a write that a poisoned store refuses");
+    say(attempts.last_line());
+    if let Some(content) = instance.indexable() {
+        expect_error!(content.add(value("content")).await, Poisoned, "E3: an `add` after a failed sync");
+    }
+    attempts.check_readable(&*entries).await
+}
+
+/// After a sync failed the system takes what it should have written for clean, though it is not on the disk. So what a
+/// reopened store shows or acknowledges is looked at after a power loss.
+async fn failed_sync(context: Context) -> Outcome {
+    let context = context.store_on_disk().await?;
+    let mut random = context.random();
+    for number in 0..context.rounds(6) {
+        let attempts = poisoned(&context, number, &mut random)?;
+        let checked = match number % 3 {
+            0 => context.disk().lose_power(Keep::Random { seed: random.u64(..) }),
+            // What a process shows that finds what the failed sync left.
+            1 => stays(&context, Keep::None).await,
+            // What it acknowledges: it may rest on what the failed sync left.
+            _ => acknowledges(&context, number, &mut random).await,
+        };
+        checked.map_err(|failure| failure.within(format_args!("E3: opened again after failed sync {number}")))?;
+        let instance = context.open().await?;
+        let checked = attempts.check(&*instance.entries()).await;
+        checked.map_err(|failure| failure.within(format_args!("E3: failed sync {number}")))?;
+        instance.entries().set(&crate::context::key("works"), value(number)).await?;
+        instance.close().await?;
+    }
+    Ok(())
+}
+
+/// What a child wrote until a sync failed, and then not any more. It is killed, since a close could repair something.
+fn poisoned(context: &Context, number: usize, random: &mut fastrand::Rng) -> Outcome<Attempts> {
+    let mut attempts = Attempts::new(Round { number, seed: context.seed() });
+    let mut child = context.child("poison", &[&number.to_string()])?;
+    attempts.hear(&child.line()?);
+    let times = if random.bool() { " times=1" } else { "" };
+    context.disk().fail(format_args!("fsync EIO after={}{times}", random.usize(..60)))?;
+    until_poisoned(&child, &mut attempts)?;
+    context.disk().mend()?;
+    child.go()?;
+    until_poisoned(&child, &mut attempts)?;
+    child.kill()?;
+    Ok(attempts)
+}
+
+fn until_poisoned(child: &crate::child::Child, attempts: &mut Attempts) -> Outcome {
+    loop {
+        let line = child.line()?;
+        if line == POISONED {
+            return Ok(());
+        }
+        attempts.hear(&line);
+    }
+}
+
+async fn acknowledges(context: &Context, number: usize, random: &mut fastrand::Rng) -> Outcome {
+    let said = [cut_off::<Entries>(context, number, random)?];
+    context.disk().lose_power(Keep::None)?;
+    let instance = context.open().await?;
+    Entries::check(&instance, &said).await?;
+    instance.close().await?;
+    Ok(())
+}
+
+/// Writes on, whatever it is told.
+async fn attempt(cue: Cue) -> Outcome {
+    let mut attempts = attempts_of(&cue)?;
+    say(OPENING);
+    // A disk that fails may not let it open.
+    let Ok(instance) = cue.try_open().await else { return Ok(()) };
+    let entries = instance.entries();
+    while attempts.len() < WRITES {
+        let written = attempts.write(&*entries).await;
+        say(attempts.last_line());
+        if written.is_err_and(|error| error.kind() == ErrorKind::Poisoned) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+const OPENING: &str = "opening";
+
+/// Whatever operation of the disk fails, and when: an error tells the truth about its write, also after a crash.
+async fn failing_operations(context: Context) -> Outcome {
+    let context = context.store_on_disk().await?;
+    let mut random = context.random();
+    context.open().await?.close().await?;
+    let loses_power = context.guarantees().durability == store_api::Durability::Power;
+    for number in 0..context.rounds(5) {
+        let operation = *random
+            .choice(&["write", "fsync", "create", "rename", "truncate", "syncdir", "unlink"])
+            .ok_or_else(|| Failure::harness("there are some"))?;
+        let error = if random.bool() { "EIO" } else { "ENOSPC" };
+        let fault = format!("{operation} {error} after={} times={}", random.usize(..60), random.usize(1..4));
+        let mut attempts = Attempts::new(Round { number, seed: context.seed() });
+        let child = context.child("attempt", &[&number.to_string()])?;
+        child.until(OPENING)?;
+        context.disk().fail(&fault)?;
+        let lines = child.kill_after(random.usize(..150), &mut random, crate::cases::killed::STEP)?;
+        for line in &lines {
+            attempts.hear(line);
+        }
+        context.disk().mend()?;
+        if loses_power && random.bool() {
+            context.disk().lose_power(Keep::Random { seed: random.u64(..) })?;
+        }
+        let instance = context.open().await.map_err(|failure| failure.within(format_args!("after `{fault}`")))?;
+        let checked = attempts.check(&*instance.entries()).await;
+        checked.map_err(|failure| failure.within(format_args!("after `{fault}`")))?;
+        instance.close().await?;
+    }
+    Ok(())
+}
+
+/// A full disk is `NoSpace`; what was acknowledged can be read; and when there is room, the same store writes on.
+async fn full_disk(context: Context) -> Outcome {
+    let context = context.store_on_disk().await?;
+    let mut random = context.random();
+    for number in 0..context.rounds(3) {
+        let mut attempts = Attempts::new(Round { number, seed: context.seed() });
+        let instance = context.open().await?;
+        let entries = instance.entries();
+        attempts.write(&*entries).await?;
+        context.disk().leave_room(random.u64(..300_000))?;
+        let error = loop {
+            ensure!(attempts.len() < WRITES, "E1: {WRITES} writes were acknowledged on a full disk");
+            if let Err(error) = attempts.write(&*entries).await {
+                break error;
+            }
+        };
+        ensure_eq!(error.kind(), ErrorKind::NoSpace, "E1: the error of a write on a full disk");
+        attempts.check(&*entries).await.map_err(|failure| failure.within("on a full disk"))?;
+        let closes_full = random.bool();
+        if !closes_full {
+            context.disk().mend()?;
+            attempts.write(&*entries).await.map_err(|error| Failure::from(error).within("E1: there is room again"))?;
+            attempts.check(&*entries).await?;
+        }
+        // It may have something to write, and no room for it.
+        let closed = instance.close().await;
+        ensure!(closes_full || closed.is_ok(), "L4: a close fails, though there is room again");
+        context.disk().mend()?;
+        let instance = context.open().await?;
+        attempts.check(&*instance.entries()).await.map_err(|failure| failure.within("after a full disk"))?;
+        instance.close().await?;
+    }
+    Ok(())
+}
+
+/// A write to a file may take only a part of its bytes; that is no error.
+async fn short_writes(context: Context) -> Outcome {
+    let context = context.store_on_disk().await?;
+    let mut random = context.random();
+    for number in 0..context.rounds(2) {
+        let mut attempts = Attempts::new(Round { number, seed: context.seed() });
+        let instance = context.open().await?;
+        for _ in 0..20 {
+            context.disk().shorten_writes(random.usize(1..4))?;
+            // An engine that takes it for an error says so.
+            let _ = attempts.write(&*instance.entries()).await;
+        }
+        attempts.check(&*instance.entries()).await.map_err(|failure| failure.within("after short writes"))?;
+        context.disk().mend()?;
+        attempts.write(&*instance.entries()).await?;
+        instance.sync().await?;
+        instance.close().await?;
+        context.disk().lose_power(Keep::None)?;
+        let instance = context.open().await?;
+        let checked = attempts.check(&*instance.entries()).await;
+        checked.map_err(|failure| failure.within("after short writes, a `sync`, and a power loss"))?;
+        instance.close().await?;
+    }
+    Ok(())
+}
