@@ -120,6 +120,11 @@ async fn whole(context: Context) -> Outcome {
     Ok(())
 }
 
+/// Drops a write after so many polls; how it ended where that came before.
+async fn dropped<T>(write: impl Future<Output = Result<T>>, times: usize) -> Result<()> {
+    poll_then_drop(write, times).await.transpose().map(drop)
+}
+
 /// Writes that wait for each other are dropped while they do, and leave nothing locked.
 async fn works_on_amid_others(context: Context) -> Outcome {
     let instance = context.open().await?;
@@ -130,12 +135,9 @@ async fn works_on_amid_others(context: Context) -> Outcome {
             let (entries, k, times) = (instance.entries(), k.clone(), random.usize(1..6));
             async move {
                 match i % 3 {
-                    0 => poll_then_drop(entries.set(&k, value(i)), times).await.transpose().map(drop),
-                    1 => poll_then_drop(entries.remove(&k), times).await.transpose().map(drop),
-                    _ => poll_then_drop(entries.test_and_set(&k, None, Some(value(i))), times)
-                        .await
-                        .transpose()
-                        .map(drop),
+                    0 => dropped(entries.set(&k, value(i)), times).await,
+                    1 => dropped(entries.remove(&k), times).await,
+                    _ => dropped(entries.test_and_set(&k, None, Some(value(i))), times).await,
                 }
             }
         });
@@ -283,14 +285,16 @@ async fn drop_writes_and_close(instance: Instance, round: usize) -> Outcome {
         let (entries, k) = (Arc::clone(&entries), key(format!("{round}/{}", i % 4)));
         async move {
             match i % 6 {
-                0..3 => poll_then_drop(entries.set(&k, value(i)), 1).await.transpose(),
-                3 => poll_then_drop(entries.remove(&k), 1).await.transpose(),
-                4 => poll_then_drop(entries.test_and_set(&k, None, Some(value(i))), 1).await.transpose().map(|_| None),
-                _ => poll_then_drop(entries.clear(), 1).await.transpose(),
+                0..3 => dropped(entries.set(&k, value(i)), 1).await,
+                3 => dropped(entries.remove(&k), 1).await,
+                4 => dropped(entries.test_and_set(&k, None, Some(value(i))), 1).await,
+                _ => dropped(entries.clear(), 1).await,
             }
         }
     });
-    join_all(writes).await.into_iter().collect::<Result<Vec<_>>>()?;
+    for result in join_all(writes).await {
+        pass_over(result)?;
+    }
     Ok(instance.close().await?)
 }
 
