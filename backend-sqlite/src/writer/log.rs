@@ -14,7 +14,10 @@ use std::{
 
 use rusqlite::{Connection, ffi, hooks::Wal, wal::CheckpointMode};
 
-use crate::error::{is_busy, is_full};
+use crate::{
+    connection::retry_while_busy,
+    error::{is_busy, is_full},
+};
 
 /// The log is copied into the file when it has so many pages.
 const CHECKPOINT_PAGES: u64 = 1000;
@@ -24,6 +27,9 @@ const RESTART_PAGES: u64 = 16 * CHECKPOINT_PAGES;
 
 /// How long such a checkpoint waits for them.
 const RESTART_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long one of several tries waits for whoever reads the log.
+const A_MOMENT: Duration = Duration::from_millis(5);
 
 pub(super) struct Log {
     /// Its file, where that is to survive a power loss.
@@ -67,7 +73,9 @@ impl Log {
     /// after a power loss, without what a failed sync left in the cache, would undo what was shown since. It stays as it
     /// is where other processes are in the way for longer than `patience`, or the disk is full.
     pub(super) fn freshen(&mut self, connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
-        match checkpoint(connection, CheckpointMode::TRUNCATE, patience) {
+        // Who checkpoints or commits without a pause leaves only moments: SQLite does not wait for the one at all, and
+        // for the other it looks too seldom.
+        match retry_while_busy(patience, || checkpoint(connection, CheckpointMode::TRUNCATE, patience.min(A_MOMENT))) {
             Ok(_) => {
                 self.sync_file()?;
                 self.is_fresh = true;
