@@ -1,0 +1,162 @@
+//! The folder of a store: whether it is one, the lock that one instance holds, and what must be known before RocksDB
+//! touches anything.
+//!
+//! RocksDB writes into what it opens: a new manifest at least. So the format and the hash function are in a file of their
+//! own, the marker, which is the first to be there and never changes (L5). The lock is a file of its own as well, as
+//! RocksDB's does not say who holds it.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use backend_kit::{LockFile, frame, incompatible_hash, io_error};
+use store_api::{Error, ErrorKind, HashFunction, Result};
+
+const MARKER: &str = "irminsul";
+const NEW_MARKER: &str = "irminsul.new";
+const LOCK: &str = "irminsul.lock";
+
+/// What RocksDB finds its files by.
+const CURRENT: &str = "CURRENT";
+
+/// The endings of the files in which RocksDB keeps data.
+const DATA: [&str; 3] = ["sst", "blob", "log"];
+
+/// The first words of a marker; the version and the hash function follow.
+const FORMAT: &str = "irminsul-rocksdb";
+const VERSION: &str = "1";
+
+/// A folder that this instance holds until it is dropped.
+pub(crate) struct Folder {
+    path: PathBuf,
+    _lock: LockFile,
+}
+
+impl Folder {
+    /// Takes the folder, which is made if it is missing and may be, and says how the store hashes; a folder of something
+    /// else is left alone.
+    pub(crate) fn open(path: &Path, create: bool, wanted: Option<HashFunction>) -> Result<(Self, HashFunction)> {
+        let refuse = |error| io_error(format_args!("{} cannot be opened", shown(path)), error);
+        if create {
+            make_folder(path).map_err(refuse)?;
+        }
+        let exists = path.join(MARKER).try_exists().map_err(refuse)?;
+        if !exists {
+            check_vacant(path, create)?;
+        }
+        // What is opened later must be what was found here, wherever the process is by then.
+        let path = fs::canonicalize(path).map_err(refuse)?;
+        let folder = Self { _lock: LockFile::take(&path.join(LOCK))?, path };
+        // With the lock: another instance may have been creating it.
+        let hash = match folder.marker()? {
+            Some(hash) => wanted.map_or(Ok(hash), |wanted| if wanted == hash { Ok(hash) } else { Err(incompatible_hash(wanted, hash)) })?,
+            None => folder.mark(wanted.unwrap_or_default())?,
+        };
+        folder.check_whole()?;
+        Ok((folder, hash))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The hash function in the marker, if there is one.
+    fn marker(&self) -> Result<Option<HashFunction>> {
+        let bytes = match fs::read(self.path.join(MARKER)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error("the marker of the store cannot be read", error)),
+        };
+        let damaged = || Error::new(ErrorKind::Corrupt, "the marker of the store is damaged; restore it from a copy");
+        let text = frame::open(MARKER.as_bytes(), &bytes).map_err(|_| damaged())?;
+        let text = std::str::from_utf8(text).map_err(|_| damaged())?;
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
+        match words[..] {
+            [FORMAT, VERSION, hash] => hash.parse().map(Some).map_err(|_| damaged()),
+            [FORMAT, version, ..] => Err(Error::new(
+                ErrorKind::Incompatible,
+                format!("the store has format version {version}, and this library writes {VERSION}; use the one for it"),
+            )),
+            _ => Err(damaged()),
+        }
+    }
+
+    /// Makes the folder one of this library. A crash leaves no marker, or a whole one.
+    fn mark(&self, hash: HashFunction) -> Result<HashFunction> {
+        let text = format!("{FORMAT} {VERSION} {hash}\n");
+        let put = || {
+            let new = self.path.join(NEW_MARKER);
+            let mut file = File::create(&new)?;
+            file.write_all(&frame::seal(MARKER.as_bytes(), text.as_bytes()))?;
+            file.sync_all()?;
+            fs::rename(new, self.path.join(MARKER))?;
+            sync_folder(&self.path)?;
+            // The folder may have been made a moment ago, by this instance or by one that crashed.
+            self.path.parent().map_or(Ok(()), sync_folder)
+        };
+        put().map_err(|error| io_error("the store cannot be created", error))?;
+        Ok(hash)
+    }
+
+    /// `Corrupt` where RocksDB would find nothing, begin anew, and remove what data is there.
+    fn check_whole(&self) -> Result<()> {
+        let names = names_in(&self.path)?;
+        let is_data = |name: &String| Path::new(name).extension().is_some_and(|end| DATA.iter().any(|data| end == *data));
+        if !names.iter().any(|name| name == CURRENT) && names.iter().any(is_data) {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!("the file {CURRENT} of the store is missing, and its data is there; restore it from a copy"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
+/// `Ok` for a folder without a marker where a store may be created: with nothing in it but what a crash can leave.
+fn check_vacant(path: &Path, create: bool) -> Result<()> {
+    if !create {
+        let message = format!("{} holds no store; check the path, or open it with `create`", shown(path));
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    }
+    if names_in(path)?.iter().any(|name| name != NEW_MARKER && name != LOCK) {
+        let message = format!("{} is not empty, and holds no store of this kind; name another folder", shown(path));
+        return Err(Error::new(ErrorKind::Incompatible, message));
+    }
+    Ok(())
+}
+
+fn names_in(path: &Path) -> Result<Vec<String>> {
+    let read = || fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect();
+    read().map_err(|error: io::Error| io_error(format_args!("{} cannot be read", shown(path)), error))
+}
+
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> io::Result<()> {
+    match File::open(path).and_then(|folder| folder.sync_all()) {
+        // One that may be entered and not be read cannot be synced.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// A path in one line.
+fn shown(path: &Path) -> String {
+    path.display().to_string().escape_debug().to_string()
+}
