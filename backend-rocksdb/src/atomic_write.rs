@@ -72,12 +72,7 @@ impl EntryStore for Instance {
         offload(move || page(&self.database.lease()?, &under, &from, item)).await?
     }
 
-    async fn watch(
-        self: &Arc<Self>,
-        handle: &Arc<Gate>,
-        scope: Scope,
-        init: Init<Vec<(Key, Bytes)>>,
-    ) -> Result<Watch> {
+    async fn watch(self: &Arc<Self>, handle: &Arc<Gate>, scope: Scope, init: Init<Vec<(Key, Bytes)>>) -> Result<Watch> {
         let (instance, handle) = (Arc::clone(self), Arc::clone(handle));
         // A group may be syncing, and holds the order meanwhile.
         offload(move || register(&instance, &handle, &scope, init)).await?

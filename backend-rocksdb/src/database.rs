@@ -14,7 +14,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLock
 use backend_kit::OFFLOAD_LEN;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice,
-    DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, InfoLogger, LogLevel, Options, ReadOptions, ReadTier, WriteBufferManager,
+    DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, InfoLogger, LogLevel, Options, ReadOptions, ReadTier,
+    WriteBufferManager,
 };
 use store_api::{Error, HashFunction, Result};
 
@@ -240,11 +241,7 @@ impl Families {
     }
 
     fn descriptors(&self) -> Vec<ColumnFamilyDescriptor> {
-        let families = [
-            (DEFAULT_COLUMN_FAMILY_NAME, &self.entries),
-            (CONTENT, &self.content),
-            (HASHES, &self.hashes),
-        ];
+        let families = [(DEFAULT_COLUMN_FAMILY_NAME, &self.entries), (CONTENT, &self.content), (HASHES, &self.hashes)];
         families.map(|(name, options)| ColumnFamilyDescriptor::new(name, options.clone())).into()
     }
 }

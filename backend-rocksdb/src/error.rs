@@ -35,7 +35,9 @@ fn explain(error: &rocksdb::Error) -> (ErrorKind, &'static str) {
             (ErrorKind::Unavailable, "RocksDB is busy; try again")
         }
         Rocks::ShutdownInProgress => (ErrorKind::Closed, "the store is closed; open it again"),
-        Rocks::NotSupported => (ErrorKind::Incompatible, "this RocksDB cannot read the store; open it with a newer one"),
+        Rocks::NotSupported => {
+            (ErrorKind::Incompatible, "this RocksDB cannot read the store; open it with a newer one")
+        }
         _ => (ErrorKind::Other, "RocksDB reported an error"),
     }
 }

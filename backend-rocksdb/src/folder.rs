@@ -50,10 +50,13 @@ impl Folder {
         let path = fs::canonicalize(path).map_err(refuse)?;
         let folder = Self { _lock: LockFile::take(&path.join(LOCK))?, path };
         // With the lock: another instance may have been creating it.
-        let hash = match folder.marker()? {
-            Some(hash) => wanted.map_or(Ok(hash), |wanted| if wanted == hash { Ok(hash) } else { Err(incompatible_hash(wanted, hash)) })?,
-            None => folder.mark(wanted.unwrap_or_default())?,
-        };
+        let hash =
+            match folder.marker()? {
+                Some(hash) => wanted.map_or(Ok(hash), |wanted| {
+                    if wanted == hash { Ok(hash) } else { Err(incompatible_hash(wanted, hash)) }
+                })?,
+                None => folder.mark(wanted.unwrap_or_default())?,
+            };
         folder.check_whole()?;
         Ok((folder, hash))
     }
@@ -77,7 +80,9 @@ impl Folder {
             [FORMAT, VERSION, hash] => hash.parse().map(Some).map_err(|_| damaged()),
             [FORMAT, version, ..] => Err(Error::new(
                 ErrorKind::Incompatible,
-                format!("the store has format version {version}, and this library writes {VERSION}; use the one for it"),
+                format!(
+                    "the store has format version {version}, and this library writes {VERSION}; use the one for it"
+                ),
             )),
             _ => Err(damaged()),
         }
@@ -103,7 +108,8 @@ impl Folder {
     /// `Corrupt` where RocksDB would find nothing, begin anew, and remove what data is there.
     fn check_whole(&self) -> Result<()> {
         let names = names_in(&self.path)?;
-        let is_data = |name: &String| Path::new(name).extension().is_some_and(|end| DATA.iter().any(|data| end == *data));
+        let is_data =
+            |name: &String| Path::new(name).extension().is_some_and(|end| DATA.iter().any(|data| end == *data));
         if !names.iter().any(|name| name == CURRENT) && names.iter().any(is_data) {
             return Err(Error::new(
                 ErrorKind::Corrupt,

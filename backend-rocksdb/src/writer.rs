@@ -139,12 +139,7 @@ impl<'l, 'w> Decided<'l, 'w> {
         }
     }
 
-    fn decide_entry(
-        &mut self,
-        key: &Key,
-        test: &Test,
-        set: Option<&Bytes>,
-    ) -> Result<Result<TestAndSet>, Failure> {
+    fn decide_entry(&mut self, key: &Key, test: &Test, set: Option<&Bytes>) -> Result<Result<TestAndSet>, Failure> {
         // What is there is of no concern to a write that asks for nothing, where nobody is told: to write the same again
         // changes nothing that can be seen (A3).
         let (old, current) = match test {

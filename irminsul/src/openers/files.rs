@@ -5,8 +5,12 @@ use std::{io, path::Path};
 use crate::{Address, Error, ErrorKind, OptionSpec, OptionValues, Result};
 
 /// Whether a missing store is created.
-pub(super) const CREATE: OptionSpec =
-    OptionSpec::new("create", OptionValues::Switch, "on", "create the store when it is missing; the directory above it never is");
+pub(super) const CREATE: OptionSpec = OptionSpec::new(
+    "create",
+    OptionValues::Switch,
+    "on",
+    "create the store when it is missing; the directory above it never is",
+);
 
 /// The address of a file that does not exist yet.
 pub(super) fn scratch_at(address: &Address, path: &Path) -> Result<Address> {
@@ -29,7 +33,8 @@ pub(super) fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {
 /// Does what may block, for an engine.
 pub(super) async fn on_blocking_thread<T: Send + 'static>(
     engine: &'static str,
-    work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T> {
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T> {
     let failed = |kind, source: io::Error| {
         Error::new(kind, "the files of the scratch store: the file system refused")
             .with_backend(engine)

@@ -11,12 +11,8 @@ use super::{
 };
 use crate::{Address, Backend, Error, ErrorKind, Opener, OptionSpec, OptionValues, Options, Result};
 
-const SYNC: OptionSpec = OptionSpec::new(
-    "sync",
-    OptionValues::Switch,
-    "on",
-    "on: a write survives a power loss; off: a killed process",
-);
+const SYNC: OptionSpec =
+    OptionSpec::new("sync", OptionValues::Switch, "on", "on: a write survives a power loss; off: a killed process");
 const CACHE: OptionSpec = OptionSpec::new(
     "cache",
     OptionValues::Bytes,
@@ -93,10 +89,9 @@ impl Opener for RocksdbOpener {
 
 fn path_of(address: &Address) -> Result<&Path> {
     match address.location() {
-        "" => Err(Error::new(
-            ErrorKind::InvalidInput,
-            "a RocksDB store has a folder: name it, as in `rocksdb:data/app`",
-        )),
+        "" => {
+            Err(Error::new(ErrorKind::InvalidInput, "a RocksDB store has a folder: name it, as in `rocksdb:data/app`"))
+        }
         path => Ok(Path::new(path)),
     }
 }
