@@ -35,6 +35,8 @@ impl Factory for SqliteFactory {
 
     async fn open(&self, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
         let options = match self {
+            // Watchers that were away find the log of changes trimmed, and compare instead.
+            Self::File(Sync::Normal) => SqliteOptions::new(token).sync(Sync::Normal).change_log(64),
             Self::File(sync) => SqliteOptions::new(token).sync(*sync),
             Self::Temporary => SqliteOptions::temporary(),
         };
