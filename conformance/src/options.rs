@@ -23,7 +23,7 @@ impl Profile {
     pub(crate) fn rounds(self, quick: usize) -> usize {
         match self {
             Self::Quick => quick,
-            Self::Standard | Self::Soak(_) => quick * 5,
+            Self::Standard | Self::Soak(_) => quick.saturating_mul(5),
         }
     }
 }

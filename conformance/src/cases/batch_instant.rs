@@ -403,7 +403,7 @@ async fn many_batches(context: Context) -> Outcome {
     let mut random = context.random();
     let rounds = context.rounds(15);
     let clients: Vec<_> = (0..4).map(|_| batches_of_a_client(instance.content(), random.fork(), rounds)).collect();
-    context.soon("batches on several threads that share values", all(clients)).await?.map(drop)
+    all(clients).await.map(drop)
 }
 
 /// Adds to a batch until it is closed, or holds enough: what was taken, and what was refused.

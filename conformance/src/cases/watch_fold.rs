@@ -148,7 +148,7 @@ async fn count(context: &Context, watching: &[Instance], writing: &[Instance]) -
         reading.follow(Follower::from_nothing(context, &**watcher, &Scope::everything()).await?).await?;
     }
     let counting = |writer: Arc<dyn AtomicWrite>| {
-        let rounds = context.rounds_and_more(60);
+        let rounds = context.rounds_of_luck(60, 20_000);
         async move {
             let mut last = 0;
             for _ in rounds {
@@ -276,7 +276,8 @@ async fn follow_courses(context: &Context, watching: &Instance, writing: &[Insta
     let mut random = context.random();
     let mut wandering = Vec::new();
     for (writer, instance) in writing.iter().enumerate() {
-        wandering.push(beside(wander(instance.entries(), writer, context.rounds_and_more(60), random.fork())).await?);
+        wandering
+            .push(beside(wander(instance.entries(), writer, context.rounds_of_luck(60, 20_000), random.fork())).await?);
     }
     reading.follow(Follower::from_nothing(context, &*entries, &everything).await?).await?;
     let courses: Outcome<Vec<Courses>> = try_join_all(wandering).await?.into_iter().collect();
@@ -378,7 +379,7 @@ async fn scribble_and_follow(context: &Context, watching: &[Instance], writing: 
     let mut random = context.random();
     let mut scribbling = Vec::new();
     for (writer, instance) in writing.iter().enumerate() {
-        let scribble = scribble(instance.entries(), writer, context.rounds_and_more(80), random.fork());
+        let scribble = scribble(instance.entries(), writer, context.rounds_of_luck(80, 20_000), random.fork());
         scribbling.push(beside(scribble).await?);
     }
     for watcher in watchers.iter().cycle().take(4) {
@@ -440,7 +441,7 @@ async fn race(
 
 async fn races(context: Context) -> Outcome {
     let instance = context.open().await?;
-    race(&context, context.rounds_and_more(60), &instance, [&instance, &instance]).await
+    race(&context, context.rounds_of_luck(60, 20_000), &instance, [&instance, &instance]).await
 }
 
 async fn races_of_instances(context: Context) -> Outcome {
@@ -465,7 +466,7 @@ async fn reader_that_waits(context: Context) -> Outcome {
     });
     let reading = reading.await?;
     let at = k();
-    for round in context.rounds_and_more(100) {
+    for round in context.rounds_of_luck(100, 20_000) {
         insist(|| entries.set(&at, value(round))).await?;
         let Some(state) = was_told.recv().await else { break };
         ensure_eq!(state, Some(value(round)), "W5: what a reader that waits is told");

@@ -369,7 +369,7 @@ const STARTS: usize = 200;
 /// one of a tenth of it by one in ten. On an engine in memory a quick run makes thousands of starts, on one that syncs
 /// each write some twenty, whose gaps are as long as its reads.
 async fn start_beside_parades(context: &Context, watching: &Instance, writing: &Instance, handle: Handle) -> Outcome {
-    for round in context.rounds_and_more(1) {
+    for round in context.rounds_of_luck(1, 1_000) {
         let watcher = watching.entries();
         let writer = match handle {
             Handle::Same => Arc::clone(&watcher),
@@ -379,7 +379,7 @@ async fn start_beside_parades(context: &Context, watching: &Instance, writing: &
         let (of, current) = (context.clone(), Arc::clone(&parade.current));
         let starting = beside(async move {
             let mut all = Vec::new();
-            for kind in of.rounds_and_more(16).take(STARTS) {
+            for kind in of.rounds_of_luck(16, STARTS) {
                 let march = Arc::clone(&*current.lock().unwrap_or_else(PoisonError::into_inner));
                 all.push(Started::amid(&of, &*watcher, march, kind).await?);
             }
@@ -448,7 +448,7 @@ async fn start_beside_changes(
 
 async fn one_beside_each_start(context: Context) -> Outcome {
     let instance = context.open().await?;
-    start_beside_changes(&context, context.rounds_and_more(60), &instance, &instance).await
+    start_beside_changes(&context, context.rounds_of_luck(60, 20_000), &instance, &instance).await
 }
 
 async fn one_of_another_instance_beside_each_start(context: Context) -> Outcome {
