@@ -1,6 +1,7 @@
 //! Following a watch: its events are folded over its baseline, each is judged against it (W1, W3, W12), and all are kept,
 //! so that a failure shows what led to it. What must be told, and when, is left to the cases.
 
+mod reading;
 mod scope;
 mod told;
 
@@ -10,8 +11,11 @@ use bytes::Bytes;
 use store_api::{Diff, EntryRead, ErrorKind, Event, Key, Watch, WatchId};
 use tokio::task::yield_now;
 
-pub(crate) use self::scope::{Scope, State};
 use self::told::{Log, SHOWN, course_around, differences};
+pub(crate) use self::{
+    reading::Reading,
+    scope::{Scope, State},
+};
 use crate::{
     context::Context,
     failure::{Failure, Outcome, demanded_here, ensure, ensure_eq},

@@ -27,11 +27,15 @@ pub(crate) fn number(value: Option<&Bytes>) -> Outcome<u64> {
 
 /// Sets a key, or removes it.
 pub(crate) async fn put(entries: &dyn AtomicWrite, key: &Key, state: Option<Bytes>) -> Outcome {
+    Ok(put_once(entries, key, state).await?)
+}
+
+/// The same, for who may [`insist`].
+pub(crate) async fn put_once(entries: &dyn AtomicWrite, key: &Key, state: Option<Bytes>) -> store_api::Result<()> {
     match state {
-        Some(value) => entries.set(key, value).await?,
-        None => entries.remove(key).await?,
+        Some(value) => entries.set(key, value).await,
+        None => entries.remove(key).await,
     }
-    Ok(())
 }
 
 /// Does what may meet others again for as long as the store is too busy for it (A6). A write that may have happened all
