@@ -237,3 +237,18 @@ macro_rules! expect_error {
 }
 
 pub(crate) use {ensure, ensure_eq, expect_error};
+
+#[cfg(test)]
+mod tests {
+    use store_api::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn a_store_that_cannot_answer_at_present_breaks_no_clause() {
+        let kind = |kind| Failure::from(Error::new(kind, "an error")).kind();
+        assert_eq!(kind(ErrorKind::Unavailable), Kind::Inconclusive);
+        assert_eq!(kind(ErrorKind::Timeout), Kind::Inconclusive);
+        assert_eq!(kind(ErrorKind::Other), Kind::Broken);
+    }
+}

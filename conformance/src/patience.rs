@@ -90,3 +90,18 @@ pub(crate) fn soon<T>(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_waited_for_is_demanded_where_the_wait_is_asked_for() {
+        let here = line!() + 1;
+        let late = soon(Duration::from_millis(100), "what never comes", pending::<()>()).await;
+        let late = late.expect_err("it never comes").into_inner();
+        assert_eq!(late.location, format!("{}:{here}", file!()));
+    }
+}
