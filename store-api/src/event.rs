@@ -160,7 +160,7 @@ impl Stream for Watch {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.events.as_ref().map_or((0, Some(0)), |events| events.size_hint())
+        self.events.as_ref().map_or((0, Some(0)), Stream::size_hint)
     }
 }
 
