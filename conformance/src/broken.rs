@@ -130,7 +130,7 @@ impl Factory for Broken {
     }
 
     fn max_key_len(&self) -> usize {
-        self.sound.max_key_len()
+        (self.bug.twist)().max_key_len(self.sound.max_key_len())
     }
 }
 

@@ -25,6 +25,11 @@ use tokio::{
 
 use crate::failure::{Failure, Outcome};
 
+/// As many clients as run at once, and at least two.
+pub(crate) fn as_many_as_cores() -> usize {
+    available_parallelism().map_or(2, NonZero::get).clamp(2, 8)
+}
+
 /// Runs a future on a thread of its own, where it does not wait for its turn behind others that never yield; returns
 /// once it runs.
 pub(crate) async fn beside<F>(future: F) -> Outcome<JoinHandle<F::Output>>
@@ -145,15 +150,24 @@ struct Table {
     arrivals: AtomicUsize,
     /// Whether somebody has left, for whom the others need not wait.
     left: AtomicBool,
+    /// After so many looks a core is given away.
+    spins: u32,
 }
 
 /// The seats of a table.
 pub(crate) fn table(seats: usize) -> Vec<Seat> {
-    let table = Arc::new(Table { seats, arrivals: AtomicUsize::new(0), left: AtomicBool::new(false) });
+    let a_core_each = available_parallelism().is_ok_and(|cores| seats <= cores.get());
+    let spins = if a_core_each { Seat::SPINS } else { 100 };
+    let table = Arc::new(Table { seats, arrivals: AtomicUsize::new(0), left: AtomicBool::new(false), spins });
     (0..seats).map(|_| Seat { table: Arc::clone(&table), meetings: 0 }).collect()
 }
 
 impl Seat {
+    /// How often it is looked who is there before others may have the core: on a machine that is busy with other programs,
+    /// who gives it away each time is never there when the others come. Where there are fewer cores than seats, they
+    /// are waiting for it.
+    const SPINS: u32 = 20_000;
+
     /// Waits until all are there, on the thread, since what is woken comes too late to meet anybody; false where somebody
     /// has left.
     pub(crate) fn meet(&mut self) -> bool {
@@ -165,7 +179,7 @@ impl Seat {
                 return false;
             }
             spins += 1;
-            if spins.is_multiple_of(100) { yield_now() } else { spin_loop() }
+            if spins.is_multiple_of(self.table.spins) { yield_now() } else { spin_loop() }
         }
         true
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -17,7 +17,7 @@ use tokio::{task::yield_now, time::sleep};
 
 use super::{
     Bug,
-    twist::{OpenBatch, Twist},
+    twist::{OpenBatch, Twist, lock},
     writes::{A_MOMENT, Nth},
 };
 
@@ -131,10 +131,6 @@ pub(super) const BUGS: &[Bug] = &[
         BatchWithoutCap
     ),
 ];
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A twist of `add` alone.
 macro_rules! twist_add {

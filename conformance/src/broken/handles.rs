@@ -1,6 +1,6 @@
 //! Bugs of handles, of opening again, and of what is promised about it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use store_api::{
     AtomicWrite, Backend, Durability, Error, ErrorKind, Guarantees, Indexable, Init, Key, KeyStream, Result, Watch,
 };
 
-use super::{Bug, twist::Twist};
+use super::{Bug, twist::{Twist, lock}};
 use crate::{Factory, Settings};
 
 pub(super) const BUGS: &[Bug] = &[
@@ -152,12 +152,12 @@ struct CloseReachesAnotherHandle {
 impl Twist for CloseReachesAnotherHandle {
     fn atomic_write(&self, on: &dyn Backend) -> Option<Arc<dyn AtomicWrite>> {
         let handle = on.atomic_write()?;
-        self.handles.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&handle));
+        lock(&self.handles).push(Arc::clone(&handle));
         Some(handle)
     }
 
     async fn close_entries(&self, _: &Arc<dyn AtomicWrite>) -> Result<()> {
-        let handles = std::mem::take(&mut *self.handles.lock().unwrap_or_else(PoisonError::into_inner));
+        let handles = std::mem::take(&mut *lock(&self.handles));
         for handle in handles {
             handle.close().await?;
         }
@@ -187,7 +187,7 @@ struct LastWriteInMemory {
 
 impl LastWriteInMemory {
     fn take(&self) -> Option<(Key, Bytes)> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.last).take()
     }
 }
 
@@ -199,7 +199,7 @@ impl Twist for LastWriteInMemory {
     }
 
     async fn find(&self, on: &Arc<dyn AtomicWrite>, key: &Key) -> Result<Option<Bytes>> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = lock(&self.last).clone();
         match last {
             Some((written, value)) if written == *key => Ok(Some(value)),
             _ => on.find(key).await,
@@ -207,7 +207,7 @@ impl Twist for LastWriteInMemory {
     }
 
     async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
-        let before = self.last.lock().unwrap_or_else(PoisonError::into_inner).replace((key.clone(), value));
+        let before = lock(&self.last).replace((key.clone(), value));
         match before {
             Some((key, value)) => on.set(&key, value).await,
             None => Ok(()),

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     marker::PhantomData,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use async_trait::async_trait;
@@ -13,7 +13,7 @@ use store_api::{
     AtomicWrite, EntryReadExt, EntryStream, Error, ErrorKind, Event, Init, Key, KeyStream, Result, TestAndSet, Watch,
 };
 
-use super::{Bug, twist::Twist};
+use super::{Bug, twist::{Twist, lock}};
 
 pub(super) const BUGS: &[Bug] = &[
     bug!(
@@ -228,12 +228,12 @@ struct ListWithRemovedKeys {
 impl Twist for ListWithRemovedKeys {
     async fn remove(&self, on: &Arc<dyn AtomicWrite>, key: &Key) -> Result<()> {
         on.remove(key).await?;
-        self.removed.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        lock(&self.removed).insert(key.clone());
         Ok(())
     }
 
     fn list(&self, on: &Arc<dyn AtomicWrite>, under: &Key) -> KeyStream {
-        let removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        let removed = lock(&self.removed);
         let stale: Vec<_> = removed.iter().filter(|key| under.covers(key)).cloned().map(Ok).collect();
         Box::pin(on.list(under).chain(stream::iter(stale)))
     }

@@ -1,6 +1,6 @@
 //! A store that passes every call on to a sound one through a [`Twist`], which is where a bug is.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,6 +12,11 @@ use store_api::{
 
 use crate::{Factory, Settings};
 
+/// What a bug remembers; a panic of a case leaves it as it is.
+pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Every operation of a store, passed on to the sound one as it is; a bug overrides what it gets wrong. A twist is one
 /// per store, and told which handle is meant by `on`, the sound handle.
 #[async_trait]
@@ -19,6 +24,14 @@ pub(super) trait Twist: Send + Sync {
     async fn open(&self, sound: &dyn Factory, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
         sound.open(token, settings).await
     }
+
+    /// How many bytes the longest key has, of those that the sound store takes.
+    fn max_key_len(&self, sound: usize) -> usize {
+        sound
+    }
+
+    /// An instance that was dropped.
+    fn backend_dropped(&self, _on: &dyn Backend) {}
 
     fn guarantees(&self, on: &dyn Backend) -> Guarantees {
         on.guarantees()
@@ -95,6 +108,9 @@ pub(super) trait Twist: Send + Sync {
     async fn close_entries(&self, on: &Arc<dyn AtomicWrite>) -> Result<()> {
         on.close().await
     }
+
+    /// A handle whose last clone was dropped.
+    fn entries_dropped(&self, _on: &Arc<dyn AtomicWrite>) {}
 
     /// A new handle of the content.
     fn indexable(&self, on: &dyn Backend) -> Option<Arc<dyn Indexable>> {
@@ -174,10 +190,40 @@ pub(super) struct OpenBatch {
 }
 
 /// What the twist stands before: a store, a handle, a batch.
-#[derive(Clone)]
-pub(super) struct Twisted<S> {
+pub(super) struct Twisted<S: Part> {
     on: S,
     twist: Arc<dyn Twist>,
+}
+
+/// A part of the sound store, which tells the twist when it is dropped.
+pub(super) trait Part {
+    fn dropped(&self, twist: &dyn Twist);
+}
+
+impl Part for Arc<dyn Backend> {
+    fn dropped(&self, twist: &dyn Twist) {
+        twist.backend_dropped(&**self);
+    }
+}
+
+impl Part for Arc<dyn AtomicWrite> {
+    fn dropped(&self, twist: &dyn Twist) {
+        twist.entries_dropped(self);
+    }
+}
+
+impl Part for Arc<dyn Indexable> {
+    fn dropped(&self, _: &dyn Twist) {}
+}
+
+impl Part for OpenBatch {
+    fn dropped(&self, _: &dyn Twist) {}
+}
+
+impl<S: Part> Drop for Twisted<S> {
+    fn drop(&mut self) {
+        self.on.dropped(&*self.twist);
+    }
 }
 
 impl Twisted<Arc<dyn Backend>> {

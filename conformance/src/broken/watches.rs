@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -18,7 +18,7 @@ use tokio::{sync::mpsc, task::yield_now, time::sleep};
 
 use super::{
     Bug,
-    twist::Twist,
+    twist::{Twist, lock},
     writes::{Nth, address_of},
 };
 
@@ -204,7 +204,7 @@ struct OldFromTheStore {
 impl Twist for OldFromTheStore {
     async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
         if let Some(before) = on.find(key).await? {
-            self.before.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), before);
+            lock(&self.before).insert(key.clone(), before);
         }
         on.set(key, value).await
     }
@@ -213,7 +213,7 @@ impl Twist for OldFromTheStore {
         let before = Arc::clone(&self.before);
         each(watch, move |event| match event {
             Ok(Event::Changed { key, diff: Diff::Updated { old, new } }) => {
-                let stored = before.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+                let stored = lock(&before).get(&key).cloned();
                 vec![Ok(Event::Changed { key, diff: Diff::Updated { old: stored.or(old), new } })]
             }
             other => vec![other],
@@ -301,7 +301,7 @@ impl Twist for EqualSetIsTold {
         if on.find(key).await?.as_ref() == Some(&value) {
             let diff = Diff::Updated { old: Some(value.clone()), new: value.clone() };
             let event = Event::Changed { key: key.clone(), diff };
-            let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+            let watches = lock(&self.watches);
             // Who is gone is not told.
             watches.iter().for_each(|watch| drop(watch.send(event.clone())));
         }
@@ -310,7 +310,7 @@ impl Twist for EqualSetIsTold {
 
     fn events(&self, _: &Arc<dyn AtomicWrite>, watch: Watch) -> Watch {
         let (send, more) = mpsc::unbounded_channel();
-        self.watches.lock().unwrap_or_else(PoisonError::into_inner).push(send);
+        lock(&self.watches).push(send);
         let more = received(more).map(Ok);
         told(watch, |events| Box::pin(stream::select(events, more)))
     }
@@ -376,7 +376,7 @@ struct WatcherBlocksWatchers {
 twist_events!(WatcherBlocksWatchers, |self, watch| {
     let read = Arc::clone(&self.read);
     let mine = {
-        let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = lock(&read);
         read.push(0);
         read.len() - 1
     };
@@ -386,7 +386,7 @@ twist_events!(WatcherBlocksWatchers, |self, watch| {
             async move {
                 loop {
                     {
-                        let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+                        let mut read = lock(&read);
                         if read[..mine].iter().all(|earlier| *earlier >= read[mine]) {
                             read[mine] += 1;
                             return event;
@@ -429,7 +429,7 @@ struct OtherInstancesNotTold {
 
 impl OtherInstancesNotTold {
     fn instance_of(&self, on: &Arc<dyn AtomicWrite>) -> usize {
-        let instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
+        let instances = lock(&self.instances);
         instances.get(&address_of(on)).copied().unwrap_or_default()
     }
 }
@@ -439,13 +439,13 @@ impl Twist for OtherInstancesNotTold {
     fn atomic_write(&self, on: &dyn Backend) -> Option<Arc<dyn AtomicWrite>> {
         let handle = on.atomic_write()?;
         let instance = std::ptr::from_ref(on).cast::<()>() as usize;
-        self.instances.lock().unwrap_or_else(PoisonError::into_inner).insert(address_of(&handle), instance);
+        lock(&self.instances).insert(address_of(&handle), instance);
         Some(handle)
     }
 
     async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
         let instance = self.instance_of(on);
-        self.writers.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), instance);
+        lock(&self.writers).insert(key.clone(), instance);
         on.set(key, value).await
     }
 
@@ -453,7 +453,7 @@ impl Twist for OtherInstancesNotTold {
         let (mine, writers) = (self.instance_of(on), Arc::clone(&self.writers));
         each(watch, move |event| match &event {
             Ok(Event::Changed { key, .. }) => {
-                let writer = writers.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied();
+                let writer = lock(&writers).get(key).copied();
                 if writer.is_none_or(|writer| writer == mine) { vec![event] } else { vec![] }
             }
             _ => vec![event],
@@ -482,7 +482,7 @@ struct ClearForgetsTheWatchers {
 #[async_trait]
 impl Twist for ClearForgetsTheWatchers {
     async fn clear(&self, on: &Arc<dyn AtomicWrite>) -> Result<()> {
-        for watch in &*self.forgotten.lock().unwrap_or_else(PoisonError::into_inner) {
+        for watch in &*lock(&self.forgotten) {
             watch.store(true, Ordering::SeqCst);
         }
         yield_now().await;
@@ -491,7 +491,7 @@ impl Twist for ClearForgetsTheWatchers {
 
     fn events(&self, _: &Arc<dyn AtomicWrite>, watch: Watch) -> Watch {
         let forgotten = Arc::new(AtomicBool::new(false));
-        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&forgotten));
+        lock(&self.forgotten).push(Arc::clone(&forgotten));
         each(watch, move |event| if forgotten.load(Ordering::SeqCst) { vec![] } else { vec![event] })
     }
 }

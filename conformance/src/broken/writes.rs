@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use store_api::{AtomicWrite, Effect, Error, ErrorKind, Key, Result, TestAndSet};
 use tokio::task::yield_now;
 
-use super::{Bug, twist::Twist};
+use super::{Bug, twist::{Twist, lock}};
 
 pub(super) const BUGS: &[Bug] = &[
     bug!(
@@ -316,12 +316,12 @@ struct StaleRead {
 
 impl StaleRead {
     fn remember(&self, on: &Arc<dyn AtomicWrite>, key: &Key, state: Option<Bytes>) -> Option<Bytes> {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = lock(&self.read);
         read.entry((address_of(on), key.clone())).or_insert(state).clone()
     }
 
     fn forget(&self, on: &Arc<dyn AtomicWrite>, key: &Key) {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner).remove(&(address_of(on), key.clone()));
+        lock(&self.read).remove(&(address_of(on), key.clone()));
     }
 }
 

@@ -4,13 +4,9 @@
 //! threads as the machine runs at once. Where two compares that meet go wrong once in a hundred times, 500 steps miss it
 //! with a chance of 0.7 %, the 1,000 increments with one of 0.004 %; a fast store does ten times as many of both.
 
-use std::{
-    num::NonZero,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    thread::available_parallelism,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
@@ -19,7 +15,7 @@ use store_api::{AtomicWrite, EntryReadExt, ErrorKind, Key, TestAndSet};
 
 use crate::{
     case::{Case, case},
-    clients::{Seat, all, beside, table},
+    clients::{Repeating, Seat, all, as_many_as_cores, beside, over_and_over, table},
     context::{Context, key},
     failure::{Outcome, ensure, ensure_eq},
     histories::{act, linearizable, pass_over},
@@ -72,11 +68,6 @@ async fn of_two_instances(context: &Context) -> Outcome<Handles> {
 /// So many clients, each with one of the handles.
 fn clients(handles: &Handles, count: usize) -> impl Iterator<Item = Arc<dyn AtomicWrite>> {
     handles.iter().cycle().take(count).cloned()
-}
-
-/// As many clients as run at once, and at least two.
-fn as_many_as_cores() -> usize {
-    available_parallelism().map_or(2, NonZero::get).clamp(2, 8)
 }
 
 async fn increments_of_handles(context: Context) -> Outcome {
@@ -181,35 +172,42 @@ async fn count_up(context: &Context, writer: &dyn AtomicWrite, k: &Key, acknowle
     Ok(())
 }
 
-/// Writes long values, each of one byte over and over, and reads meanwhile: no value is a part of one and a part of
-/// another.
+/// Writes long values, each of one byte over and over, and reads all the while: no value is a part of one and a part of
+/// another. Readers wait for nobody: what is there for a twentieth of the time that a write takes is missed by sixty
+/// writes with a chance of 5 %, and by the hundreds that a fast store does with one below a millionth.
 async fn whole_reads(context: Context) -> Outcome {
-    const LEN: usize = 100_000;
     let handles = of_one_instance(&context).await?;
-    let k = key("k");
-    let seats = table(as_many_as_cores());
-    let acting = clients(&handles, seats.len()).zip(seats).zip(0_u8..).map(|((entries, mut seat), client)| {
-        let (context, k) = (context.clone(), k.clone());
+    let clients: Vec<_> = clients(&handles, as_many_as_cores()).collect();
+    let (readers, writers) = clients.split_at(clients.len() / 2);
+    let mut reading = Vec::new();
+    for entries in readers {
+        let entries = Arc::clone(entries);
+        reading.push(over_and_over(move |_| read_of_one(Arc::clone(&entries))).await?);
+    }
+    let writing = writers.iter().map(|entries| {
+        let (context, entries, k) = (context.clone(), Arc::clone(entries), key("k"));
         async move {
-            for (round, byte) in context.rounds_of_luck(60, 2_000).zip((0..=u8::MAX).cycle()) {
-                if !seat.meet() {
-                    break;
-                }
-                if round % 2 == usize::from(client % 2) {
-                    // The lengths differ, too.
-                    let long = Bytes::from(vec![byte; LEN + usize::from(byte)]);
-                    insist(|| entries.set(&k, long.clone())).await?;
-                    continue;
-                }
-                let Some(found) = insist(|| entries.find(&k)).await? else { continue };
-                let whole = found.first().is_some_and(|first| found.len() == LEN + usize::from(*first));
-                let of_one = found.windows(2).all(|pair| pair[0] == pair[1]);
-                ensure!(whole && of_one, "a part of one value and a part of another, {} bytes", found.len());
+            for (_, byte) in context.rounds_of_luck(60, 2_000).zip((0..=u8::MAX).cycle()) {
+                insist(|| entries.set(&k, of_one(byte))).await?;
             }
             Ok(())
         }
     });
-    all(acting).await.map(drop)
+    all(writing).await?;
+    try_join_all(reading.into_iter().map(Repeating::end)).await.map(drop)
+}
+
+/// A long value of one byte; the lengths differ, too.
+fn of_one(byte: u8) -> Bytes {
+    vec![byte; 100_000 + usize::from(byte)].into()
+}
+
+async fn read_of_one(entries: Arc<dyn AtomicWrite>) -> Outcome {
+    let k = key("k");
+    let Some(found) = insist(|| entries.find(&k)).await? else { return Ok(()) };
+    let whole = found.first().is_some_and(|first| found == of_one(*first));
+    ensure!(whole, "a part of one value, or of two: {} bytes", found.len());
+    Ok(())
 }
 
 async fn histories_of_handles(context: Context) -> Outcome {
