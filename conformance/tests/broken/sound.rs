@@ -41,19 +41,26 @@ impl Factory for SoundFactory {
     }
 
     async fn open(&self, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
-        if self.0 == Sound::Shared {
-            let mut options = MemOptions::named(token);
-            options = settings.hash.map_or(options.clone(), |function| options.hash(function));
-            options = settings.verify.map_or(options.clone(), |on| options.verify(on));
-            options = settings.batch_limit.map_or(options.clone(), |bytes| options.batch_limit(bytes));
-            return Ok(Arc::new(options.open().await?));
+        match self.0 {
+            Sound::Shared => in_memory(MemOptions::named(token), settings).await,
+            Sound::Filed => in_memory(MemOptions::new(), settings).await,
+            Sound::Unsynced => in_file(token, Sync::Normal, settings).await,
+            _ => in_file(token, Sync::Full, settings).await,
         }
-        let sync = if self.0 == Sound::Unsynced { Sync::Normal } else { Sync::Full };
-        let mut options =
-            SqliteOptions::new(token).sync(sync).busy(Duration::from_mins(2)).poll(Duration::from_millis(5));
-        options = settings.hash.map_or(options.clone(), |function| options.hash(function));
-        options = settings.verify.map_or(options.clone(), |on| options.verify(on));
-        options = settings.batch_limit.map_or(options.clone(), |bytes| options.batch_limit(bytes));
-        Ok(Arc::new(options.open().await?))
     }
+}
+
+async fn in_memory(mut options: MemOptions, settings: &Settings) -> Result<Arc<dyn Backend>> {
+    options = settings.hash.map_or(options.clone(), |function| options.hash(function));
+    options = settings.verify.map_or(options.clone(), |on| options.verify(on));
+    options = settings.batch_limit.map_or(options.clone(), |bytes| options.batch_limit(bytes));
+    Ok(Arc::new(options.open().await?))
+}
+
+async fn in_file(path: &str, sync: Sync, settings: &Settings) -> Result<Arc<dyn Backend>> {
+    let mut options = SqliteOptions::new(path).sync(sync).busy(Duration::from_mins(2)).poll(Duration::from_millis(5));
+    options = settings.hash.map_or(options.clone(), |function| options.hash(function));
+    options = settings.verify.map_or(options.clone(), |on| options.verify(on));
+    options = settings.batch_limit.map_or(options.clone(), |bytes| options.batch_limit(bytes));
+    Ok(Arc::new(options.open().await?))
 }
