@@ -104,7 +104,6 @@ pub(super) const BUGS: &[Bug] = &[
         "Bytes that do not match their hash are given as if they did.",
         [
             "index/I6-bytes-that-do-not-match-their-hash-are-corrupt",
-            "index/I4-a-false-value-over-the-true-one-is-never-given",
             "index/I6-another-instance-gives-no-bytes-that-do-not-match"
         ],
         CorruptBytesGiven
@@ -171,6 +170,12 @@ pub(super) const BUGS: &[Bug] = &[
         "Content is not verified, and declared to be.",
         ["index/I6-rot-is-never-other-content"],
         on Durable VerificationOff
+    ),
+    bug!(
+        "false-value-over-the-true-one",
+        "A value that is added under a false hash is given for the true one.",
+        ["index/I4-a-false-value-over-the-true-one-is-never-given"],
+        FalseValueOverTheTrueOne
     ),
 ];
 
@@ -466,5 +471,23 @@ struct VerificationOff;
 impl Twist for VerificationOff {
     async fn open(&self, sound: &dyn Factory, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
         sound.open(token, &Settings { verify: Some(false), ..settings.clone() }).await
+    }
+}
+
+#[derive(Default)]
+struct FalseValueOverTheTrueOne {
+    given: Mutex<HashMap<ContentHash, Bytes>>,
+}
+
+#[async_trait]
+impl Twist for FalseValueOverTheTrueOne {
+    async fn unsafe_add(&self, on: &Arc<dyn Indexable>, hash: ContentHash, value: Bytes) -> Result<ContentKey> {
+        lock(&self.given).insert(hash, value.clone());
+        on.unsafe_add(hash, value).await
+    }
+
+    async fn content_find(&self, on: &Arc<dyn Indexable>, key: &ContentKey) -> Result<Option<Bytes>> {
+        let given = lock(&self.given).get(&key.to_hash()).cloned();
+        Ok(given.or(on.find(key).await?))
     }
 }

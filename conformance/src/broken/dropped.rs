@@ -1,11 +1,8 @@
 //! Bugs that show when something is dropped: a future on its way, a handle, an instance.
 
-use std::{
-    mem::take,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
 };
 
 use async_trait::async_trait;
@@ -104,34 +101,40 @@ impl Twist for DroppedReadKeepsItsLock {
     }
 }
 
-type Writes = Mutex<Vec<(Key, Bytes)>>;
+/// Writes that come again, and behind how many others.
+type Again = Mutex<Vec<(usize, Key, Bytes)>>;
 
 /// A write on its way, which comes again where it is dropped there.
-struct OnItsWay {
-    again: Arc<Writes>,
+struct OnItsWay<'a> {
+    again: &'a Again,
     write: Option<(Key, Bytes)>,
 }
 
-impl Drop for OnItsWay {
+impl Drop for OnItsWay<'_> {
     fn drop(&mut self) {
-        lock(&self.again).extend(self.write.take());
+        const BEHIND: usize = 3;
+        lock(self.again).extend(self.write.take().map(|(key, value)| (BEHIND, key, value)));
     }
 }
 
 #[derive(Default)]
 struct DroppedWriteComesAgain {
-    again: Arc<Writes>,
+    again: Again,
 }
 
 #[async_trait]
 impl Twist for DroppedWriteComesAgain {
     async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
-        let again = take(&mut *lock(&self.again));
-        let mut way = OnItsWay { again: Arc::clone(&self.again), write: Some((key.clone(), value.clone())) };
+        let mut way = OnItsWay { again: &self.again, write: Some((key.clone(), value.clone())) };
         on.set(key, value).await?;
         yield_now().await;
         way.write = None;
-        for (key, value) in again {
+        let due: Vec<_> = {
+            let mut again = lock(&self.again);
+            again.iter_mut().for_each(|(behind, ..)| *behind -= 1);
+            again.extract_if(.., |(behind, ..)| *behind == 0).collect()
+        };
+        for (_, key, value) in due {
             on.set(&key, value).await?;
         }
         Ok(())

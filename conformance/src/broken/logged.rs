@@ -221,7 +221,14 @@ fn first<C: Care>(log: &[u8]) -> Result<Option<(Change, &[u8])>> {
 struct Log {
     file: File,
     stopped: bool,
-    _locked: File,
+    locked: File,
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // To close it is not enough: a child that is being started has it open, too.
+        let _ = self.locked.unlock();
+    }
 }
 
 impl Log {
@@ -242,7 +249,7 @@ impl Log {
         let state: Vec<(Key, Bytes)> = entries.entries(&Key::root()).try_collect().await?;
         let records = state.into_iter().map(|(key, value)| record::<C>(&Change::Put(key, Some(value))));
         let file = write_anew::<C>(path, &records.collect::<Vec<_>>().concat()).map_err(failed)?;
-        Ok(Self { file, stopped: false, _locked: locked })
+        Ok(Self { file, stopped: false, locked })
     }
 
     fn keep<C: Care>(&mut self, change: &Change) -> Result<()> {

@@ -183,10 +183,19 @@ pub(super) trait Twist: Send + Sync {
     }
 }
 
-/// The sound batch, and the handle that began it.
+/// The sound batch, the handle that began it, and what a bug remembers of what was added.
 pub(super) struct OpenBatch {
     pub(super) batch: Box<dyn Batch>,
     pub(super) content: Arc<dyn Indexable>,
+    pub(super) added: Mutex<Vec<Bytes>>,
+}
+
+impl OpenBatch {
+    pub(super) async fn add_and_remember(&self, value: Bytes) -> Result<ContentKey> {
+        let key = self.batch.add(value.clone()).await?;
+        lock(&self.added).push(value);
+        Ok(key)
+    }
 }
 
 /// What the twist stands before: a store, a handle, a batch.
@@ -348,7 +357,8 @@ impl Append for Twisted<Arc<dyn Indexable>> {
 #[async_trait]
 impl Indexed for Twisted<Arc<dyn Indexable>> {
     async fn begin(&self) -> Result<Box<dyn Batch>> {
-        let on = OpenBatch { batch: self.twist.begin(&self.on).await?, content: Arc::clone(&self.on) };
+        let (batch, content) = (self.twist.begin(&self.on).await?, Arc::clone(&self.on));
+        let on = OpenBatch { batch, content, added: Mutex::default() };
         Ok(Box::new(Twisted { on, twist: Arc::clone(&self.twist) }))
     }
 }

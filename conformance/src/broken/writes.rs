@@ -258,10 +258,14 @@ macro_rules! twist_set {
 }
 
 #[derive(Default)]
-struct LostUpdate(Nth);
+struct LostUpdate;
 
 twist_test_and_set!(LostUpdate, |self, on, key, test, set| {
-    if self.0.of(100) { check_then_set(on, key, test, set).await } else { on.test_and_set(key, test, set).await }
+    if fastrand::u32(..100) == 0 {
+        check_then_set(on, key, test, set).await
+    } else {
+        on.test_and_set(key, test, set).await
+    }
 });
 
 #[derive(Default)]
