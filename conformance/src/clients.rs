@@ -17,6 +17,8 @@ use futures_util::{
     FutureExt,
     future::{Either, try_join_all},
 };
+#[cfg(target_os = "linux")]
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::{
     runtime::Handle,
     sync::oneshot,
@@ -90,6 +92,46 @@ impl Drop for Repeating {
     }
 }
 
+/// Keeps a thread on one core, until dropped.
+///
+/// Where other programs keep the cores busy, a system may leave all clients to one of them for long, and they take turns:
+/// what goes wrong within microseconds is never met.
+#[cfg(target_os = "linux")]
+struct OnOneCore(Option<CpuSet>);
+
+#[cfg(target_os = "linux")]
+impl OnOneCore {
+    /// Client so and so, on the core that is its turn; where the system does not want that, on any.
+    fn for_client(client: usize) -> Self {
+        let Ok(allowed) = sched_getaffinity(None) else { return Self(None) };
+        let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).cycle();
+        let mut own = CpuSet::new();
+        own.set(cores.nth(client).unwrap_or_default());
+        Self(sched_setaffinity(None, &own).is_ok().then_some(allowed))
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for OnOneCore {
+    fn drop(&mut self) {
+        if let Some(allowed) = &self.0 {
+            // It was allowed before; otherwise the thread stays where it is.
+            let _ = sched_setaffinity(None, allowed);
+        }
+    }
+}
+
+/// Where a system has no such thing, its own choice is good.
+#[cfg(not(target_os = "linux"))]
+struct OnOneCore;
+
+#[cfg(not(target_os = "linux"))]
+impl OnOneCore {
+    fn for_client(_: usize) -> Self {
+        Self
+    }
+}
+
 /// Runs futures on threads of their own, all let go at the same moment, and gives what they return.
 pub(crate) async fn together<F>(futures: impl IntoIterator<Item = F>) -> Outcome<Vec<F::Output>>
 where
@@ -99,9 +141,11 @@ where
     let start = Arc::new(Start::of(futures.len()));
     let threads: Vec<_> = futures
         .into_iter()
-        .map(|future| {
+        .enumerate()
+        .map(|(client, future)| {
             let (start, runtime) = (Arc::clone(&start), Handle::current());
             spawn_blocking(move || {
+                let _core = OnOneCore::for_client(client);
                 start.wait();
                 runtime.block_on(future)
             })

@@ -232,11 +232,12 @@ impl Reader {
 }
 
 /// A writer and a reader, who either asks or lists. They go on until the reader has looked at a hundred batches while they
-/// were committed, or for a fifth of a second: a store that shows a part of a batch in a twentieth of the time that a commit
+/// were committed, or for two fifths of a second: a store that shows a part of a batch in a twentieth of the time that a commit
 /// takes is missed about once in ten then, and once in a hundred thousand with the rounds of the standard profile.
 fn writer_and_reader(context: &Context, lists: bool, [writing, reading]: [Arc<dyn Indexable>; 2]) -> (Writer, Reader) {
+    let lengths = [2, 40, 1000];
     // Who lists reads all that was ever committed.
-    let (lengths, most) = if lists { ([2, 40, 200], 100) } else { ([2, 40, 1000], 1000) };
+    let most = if lists { 60 } else { 1000 };
     let (progress, at_work) = (Arc::<Progress>::default(), Arc::new(()));
     let reader = Reader {
         content: reading,
@@ -253,7 +254,7 @@ fn writer_and_reader(context: &Context, lists: bool, [writing, reading]: [Arc<dy
         lengths,
         rounds: [30, most].map(|rounds| context.rounds(rounds)),
         looks: context.rounds(100),
-        limit: Duration::from_millis(200) * u32::try_from(context.rounds(1)).unwrap_or(1),
+        limit: Duration::from_millis(400) * u32::try_from(context.rounds(1)).unwrap_or(1),
         _at_work: at_work,
     };
     (writer, reader)
