@@ -27,7 +27,7 @@ const FEWEST: usize = 3;
 
 /// How long a quick run tries its luck, and how long where it needs more of it.
 const A_MOMENT: Duration = Duration::from_millis(60);
-const A_WHILE: Duration = Duration::from_millis(400);
+const A_WHILE: Duration = Duration::from_millis(1_500);
 
 /// How long is waited at most where it matters little.
 const HURRY: Duration = Duration::from_secs(1);

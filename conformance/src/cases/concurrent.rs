@@ -16,7 +16,7 @@ use store_api::{AtomicWrite, EntryReadExt, ErrorKind, Key, TestAndSet};
 
 use crate::{
     case::{Case, case},
-    clients::{Repeating, Seat, all, as_many_as_cores, beside, over_and_over, table},
+    clients::{Seat, all, as_many_as_cores, beside, both, table},
     context::{Context, key},
     failure::{Outcome, ensure, ensure_eq},
     histories::{act, linearizable, pass_over},
@@ -185,28 +185,27 @@ async fn count_up(context: &Context, writer: &dyn AtomicWrite, k: &Key, acknowle
 }
 
 /// Writes long values, each of one byte over and over, and reads all the while: no value is a part of one and a part of
-/// another. Readers wait for nobody: what is there for a twentieth of the time that a write takes is missed by sixty
+/// another. Who reads waits for nobody: what is there for a twentieth of the time that a write takes is missed by sixty
 /// writes with a chance of 5 %, and by the hundreds that a fast store does with one below a millionth.
 async fn whole_reads(context: Context) -> Outcome {
-    let handles = of_one_instance(&context).await?;
-    let clients: Vec<_> = clients(&handles, as_many_as_cores()).collect();
-    let (readers, writers) = clients.split_at(clients.len() / 2);
-    let mut reading = Vec::new();
-    for entries in readers {
-        let entries = Arc::clone(entries);
-        reading.push(over_and_over(move |_| read_of_one(Arc::clone(&entries))).await?);
-    }
-    let writing = writers.iter().map(|entries| {
-        let (context, entries, k) = (context.clone(), Arc::clone(entries), key("k"));
-        async move {
-            for (_, byte) in context.rounds_of_luck(60, 2_000).zip((0..=u8::MAX).cycle()) {
-                insist(|| entries.set(&k, of_one(byte))).await?;
-            }
-            Ok(())
+    let instance = context.open().await?;
+    let (reader, writer, k) = (instance.entries(), instance.entries(), key("k"));
+    let at_work = Arc::new(());
+    let over = Arc::downgrade(&at_work);
+    let writes = async move {
+        let _at_work = at_work;
+        for (_, byte) in context.rounds_of_patience(60, 1_000).zip((0..=u8::MAX).cycle()) {
+            insist(|| writer.set(&k, of_one(byte))).await?;
         }
-    });
-    all(writing).await?;
-    try_join_all(reading.into_iter().map(Repeating::end)).await.map(drop)
+        Ok(())
+    };
+    let reads = async move {
+        while over.strong_count() > 0 {
+            read_of_one(&*reader).await?;
+        }
+        Ok(())
+    };
+    both(reads, writes).await.map(drop)
 }
 
 /// A long value of one byte; the lengths differ, too.
@@ -214,7 +213,7 @@ fn of_one(byte: u8) -> Bytes {
     vec![byte; 100_000 + usize::from(byte)].into()
 }
 
-async fn read_of_one(entries: Arc<dyn AtomicWrite>) -> Outcome {
+async fn read_of_one(entries: &dyn AtomicWrite) -> Outcome {
     let k = key("k");
     let Some(found) = insist(|| entries.find(&k)).await? else { return Ok(()) };
     let whole = found.first().is_some_and(|first| found == of_one(*first));
