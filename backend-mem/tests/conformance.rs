@@ -1,14 +1,11 @@
 //! The conformance suite over the store of one instance, and over one that the process shares under a name.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use backend_mem::MemOptions;
 use conformance::{Factory, Place, Settings, Site};
-use store_api::{Backend, Error, ErrorKind, Result};
+use store_api::{Backend, Result};
 
 enum MemFactory {
     Private,
@@ -25,30 +22,15 @@ impl Factory for MemFactory {
     }
 
     async fn create(&self, place: Place<'_>) -> Result<Site> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        match (place, self) {
-            (Place::Directory(_), _) => Err(Error::new(ErrorKind::Unsupported, "a store in memory has no files")),
-            (Place::Anywhere, Self::Private) => Ok(Site::new("")),
-            (Place::Anywhere, Self::Named) => {
-                Ok(Site::new(format_args!("conformance-{}", NEXT.fetch_add(1, Ordering::Relaxed))))
-            }
-        }
+        Site::without_files(place)
     }
 
     async fn open(&self, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
-        let mut options = match self {
+        let options = match self {
             Self::Private => MemOptions::new(),
             Self::Named => MemOptions::named(token),
         };
-        if let Some(function) = settings.hash {
-            options = options.hash(function);
-        }
-        if let Some(on) = settings.verify {
-            options = options.verify(on);
-        }
-        if let Some(bytes) = settings.batch_limit {
-            options = options.batch_limit(bytes);
-        }
+        let options = settings.apply(options, MemOptions::hash, MemOptions::verify, MemOptions::batch_limit);
         Ok(Arc::new(options.open().await?))
     }
 }

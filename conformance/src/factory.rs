@@ -1,9 +1,18 @@
 //! How the suite gets the stores that it tests: what a backend author writes.
 
-use std::{any::Any, fmt, path::Path, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use async_trait::async_trait;
-use store_api::{Backend, HashFunction, Key, Result};
+use store_api::{Backend, Error, ErrorKind, HashFunction, Key, Result};
+use tempfile::TempDir;
 
 /// Makes the stores that the suite tests.
 ///
@@ -14,27 +23,19 @@ use store_api::{Backend, HashFunction, Key, Result};
 /// use std::sync::Arc;
 ///
 /// use conformance::{Factory, Place, Settings, Site};
-/// use store_api::{Backend, Error, ErrorKind, Result};
-///
-/// struct Files;
+/// use store_api::{Backend, Result};
 ///
 /// # async fn open_my_engine(_: &str) -> Result<Arc<dyn Backend>> { unimplemented!() }
-/// # struct TempDir; impl TempDir { fn new() -> std::io::Result<Self> { Ok(Self) } fn path(&self) -> &std::path::Path { "".as_ref() } }
+/// struct MyFactory;
+///
 /// #[async_trait::async_trait]
-/// impl Factory for Files {
+/// impl Factory for MyFactory {
 ///     fn name(&self) -> String {
 ///         "my-engine".into()
 ///     }
 ///
 ///     async fn create(&self, place: Place<'_>) -> Result<Site> {
-///         match place {
-///             Place::Directory(directory) => Ok(Site::new(directory.join("store").display())),
-///             Place::Anywhere => {
-///                 let directory = TempDir::new()
-///                     .map_err(|e| Error::new(ErrorKind::Other, "no temporary directory").with_source(e))?;
-///                 Ok(Site::new(directory.path().join("store").display()).keeping(directory))
-///             }
-///         }
+///         Site::with_files(place, "store")
 ///     }
 ///
 ///     async fn open(&self, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
@@ -110,6 +111,34 @@ impl Site {
         Self { kept: Some(Box::new(kept)), ..self }
     }
 
+    /// A store whose files are at `name` in the place's directory, or in a temporary one that the site keeps. Its token
+    /// is that path.
+    ///
+    /// # Errors
+    ///
+    /// `Other` when there is no temporary directory.
+    pub fn with_files(place: Place<'_>, name: &str) -> Result<Self> {
+        if let Place::Directory(directory) = place {
+            return Ok(Self::new(directory.join(name).display()));
+        }
+        let directory = TempDir::with_prefix("irminsul-conformance-")
+            .map_err(|e| Error::new(ErrorKind::Other, "there is no temporary directory").with_source(e))?;
+        Ok(Self::new(directory.path().join(name).display()).keeping(directory))
+    }
+
+    /// A store without files. Its token is a name that no other store of this process has.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` for a [`Place::Directory`].
+    pub fn without_files(place: Place<'_>) -> Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        match place {
+            Place::Anywhere => Ok(Self::new(format_args!("conformance-{}", NEXT.fetch_add(1, Ordering::Relaxed)))),
+            Place::Directory(_) => Err(Error::new(ErrorKind::Unsupported, "this store keeps no files")),
+        }
+    }
+
     /// What [`Factory::open`] opens this store by.
     #[must_use]
     pub fn token(&self) -> &str {
@@ -145,7 +174,45 @@ impl Settings {
         if *self == Self::default() {
             return Ok(());
         }
-        Err(store_api::Error::new(store_api::ErrorKind::Unsupported, "this factory has no such setting"))
+        Err(Error::new(ErrorKind::Unsupported, "this factory has no such setting"))
+    }
+
+    /// The options of a backend that has all of these settings, with those that are asked for. For each it is said how
+    /// it is set.
+    ///
+    /// ```
+    /// # use conformance::Settings;
+    /// # use store_api::HashFunction;
+    /// # #[derive(Debug, PartialEq)]
+    /// # struct MyOptions(bool);
+    /// # impl MyOptions {
+    /// #     fn new() -> Self { Self(true) }
+    /// #     fn hash(self, _: HashFunction) -> Self { self }
+    /// #     fn verify(self, on: bool) -> Self { Self(on) }
+    /// #     fn batch_limit(self, _: usize) -> Self { self }
+    /// # }
+    /// # let mut settings = Settings::default();
+    /// # settings.verify = Some(false);
+    /// let options = settings.apply(MyOptions::new(), MyOptions::hash, MyOptions::verify, MyOptions::batch_limit);
+    /// # assert_eq!(options, MyOptions(false));
+    /// ```
+    pub fn apply<O>(
+        &self,
+        options: O,
+        hash: impl FnOnce(O, HashFunction) -> O,
+        verify: impl FnOnce(O, bool) -> O,
+        batch_limit: impl FnOnce(O, usize) -> O,
+    ) -> O {
+        let options = with(options, self.hash, hash);
+        let options = with(options, self.verify, verify);
+        with(options, self.batch_limit, batch_limit)
+    }
+}
+
+fn with<O, T>(options: O, setting: Option<T>, set: impl FnOnce(O, T) -> O) -> O {
+    match setting {
+        Some(value) => set(options, value),
+        None => options,
     }
 }
 

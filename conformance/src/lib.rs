@@ -58,3 +58,8 @@ pub use report::{BackendReport, CaseReport, Report, Verdict};
 pub use run::run;
 #[doc(hidden)]
 pub use suite::main;
+
+/// The examples of the README, which are tested.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

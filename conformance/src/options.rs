@@ -1,6 +1,14 @@
 //! What a run is asked for.
 
-use std::{borrow::Cow, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    borrow::Cow,
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::Serialize;
 
@@ -91,6 +99,8 @@ pub struct Options {
     pub(crate) patience: Duration,
     /// Where a `faulty-fs` is mounted, or why none is.
     pub(crate) faulty_fs: Result<PathBuf, String>,
+    /// What keeps it mounted.
+    _mounted: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) first_pass: u64,
     command: Option<String>,
     pub(crate) listener: Option<Listener>,
@@ -113,6 +123,7 @@ impl Options {
             jobs: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
             patience: Duration::from_secs(30),
             faulty_fs: Err("no faulty-fs is mounted: see `Options::faulty_fs`".to_owned()),
+            _mounted: None,
             first_pass: 0,
             command: None,
             listener: None,
@@ -168,6 +179,26 @@ impl Options {
     pub fn without_faulty_fs(mut self, reason: impl fmt::Display) -> Self {
         self.faulty_fs = Err(format!("no faulty-fs is mounted: {reason}"));
         self
+    }
+
+    /// Mounts a `faulty-fs` where none is named yet, for as long as these options or their clones are there. Where that
+    /// fails, the error is the reason of the cases that are untested for it.
+    #[must_use]
+    pub fn mounting<M, E>(self, mount: impl FnOnce() -> Result<M, E>) -> Self
+    where
+        M: AsRef<Path> + Send + Sync + 'static,
+        E: fmt::Display,
+    {
+        if self.faulty_fs.is_ok() {
+            return self;
+        }
+        match mount() {
+            Ok(mounted) => {
+                let options = self.faulty_fs(mounted.as_ref());
+                Self { _mounted: Some(Arc::new(mounted)), ..options }
+            }
+            Err(reason) => self.without_faulty_fs(reason),
+        }
     }
 
     /// The first pass of a soak that goes on where another one stopped.
@@ -232,6 +263,31 @@ fn in_shell(word: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_faulty_fs_stays_mounted_as_long_as_the_options_and_is_not_mounted_beside_another() {
+        #[derive(Clone)]
+        struct Mount(Arc<PathBuf>);
+        impl AsRef<Path> for Mount {
+            fn as_ref(&self) -> &Path {
+                &self.0
+            }
+        }
+        let mount = Mount(Arc::new("/mnt/faulty".into()));
+        let options = Options::new().mounting(|| Ok::<_, String>(mount.clone()));
+        let later = options.clone().mounting(|| -> Result<Mount, String> { panic!("one is mounted") });
+        drop(options);
+        assert_eq!(later.faulty_fs.as_ref(), Ok(&*mount.0));
+        assert_eq!(Arc::strong_count(&mount.0), 2);
+        drop(later);
+        assert_eq!(Arc::strong_count(&mount.0), 1);
+    }
+
+    #[test]
+    fn a_faulty_fs_that_cannot_be_mounted_is_a_reason() {
+        let options = Options::new().mounting(|| Err::<PathBuf, _>("there is no device"));
+        assert_eq!(options.faulty_fs, Err("no faulty-fs is mounted: there is no device".to_owned()));
+    }
 
     #[test]
     fn a_replay_is_a_command_that_a_shell_takes() {

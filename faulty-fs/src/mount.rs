@@ -10,6 +10,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 use crate::{
     control::Control,
@@ -74,6 +75,18 @@ impl FaultyFs {
         Mounted::start(Command::new(env::current_exe()?).env(SERVE_AT, &dir), dir)
     }
 
+    /// Mounts as [`FaultyFs::mount`] does, at a temporary directory.
+    ///
+    /// # Errors
+    ///
+    /// [`MountError::is_unavailable`] where FUSE is not to be had.
+    pub fn mount_temporary() -> Result<Mounted, MountError> {
+        let directory = TempDir::with_prefix("faulty-fs-")?;
+        let mut mounted = Self::mount(directory.path())?;
+        mounted.temporary = Some(directory);
+        Ok(mounted)
+    }
+
     /// Mounts as [`FaultyFs::mount`] does, served by the program `faulty-fs` at a path.
     ///
     /// # Errors
@@ -91,6 +104,14 @@ impl FaultyFs {
 pub struct Mounted {
     dir: PathBuf,
     server: Child,
+    /// The directory that it is mounted at, if it goes with the mount.
+    temporary: Option<TempDir>,
+}
+
+impl AsRef<Path> for Mounted {
+    fn as_ref(&self) -> &Path {
+        self.path()
+    }
 }
 
 impl Mounted {
@@ -99,7 +120,7 @@ impl Mounted {
         let mut output = BufReader::new(server.stdout.take().expect("it is piped"));
         let mut errors = server.stderr.take().expect("it is piped");
         // From here on it is ended when this fails.
-        let mounted = Self { dir, server };
+        let mounted = Self { dir, server, temporary: None };
         let mut line = String::new();
         output.read_line(&mut line)?;
         if line.starts_with(MOUNTED) {

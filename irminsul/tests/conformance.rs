@@ -1,14 +1,10 @@
 //! The conformance suite over the wrappers: a wrapped store keeps every clause that the store keeps.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use conformance::{Factory, Place, Settings, Site};
-use irminsul::{Address, AtomicWrite, Backend, Error, ErrorKind, Guarantees, Indexable, Key, Prefixed, Result, Traced};
-use tempfile::TempDir;
+use irminsul::{Address, AtomicWrite, Backend, Guarantees, Indexable, Key, Prefixed, Result, Traced};
 
 /// Where a prefixed store lies in its host.
 const PREFIX: &str = "pre fix/%";
@@ -60,28 +56,20 @@ impl Factory for Wrapped {
     }
 
     async fn create(&self, place: Place<'_>) -> Result<Site> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        // Clients on a loaded machine wait longer for each other than an application would like to.
-        let database = |directory: &std::path::Path| {
-            format!("sqlite:{}?sync=normal&poll=5&busy=120000", directory.join("store.db").display())
-        };
-        match (self, place) {
-            (Self::TracedPrefixedSqlite, Place::Directory(directory)) => Ok(Site::new(database(directory))),
-            (Self::TracedPrefixedSqlite, Place::Anywhere) => {
-                let directory = TempDir::new()
-                    .map_err(|e| Error::new(ErrorKind::Other, "there is no temporary directory").with_source(e))?;
-                Ok(Site::new(database(directory.path())).keeping(directory))
-            }
-            (_, Place::Directory(_)) => Err(Error::new(ErrorKind::Unsupported, "a store in memory has no files")),
-            (Self::TracedMem, Place::Anywhere) => Ok(Site::new("mem:")),
-            (Self::PrefixedMem, Place::Anywhere) => {
-                Ok(Site::new(format_args!("mem:wrapped-{}", NEXT.fetch_add(1, Ordering::Relaxed))))
-            }
+        match self {
+            Self::TracedMem | Self::PrefixedMem => Site::without_files(place),
+            Self::TracedPrefixedSqlite => Site::with_files(place, "store.db"),
         }
     }
 
     async fn open(&self, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
-        let mut address: Address = token.parse()?;
+        let address = match self {
+            Self::TracedMem => "mem:".to_owned(),
+            Self::PrefixedMem => format!("mem:{token}"),
+            // Clients on a loaded machine wait longer for each other than an application would like to.
+            Self::TracedPrefixedSqlite => format!("sqlite:{token}?sync=normal&poll=5&busy=120000"),
+        };
+        let mut address: Address = address.parse()?;
         let asked = [
             ("hash", settings.hash.map(|function| function.name().to_owned())),
             ("verify", settings.verify.map(|on| if on { "on" } else { "off" }.to_owned())),

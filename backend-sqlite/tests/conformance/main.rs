@@ -4,10 +4,10 @@ use std::{process::ExitCode, sync::Arc};
 
 use backend_sqlite::Sync;
 use conformance::{Options, SharedFactory};
+use faulty_fs::FaultyFs;
 
-use self::{disks::Disks, factory::SqliteFactory};
+use self::factory::SqliteFactory;
 
-mod disks;
 mod factory;
 
 fn main() -> ExitCode {
@@ -15,14 +15,6 @@ fn main() -> ExitCode {
         return served;
     }
     let factories = [SqliteFactory::File(Sync::Full), SqliteFactory::File(Sync::Normal), SqliteFactory::Temporary];
-    let factories = factories.map(|factory| Arc::new(factory) as SharedFactory).to_vec();
-    // Unmounted when the suite is through.
-    let mut disks = None;
-    conformance::main(&factories, || {
-        let options = Options::from_env()?;
-        Ok(match Disks::mount() {
-            Ok(mounted) => options.faulty_fs(disks.insert(mounted).path()),
-            Err(missing) => options.without_faulty_fs(missing),
-        })
-    })
+    let factories = factories.map(|factory| Arc::new(factory) as SharedFactory);
+    conformance::main(&factories, || Ok(Options::from_env()?.mounting(FaultyFs::mount_temporary)))
 }

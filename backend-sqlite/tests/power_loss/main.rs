@@ -6,13 +6,12 @@ use std::{process::ExitCode, sync::Arc};
 use async_trait::async_trait;
 use backend_sqlite::Sync;
 use conformance::{Factory, Options, Place, Profile, Settings, SharedFactory, Site, Verdict};
+use faulty_fs::{FaultyFs, Mounted};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use store_api::{AtomicWrite, Backend, Durability, Guarantees, Indexable, Result};
 
-use self::{disks::Disks, factory::SqliteFactory};
+use self::factory::SqliteFactory;
 
-#[path = "../conformance/disks.rs"]
-mod disks;
 #[path = "../conformance/factory.rs"]
 #[expect(dead_code, reason = "the temporary store has no disk to lose")]
 mod factory;
@@ -68,16 +67,17 @@ fn main() -> ExitCode {
     }
     let boaster: SharedFactory = Arc::new(Boaster(SqliteFactory::File(Sync::Normal)));
     conformance::child(|_| Some(Arc::clone(&boaster)));
-    let lost =
-        Trial::ignorable_test("a10_a_store_without_syncs_is_seen_to_lose_something", move || match Disks::mount() {
+    let lost = Trial::ignorable_test("a10_a_store_without_syncs_is_seen_to_lose_something", move || {
+        match FaultyFs::mount_temporary() {
             Ok(disks) => loses_something(&boaster, &disks),
             Err(missing) => Ok(Completion::ignored_with(format!("untested: {missing}"))),
-        });
+        }
+    });
     libtest_mimic::run(&Arguments::from_args(), vec![lost]).exit_code()
 }
 
 /// Each of the cases fails, but for the one about `sync`, which `sync=normal` keeps as well.
-fn loses_something(boaster: &SharedFactory, disks: &Disks) -> Result<Completion, Failed> {
+fn loses_something(boaster: &SharedFactory, disks: &Mounted) -> Result<Completion, Failed> {
     let verdict_of = |case: &str| {
         let options = Options::new().profile(Profile::Standard).faulty_fs(disks.path()).case(case);
         let report = conformance::run(boaster, &options);

@@ -20,7 +20,6 @@ use conformance::{
 };
 use faulty_fs::FaultyFs;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use tempfile::TempDir;
 
 use crate::sound::SoundFactory;
 
@@ -43,16 +42,10 @@ fn main() -> ExitCode {
 
 /// Runs what the environment asks for, with disks that forget and fail on command where the system lets it mount them.
 fn run() -> Result<ExitCode, String> {
-    let mount_point = TempDir::new().map_err(|error| format!("there is no temporary directory: {error}"))?;
-    let mounted = FaultyFs::mount(mount_point.path());
-    let options = match &mounted {
-        Ok(disks) => Options::new().faulty_fs(disks.path()),
-        Err(missing) => Options::new().without_faulty_fs(missing),
-    };
-    let options = options.jobs(1).seed(0);
+    let options = Options::new().mounting(FaultyFs::mount_temporary).jobs(1);
     if let Ok(cases) = env::var("IRMINSUL_MATRIX") {
         let pattern = if cases == "whole" { "" } else { &cases };
-        return Ok(matrix(&options.patience(PATIENCE), pattern));
+        return Ok(matrix(&options.patience(PATIENCE).seed(0), pattern));
     }
     let seeds = env::var("IRMINSUL_SEEDS").map_or(Ok(1), |seeds| seeds.parse());
     let seeds =
@@ -67,7 +60,7 @@ fn trials(options: &Options, seeds: u64) -> Vec<Trial> {
     });
     let passed = broken::sound().flat_map(|sound| cases_on(sound).into_iter().map(move |case| (sound, case))).map(
         |(sound, case)| {
-            let options = options.clone();
+            let options = options.clone().seed(0);
             Trial::ignorable_test(format!("{}::{case}", sound.name), move || passes(sound, case, options))
         },
     );
