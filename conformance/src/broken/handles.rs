@@ -395,7 +395,7 @@ impl Twist for KnownTwiceAccepted {
     async fn watch(&self, on: &Arc<dyn AtomicWrite>, under: &Key, init: Init<Vec<(Key, Bytes)>>) -> Result<Watch> {
         let init = match init {
             Init::Known(state) => Init::Known(state.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect()),
-            other => other,
+            Init::Current => Init::Current,
         };
         on.watch(under, init).await
     }

@@ -149,16 +149,21 @@ async fn reads_while_counting(context: &Context, writer: Arc<dyn AtomicWrite>, r
     let mut reading = Vec::new();
     for reader in readers {
         let (acknowledged, over, k) = (Arc::clone(&acknowledged), Arc::clone(&over), k.clone());
+        // Each reads before anything is written, and once behind it.
+        insist(|| reader.find(&k)).await?;
         let read = async move {
             let mut seen = 0;
-            while !over.load(Ordering::Acquire) {
+            loop {
+                let last = over.load(Ordering::Acquire);
                 let known = acknowledged.load(Ordering::Acquire).max(seen);
                 seen = number(insist(|| reader.find(&k)).await?.as_ref())?;
                 ensure!(seen >= known, "a read went back: {seen} where {known} was known before it began");
                 let present = insist(|| reader.mem(&k)).await?;
                 ensure!(seen == 0 || present, "`mem` is false after `find` gave {seen}");
+                if last {
+                    return Ok(());
+                }
             }
-            Ok(())
         };
         reading.push(beside(read).await?);
     }
@@ -185,23 +190,32 @@ async fn count_up(context: &Context, writer: &dyn AtomicWrite, k: &Key, acknowle
 }
 
 /// Writes long values, each of one byte over and over, and reads all the while: no value is a part of one and a part of
-/// another. Who reads waits for nobody: what is there for a twentieth of the time that a write takes is missed by sixty
-/// writes with a chance of 5 %, and by the hundreds that a fast store does with one below a millionth.
+/// another. Who reads waits for nobody, and who writes goes on until many values were seen: what is there for a twentieth
+/// of the time that a write takes is missed by 300 changes with a chance below a millionth, by sixty with one of 5 %.
 async fn whole_reads(context: Context) -> Outcome {
+    const CHANGES: usize = 300;
     let instance = context.open().await?;
     let (reader, writer, k) = (instance.entries(), instance.entries(), key("k"));
-    let at_work = Arc::new(());
-    let over = Arc::downgrade(&at_work);
+    let (over, changes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (ended, seen) = (Arc::clone(&over), Arc::clone(&changes));
+    let enough = context.rounds(CHANGES);
     let writes = async move {
-        let _at_work = at_work;
-        for (_, byte) in context.rounds_of_patience(60, 1_000).zip((0..=u8::MAX).cycle()) {
-            insist(|| writer.set(&k, of_one(byte))).await?;
+        let mut written = Ok(());
+        for (_, byte) in context.rounds_of_patience(60, 1_000_000).zip((0..=u8::MAX).cycle()) {
+            written = insist(|| writer.set(&k, of_one(byte))).await;
+            if written.is_err() || seen.load(Ordering::Relaxed) >= enough {
+                break;
+            }
         }
-        Ok(())
+        ended.store(true, Ordering::Release);
+        written
     };
     let reads = async move {
-        while over.strong_count() > 0 {
-            read_of_one(&*reader).await?;
+        let mut last = None;
+        while !over.load(Ordering::Acquire) {
+            let found = read_of_one(&*reader).await?;
+            changes.fetch_add(usize::from(found != last), Ordering::Relaxed);
+            last = found;
         }
         Ok(())
     };
@@ -213,12 +227,13 @@ fn of_one(byte: u8) -> Bytes {
     vec![byte; 100_000 + usize::from(byte)].into()
 }
 
-async fn read_of_one(entries: &dyn AtomicWrite) -> Outcome {
+/// The byte that a value is of.
+async fn read_of_one(entries: &dyn AtomicWrite) -> Outcome<Option<u8>> {
     let k = key("k");
-    let Some(found) = insist(|| entries.find(&k)).await? else { return Ok(()) };
+    let Some(found) = insist(|| entries.find(&k)).await? else { return Ok(None) };
     let whole = found.first().is_some_and(|first| found == of_one(*first));
     ensure!(whole, "a part of one value, or of two: {} bytes", found.len());
-    Ok(())
+    Ok(found.first().copied())
 }
 
 async fn histories_of_handles(context: Context) -> Outcome {
