@@ -21,8 +21,9 @@ use crate::{
     patience,
 };
 
-/// What a quick run may spend in one case on rounds that improve its luck.
-const TIME_FOR_LUCK: Duration = Duration::from_millis(60);
+/// How long a quick run tries its luck, and how long where it needs more of it.
+const A_MOMENT: Duration = Duration::from_millis(60);
+const A_WHILE: Duration = Duration::from_millis(1_500);
 
 /// What a quick run may spend in one case on waiting for the lag of watches, and the rounds that it does in any case.
 const ROUNDS_OF_LAG: Duration = Duration::from_millis(200);
@@ -213,10 +214,19 @@ impl Context {
     /// The numbers of rounds of what depends on luck: `least` of them, and as many more, up to `most`, as a fast store
     /// does in a moment.
     pub(crate) fn rounds_of_luck(&self, least: usize, most: usize) -> impl Iterator<Item = usize> + Send + use<> {
+        self.rounds_within(A_MOMENT, least, most)
+    }
+
+    /// The same where luck needs longer than a moment, since others have the cores most of the time.
+    pub(crate) fn rounds_of_patience(&self, least: usize, most: usize) -> impl Iterator<Item = usize> + Send + use<> {
+        self.rounds_within(A_WHILE, least, most)
+    }
+
+    fn rounds_within(&self, time: Duration, least: usize, most: usize) -> impl Iterator<Item = usize> + Send + use<> {
         let (least, most) = (self.rounds(least), self.rounds(most));
-        let moment = TIME_FOR_LUCK * u32::try_from(self.rounds(1)).unwrap_or(u32::MAX);
+        let time = time * u32::try_from(self.rounds(1)).unwrap_or(u32::MAX);
         let began = Instant::now();
-        (0..most).take_while(move |round| *round < least || began.elapsed() < moment)
+        (0..most).take_while(move |round| *round < least || began.elapsed() < time)
     }
 
     /// How long what must happen is waited for.

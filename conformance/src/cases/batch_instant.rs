@@ -228,11 +228,11 @@ impl Reader {
 }
 
 /// A writer and a reader, who either asks or lists. They go on until the reader has looked at a hundred batches while they
-/// were committed, or for a fifth of a second: a store that shows a part of a batch in a twentieth of the time that a commit
+/// were committed, or for two fifths of a second: a store that shows a part of a batch in a twentieth of the time that a commit
 /// takes is missed about once in ten then, and once in a hundred thousand with the rounds of the standard profile.
 fn writer_and_reader(context: &Context, lists: bool, [writing, reading]: [Arc<dyn Indexable>; 2]) -> (Writer, Reader) {
-    // Who lists reads all that was ever committed.
-    let (lengths, most) = if lists { ([2, 40, 200], 100) } else { ([2, 40, 1000], 1000) };
+    let lengths = [2, 40, 1000];
+    let rounds = if lists { [3, 3] } else { [30, 1000] };
     let (progress, at_work) = (Arc::<Progress>::default(), Arc::new(()));
     let reader = Reader {
         content: reading,
@@ -247,9 +247,9 @@ fn writer_and_reader(context: &Context, lists: bool, [writing, reading]: [Arc<dy
         content: writing,
         progress,
         lengths,
-        rounds: [30, most].map(|rounds| context.rounds(rounds)),
+        rounds: rounds.map(|rounds| context.rounds(rounds)),
         looks: context.rounds(100),
-        limit: Duration::from_millis(200) * u32::try_from(context.rounds(1)).unwrap_or(1),
+        limit: Duration::from_millis(400) * u32::try_from(context.rounds(1)).unwrap_or(1),
         _at_work: at_work,
     };
     (writer, reader)
@@ -279,14 +279,28 @@ async fn all_or_nothing_in_another_instance(context: Context) -> Outcome {
     on_threads(context, false, contents).await
 }
 
+/// Who lists reads all that was ever committed, and is to come to the end of it while a commit goes on: so there are
+/// several stores, each with little.
+fn stores(context: &Context) -> impl Iterator<Item = usize> + use<> {
+    context.rounds_of_patience(12, 24)
+}
+
 async fn listed_or_not(context: Context) -> Outcome {
-    let contents = handles(&context).await?;
-    on_threads(context, true, contents).await
+    for _ in stores(&context) {
+        let store = context.another_store().await?;
+        let contents = handles(&store).await?;
+        on_threads(store, true, contents).await?;
+    }
+    Ok(())
 }
 
 async fn listed_or_not_in_another_instance(context: Context) -> Outcome {
-    let contents = instances(&context).await?;
-    on_threads(context, true, contents).await
+    for _ in stores(&context) {
+        let store = context.another_store().await?;
+        let contents = instances(&store).await?;
+        on_threads(store, true, contents).await?;
+    }
+    Ok(())
 }
 
 /// Both take turns on one thread, so that the reader looks wherever a commit waits for something.

@@ -262,7 +262,7 @@ async fn other_instances(context: Context) -> Outcome {
     Ok(())
 }
 
-/// Writes as long as others open and close, and fails with none.
+/// Writes as long as others open and close, and once behind them, and fails with none.
 ///
 /// `done` counts the rounds of the closes.
 async fn write_amid<F>(context: &Context, handles: Handles, done: Arc<AtomicUsize>, closes: F) -> Outcome
@@ -280,15 +280,18 @@ where
     let writes = async move {
         let counter = key("counter");
         let mut count = 0;
-        while !over.load(Ordering::SeqCst) {
+        loop {
+            let last = over.load(Ordering::SeqCst);
             if let Some(entries) = &handles.entries {
                 count += 1;
                 let counted = increment(&**entries, &counter, 1).await?;
                 ensure_eq!(counted, count, "A1: a counter that only this handle counts");
             }
             handles.write(&Write::Content(Way::Add, value(count))).await?;
+            if last {
+                return Ok(());
+            }
         }
-        Ok(())
     };
     both(closes, writes).await.map(drop)
 }
