@@ -86,6 +86,23 @@ impl Repeating {
     }
 }
 
+impl Repeating {
+    /// Does something beside it, and ends it then; also says how often it did what it does. Where it has failed, that comes
+    /// first: what was done beside it may have waited for it in vain.
+    pub(crate) async fn meanwhile<T>(self, act: impl Future<Output = Outcome<T>>) -> Outcome<(T, usize)> {
+        let done = act.await;
+        let goes_on = self.thread.as_ref().is_some_and(|thread| !thread.is_finished());
+        match done {
+            // What it is in the middle of may never end.
+            Err(failure) if goes_on => Err(failure),
+            done => {
+                let times = self.end().await?;
+                Ok((done?, times))
+            }
+        }
+    }
+}
+
 impl Drop for Repeating {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
