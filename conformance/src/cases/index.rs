@@ -173,7 +173,7 @@ async fn acknowledged_then_asked(
             let added = value(round);
             let key = Way::nth(round).add(&*adding, added.clone()).await?;
             // By turns at once, and by a client that runs beside.
-            if round / Way::ALL.len() % 2 == 0 {
+            if (round / Way::ALL.len()).is_multiple_of(2) {
                 ensure_found(&*at_once, &key, &added, who).await?;
             } else if acknowledged.send((key, added)).is_err() {
                 // The other client has found a fault.
