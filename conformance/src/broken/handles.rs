@@ -464,7 +464,7 @@ struct OneSyncAtATime {
 impl Twist for OneSyncAtATime {
     async fn sync(&self, on: &dyn Backend) -> Result<()> {
         if self.syncing.swap(true, Ordering::AcqRel) {
-            return Err(Error::new(ErrorKind::Unavailable, "another sync is under way"));
+            return Err(Error::new(ErrorKind::Other, "another sync is under way"));
         }
         yield_now().await;
         let synced = on.sync().await;
