@@ -43,7 +43,7 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "aborted-batch-visible",
         "An aborted batch is committed.",
-        ["index/I7-aborted-or-dropped-nothing-of-it-is-found", "index/I7-of-commit-and-abort-at-once-one-decides"],
+        ["index/I7-aborted-or-dropped-nothing-of-it-is-found"],
         AbortedBatchVisible
     ),
     bug!(
@@ -126,6 +126,12 @@ pub(super) const BUGS: &[Bug] = &[
         "An abort removes the values that others added meanwhile.",
         ["index/I7-what-others-added-outlives-an-abort"],
         AbortRemovesWhatOthersAdded
+    ),
+    bug!(
+        "late-abort-succeeds",
+        "An abort of a batch that was committed succeeds.",
+        ["index/I7-of-commit-and-abort-at-once-one-decides", "index/I7-afterwards-it-is-closed"],
+        LateAbortSucceeds
     ),
 ];
 
@@ -311,5 +317,18 @@ impl Twist for AbortRemovesWhatOthersAdded {
             return Ok(None);
         }
         on.find(key).await
+    }
+}
+
+#[derive(Default)]
+struct LateAbortSucceeds;
+
+#[async_trait]
+impl Twist for LateAbortSucceeds {
+    async fn abort(&self, on: &OpenBatch) -> Result<()> {
+        match on.batch.abort().await {
+            Err(error) if error.kind() == ErrorKind::Closed => Ok(()),
+            aborted => aborted,
+        }
     }
 }

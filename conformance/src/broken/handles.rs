@@ -80,7 +80,12 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "last-write-lost-at-close",
         "The last write is kept in memory until the next one.",
-        ["handle/L4-an-open-right-after-close-finds-what-was-written", "handle/L4-a-reopened-store-has-the-last-state-of-every-key", "atomic/A10-a-store-dropped-without-close-keeps-what-was-acknowledged", "atomic/A2-any-operations-answer-as-a-map-would-when-reopened"],
+        [
+            "handle/L4-an-open-right-after-close-finds-what-was-written",
+            "handle/L4-a-reopened-store-has-the-last-state-of-every-key",
+            "atomic/A10-a-store-dropped-without-close-keeps-what-was-acknowledged",
+            "atomic/A2-any-operations-answer-as-a-map-would-when-reopened",
+        ],
         on Durable LastWriteInMemory
     ),
     bug!(
@@ -171,7 +176,10 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "failed-write-acknowledged",
         "A write that the disk refuses is acknowledged.",
-        ["error/E1-a-full-disk-is-no-space-until-there-is-room", "error/E3-a-failed-sync-refuses-writes-until-a-reopen"],
+        [
+            "error/E1-a-full-disk-is-no-space-until-there-is-room",
+            "error/E3-a-failed-sync-refuses-writes-until-a-reopen",
+        ],
         on Durable FailedWriteAcknowledged
     ),
     bug!(
@@ -456,7 +464,7 @@ struct OneSyncAtATime {
 impl Twist for OneSyncAtATime {
     async fn sync(&self, on: &dyn Backend) -> Result<()> {
         if self.syncing.swap(true, Ordering::AcqRel) {
-            return Err(Error::new(ErrorKind::Unavailable, "another sync is under way"));
+            return Err(Error::new(ErrorKind::Other, "another sync is under way"));
         }
         yield_now().await;
         let synced = on.sync().await;

@@ -203,17 +203,24 @@ fn record<C: Care>(change: &Change) -> Vec<u8> {
     [&len.to_le_bytes(), C::sum(&change).as_ref(), &change].concat()
 }
 
-/// The first change of a log, and what is behind it; none where the log ends, if need be in the middle of a record.
+/// The first change of a log, and what is behind it, if its record is whole.
+fn whole<C: Care>(log: &[u8]) -> Option<(Change, &[u8])> {
+    let (len, rest) = log.split_first_chunk()?;
+    let (sum, rest) = rest.split_first_chunk::<{ ContentHash::LEN }>()?;
+    let (change, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+    if C::sum(change) != ContentHash::new(*sum) {
+        return None;
+    }
+    Some((Change::from_bytes(change)?, rest))
+}
+
+/// The same, or none where the log ends: each record is synced before the next, so that only the last can be torn.
 fn first<C: Care>(log: &[u8]) -> Result<Option<(Change, &[u8])>> {
-    let corrupt = || Error::new(ErrorKind::Corrupt, "the log is not what was written");
-    let Some((len, rest)) = log.split_first_chunk() else { return Ok(None) };
-    let Some((sum, rest)) = rest.split_first_chunk::<{ ContentHash::LEN }>() else { return Ok(None) };
-    let Some((change, rest)) = rest.split_at_checked(u32::from_le_bytes(*len) as usize) else { return Ok(None) };
-    let whole = C::sum(change) == ContentHash::new(*sum);
-    match Change::from_bytes(change).filter(|_| whole) {
-        Some(change) => Ok(Some((change, rest))),
-        None if rest.is_empty() => Ok(None),
-        None => Err(corrupt()),
+    match whole::<C>(log) {
+        None if (0..log.len()).any(|at| whole::<C>(&log[at..]).is_some()) => {
+            Err(Error::new(ErrorKind::Corrupt, "the log is not what was written"))
+        }
+        first => Ok(first),
     }
 }
 

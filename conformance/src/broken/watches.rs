@@ -191,7 +191,6 @@ pub(super) const BUGS: &[Bug] = &[
             "watch/W5-what-another-instance-clears-is-told-and-the-watch-goes-on",
             "atomic/A8-clear-tells-the-watches-and-leaves-them",
             "atomic/A8-clear-by-another-instance-is-told",
-            "atomic/A8-clear-amid-writes-removes-what-stayed"
         ],
         ClearForgetsTheWatchers
     ),

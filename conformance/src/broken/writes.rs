@@ -57,7 +57,7 @@ pub(super) const BUGS: &[Bug] = &[
     ),
     bug!(
         "applied-told-as-mismatch",
-        "One compare-and-set in ten that was applied is answered as a mismatch, as by a retry that meets its own write.",
+        "One applied compare-and-set in ten is answered as a mismatch, as by a retry that meets its own write.",
         ["atomic/A2-test-and-set-truth-table", "atomic/A6-contention-is-not-a-mismatch"],
         AppliedToldAsMismatch
     ),

@@ -158,7 +158,7 @@ async fn earlier_absence_in_another_instance(context: Context) -> Outcome {
     added_after_asking(&context, &*one.content(), &*other.content(), ANOTHER_INSTANCE).await
 }
 
-/// Tells another client of each value that was acknowledged, which finds it there.
+/// Asks for each value that was acknowledged, or tells another client of it, which finds it there.
 async fn acknowledged_then_asked(
     context: &Context,
     adding: Arc<dyn Indexable>,
@@ -166,12 +166,16 @@ async fn acknowledged_then_asked(
     who: &'static str,
 ) -> Outcome {
     let (acknowledged, mut told) = unbounded_channel();
-    let rounds = context.rounds_of_luck(40, 2000);
+    let rounds = context.rounds_of_luck(60, 2000);
+    let at_once = Arc::clone(&asking);
     let add = async move {
         for round in rounds {
             let added = value(round);
             let key = Way::nth(round).add(&*adding, added.clone()).await?;
-            if acknowledged.send((key, added)).is_err() {
+            // By turns at once, and by a client that runs beside.
+            if (round / Way::ALL.len()).is_multiple_of(2) {
+                ensure_found(&*at_once, &key, &added, who).await?;
+            } else if acknowledged.send((key, added)).is_err() {
                 // The other client has found a fault.
                 break;
             }

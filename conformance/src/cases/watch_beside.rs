@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    hint::spin_loop,
     ops::RangeInclusive,
     sync::{
         Arc, Mutex, PoisonError,
@@ -241,9 +242,12 @@ async fn start_beside_changes(
 ) -> Outcome {
     let (watcher, writer) = (watching.entries(), writing.entries());
     let k = key("k");
+    let mut random = context.random();
     writer.set(&k, value(0)).await?;
     for round in rounds {
         let (old, new) = (value(round), value(round + 1));
+        // A write takes less time than a start: it is to come at any moment of it, and right behind it.
+        let spins = random.usize(..4_000);
         let scope = if round % 2 == 0 { Scope::Key(k.clone()) } else { Scope::everything() };
         let (watcher, at, of, before) =
             (Arc::clone(&watcher), k.clone(), context.clone(), [(k.clone(), old.clone())].into());
@@ -253,7 +257,10 @@ async fn start_beside_changes(
             Ok((known, current, watcher.find(&at).await?))
         };
         let (writer, at, set) = (Arc::clone(&writer), k.clone(), new.clone());
-        let writing = async move { insist(|| writer.set(&at, set.clone())).await };
+        let writing = async move {
+            (0..spins).for_each(|_| spin_loop());
+            insist(|| writer.set(&at, set.clone())).await
+        };
         let ((mut known, mut current, then), ()) = both(starting, writing).await?;
         known.converge(&[(k.clone(), new.clone())].into()).await?;
         // What was not there yet when the start was over is not in its baseline.
