@@ -1,6 +1,6 @@
 //! What a case is: an id that names its clause, what it needs of a backend, and a body.
 
-use std::pin::Pin;
+use std::{pin::Pin, time::Duration};
 
 use store_api::{Backend, Durability, Guarantees, Visibility};
 
@@ -88,17 +88,35 @@ pub(crate) struct Claims {
     entries: bool,
     content: bool,
     verified: bool,
+    /// How long it takes for an answer, as it showed before the cases.
+    pace: Duration,
 }
 
+/// How many answers, one after the other, a patience has time for on top of what it has for everything else.
+const ANSWERS: u32 = 50;
+
 impl Claims {
-    /// Of a backend that is opened with its factory's own settings.
-    pub(crate) fn of(backend: &dyn Backend, settings: &Settings) -> Self {
+    /// Of a backend that is opened with its factory's own settings, and answers at this pace.
+    pub(crate) fn of(backend: &dyn Backend, settings: &Settings, pace: Duration) -> Self {
         Self {
             guarantees: backend.guarantees(),
             entries: backend.atomic_write().is_some(),
             content: backend.indexable().is_some(),
             verified: settings.verify != Some(false),
+            pace,
         }
+    }
+
+    /// How long an operation may take.
+    pub(crate) fn pace(&self) -> Duration {
+        self.pace
+    }
+
+    /// How long what must happen is waited for at a given patience: a change may be late by the declared lag, and what
+    /// takes many answers of a remote store by all of them.
+    pub(crate) fn patience(&self, patience: Duration) -> Duration {
+        let lag = self.guarantees.watch_lag;
+        patience + lag.own.max(lag.others.unwrap_or_default()) * 10 + self.pace * ANSWERS
     }
 
     /// Why a case does not apply to the backend.

@@ -2,6 +2,7 @@
 
 use crate::{case::Case, roles::Role};
 
+mod batch_end;
 mod batch_instant;
 mod batches;
 mod clearing;
@@ -25,10 +26,12 @@ mod processes;
 mod rot;
 mod unchecked;
 mod values;
+mod watch_beside;
 mod watch_end;
 mod watch_fold;
 mod watch_lag;
 mod watch_model;
+mod watch_order;
 mod watch_scope;
 mod watch_slow;
 mod watch_start;
@@ -47,7 +50,9 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         dropped::CASES,
         names::CASES,
         watch_start::CASES,
+        watch_beside::CASES,
         watch_fold::CASES,
+        watch_order::CASES,
         watch_model::CASES,
         watch_lag::CASES,
         watch_slow::CASES,
@@ -58,6 +63,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         locators::CASES,
         batches::CASES,
         batch_instant::CASES,
+        batch_end::CASES,
         handles::CASES,
         closing::CASES,
         opening::CASES,

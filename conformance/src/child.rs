@@ -4,14 +4,17 @@ use std::{
     env,
     io::{BufRead, BufReader, Write, stdin, stdout},
     os::unix::process::ExitStatusExt,
+    panic::AssertUnwindSafe,
     process::{Child as Process, ChildStdin, Command, Stdio, exit},
     sync::{
+        Arc,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, channel},
     },
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::{runtime::Builder, task::block_in_place};
@@ -73,7 +76,8 @@ fn play(factory: Option<SharedFactory>, part: Part) -> Outcome {
     let factory = factory.ok_or_else(|| Failure::harness(format_args!("no factory is named {name}")))?;
     let role = roles::by_name(&role).ok_or_else(|| Failure::harness(format_args!("no such role: {role}")))?;
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Failure::harness)?;
-    runtime.block_on(role(Cue { factory, token, arguments, seed }))
+    let playing = AssertUnwindSafe(role(Cue { factory, token, arguments, seed, calls: Arc::default() })).catch_unwind();
+    runtime.block_on(playing).unwrap_or_else(|panic| Err(Failure::of_panic(&*panic)))
 }
 
 /// Says a line to whoever started this process, at once.
@@ -171,33 +175,47 @@ impl Child {
     }
 
     /// The next line that it says.
+    #[track_caller]
     pub(crate) fn line(&self) -> Outcome<String> {
-        self.next_line()?.ok_or_else(|| self.ended())
+        match self.next_line()? {
+            Some(line) => Ok(line),
+            None => Err(self.ended()),
+        }
     }
 
     /// Waits until it is ready to go on with others.
+    #[track_caller]
     pub(crate) fn until_ready(&self) -> Outcome {
         self.until(READY)
     }
 
     /// Waits until it says `expected`.
+    #[track_caller]
     pub(crate) fn until(&self, expected: &str) -> Outcome {
         while self.line()? != expected {}
         Ok(())
     }
 
     /// Waits for its end, which must be a success; the lines that were not read.
+    #[track_caller]
     pub(crate) fn finish(mut self) -> Outcome<Vec<String>> {
         let mut lines = Vec::new();
         while let Some(line) = self.next_line()? {
             lines.push(line);
         }
         let status = self.process.wait().map_err(Failure::harness)?;
-        if status.success() { Ok(lines) } else { Err(Failure::broken(format_args!("another process ended: {status}"))) }
+        match status.signal() {
+            _ if status.success() => Ok(lines),
+            Some(signal) if signal == Signal::KILL.as_raw() => {
+                Err(Failure::inconclusive("the system killed another process, as it does where memory runs out"))
+            }
+            _ => Err(Failure::broken(format_args!("another process ended: {status}"))),
+        }
     }
 
     /// Kills it (SIGKILL) when it has said so many lines and a random moment more has passed, and gives all its lines.
     /// One that came to its end by itself is not accused.
+    #[track_caller]
     pub(crate) fn kill_after(self, lines: usize, random: &mut fastrand::Rng, moment: Duration) -> Outcome<Vec<String>> {
         let mut said = Vec::with_capacity(lines);
         while said.len() < lines
@@ -216,6 +234,7 @@ impl Child {
     }
 
     /// Kills it (SIGKILL), and gives what it said that was not read.
+    #[track_caller]
     pub(crate) fn kill(mut self) -> Outcome<Vec<String>> {
         self.process.kill().map_err(Failure::harness)?;
         let status = self.process.wait().map_err(Failure::harness)?;
@@ -230,23 +249,26 @@ impl Child {
     }
 
     /// The next line that it says, unless it has ended.
+    #[track_caller]
     fn next_line(&self) -> Outcome<Option<String>> {
-        // What else the case does goes on meanwhile.
-        block_in_place(|| {
-            let mut patience = Patience::new(self.patience);
-            loop {
-                match self.lines.recv_timeout(TICK) {
-                    Ok(line) => return failed(&line).map_or(Ok(Some(line)), Err),
-                    Err(RecvTimeoutError::Timeout) => patience.tick("another line from a child process")?,
-                    Err(RecvTimeoutError::Disconnected) => return Ok(None),
-                }
+        let mut patience = Patience::new(self.patience);
+        loop {
+            // What else the case does goes on meanwhile.
+            match block_in_place(|| self.lines.recv_timeout(TICK)) {
+                Ok(line) => return failed(&line).map_or(Ok(Some(line)), Err),
+                Err(RecvTimeoutError::Timeout) => patience.tick("another line from a child process")?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
             }
-        })
+        }
     }
 
     /// The failure of a case whose child is not there any more: what it failed with, where it said that.
+    #[track_caller]
     fn ended(&self) -> Failure {
-        self.lines.iter().find_map(|line| failed(&line)).unwrap_or_else(|| Failure::broken("another process ended"))
+        match self.lines.iter().find_map(|line| failed(&line)) {
+            Some(failure) => failure,
+            None => Failure::broken("another process ended"),
+        }
     }
 
     /// Stops it, wherever it is.

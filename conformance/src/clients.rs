@@ -17,6 +17,8 @@ use futures_util::{
     FutureExt,
     future::{Either, try_join_all},
 };
+#[cfg(target_os = "linux")]
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::{
     runtime::Handle,
     sync::oneshot,
@@ -24,6 +26,11 @@ use tokio::{
 };
 
 use crate::failure::{Failure, Outcome};
+
+/// As many clients as run at once, and at least two.
+pub(crate) fn as_many_as_cores() -> usize {
+    available_parallelism().map_or(2, NonZero::get).clamp(2, 8)
+}
 
 /// Runs a future on a thread of its own, where it does not wait for its turn behind others that never yield; returns
 /// once it runs.
@@ -79,9 +86,66 @@ impl Repeating {
     }
 }
 
+impl Repeating {
+    /// Does something beside it, and ends it then; also says how often it did what it does. Where it has failed, that comes
+    /// first: what was done beside it may have waited for it in vain.
+    pub(crate) async fn meanwhile<T>(self, act: impl Future<Output = Outcome<T>>) -> Outcome<(T, usize)> {
+        let done = act.await;
+        let goes_on = self.thread.as_ref().is_some_and(|thread| !thread.is_finished());
+        match done {
+            // What it is in the middle of may never end.
+            Err(failure) if goes_on => Err(failure),
+            done => {
+                let times = self.end().await?;
+                Ok((done?, times))
+            }
+        }
+    }
+}
+
 impl Drop for Repeating {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
+    }
+}
+
+/// Keeps a thread on one core, until dropped.
+///
+/// Where other programs keep the cores busy, a system may leave all clients to one of them for long, and they take turns:
+/// what goes wrong within microseconds is never met.
+#[cfg(target_os = "linux")]
+struct OnOneCore(Option<CpuSet>);
+
+#[cfg(target_os = "linux")]
+impl OnOneCore {
+    /// Client so and so, on the core that is its turn; where the system does not want that, on any.
+    fn for_client(client: usize) -> Self {
+        let Ok(allowed) = sched_getaffinity(None) else { return Self(None) };
+        let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).cycle();
+        let mut own = CpuSet::new();
+        own.set(cores.nth(client).unwrap_or_default());
+        Self(sched_setaffinity(None, &own).is_ok().then_some(allowed))
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for OnOneCore {
+    fn drop(&mut self) {
+        if let Some(allowed) = &self.0 {
+            // It was allowed before; otherwise the thread stays where it is.
+            let _ = sched_setaffinity(None, allowed);
+        }
+    }
+}
+
+/// Where a system has no such thing, its own choice is good.
+#[cfg(not(target_os = "linux"))]
+struct OnOneCore;
+
+#[cfg(not(target_os = "linux"))]
+impl OnOneCore {
+    fn for_client(_: usize) -> Self {
+        Self
     }
 }
 
@@ -94,9 +158,11 @@ where
     let start = Arc::new(Start::of(futures.len()));
     let threads: Vec<_> = futures
         .into_iter()
-        .map(|future| {
+        .enumerate()
+        .map(|(client, future)| {
             let (start, runtime) = (Arc::clone(&start), Handle::current());
             spawn_blocking(move || {
+                let _core = OnOneCore::for_client(client);
                 start.wait();
                 runtime.block_on(future)
             })
@@ -145,15 +211,24 @@ struct Table {
     arrivals: AtomicUsize,
     /// Whether somebody has left, for whom the others need not wait.
     left: AtomicBool,
+    /// After so many looks a core is given away.
+    spins: u32,
 }
 
 /// The seats of a table.
 pub(crate) fn table(seats: usize) -> Vec<Seat> {
-    let table = Arc::new(Table { seats, arrivals: AtomicUsize::new(0), left: AtomicBool::new(false) });
+    let a_core_each = available_parallelism().is_ok_and(|cores| seats <= cores.get());
+    let spins = if a_core_each { Seat::SPINS } else { 100 };
+    let table = Arc::new(Table { seats, arrivals: AtomicUsize::new(0), left: AtomicBool::new(false), spins });
     (0..seats).map(|_| Seat { table: Arc::clone(&table), meetings: 0 }).collect()
 }
 
 impl Seat {
+    /// How often it is looked who is there before others may have the core: on a machine that is busy with other programs,
+    /// who gives it away each time is never there when the others come. Where there are fewer cores than seats, they
+    /// are waiting for it.
+    const SPINS: u32 = 20_000;
+
     /// Waits until all are there, on the thread, since what is woken comes too late to meet anybody; false where somebody
     /// has left.
     pub(crate) fn meet(&mut self) -> bool {
@@ -165,7 +240,7 @@ impl Seat {
                 return false;
             }
             spins += 1;
-            if spins.is_multiple_of(100) { yield_now() } else { spin_loop() }
+            if spins.is_multiple_of(self.table.spins) { yield_now() } else { spin_loop() }
         }
         true
     }

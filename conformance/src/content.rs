@@ -10,7 +10,7 @@ use store_api::{
 
 use crate::{
     Context,
-    failure::{Failure, Outcome, ensure, ensure_eq},
+    failure::{Failure, Outcome, demanded_here, ensure, ensure_eq},
 };
 
 /// The ways to add a value.
@@ -56,18 +56,22 @@ pub(crate) async fn add_all(
 }
 
 /// Begins a batch, which no open one holds up (I7).
-pub(crate) async fn begin(context: &Context, content: &dyn Indexed) -> Outcome<Box<dyn Batch>> {
-    Ok(context.soon("the return of `begin`, also while another batch is open", content.begin()).await??)
+#[track_caller]
+pub(crate) fn begin(context: &Context, content: &dyn Indexed) -> impl Future<Output = Outcome<Box<dyn Batch>>> {
+    let beginning = context.soon("the return of `begin`, also while another batch is open", content.begin());
+    demanded_here(async move { Ok(beginning.await??) })
 }
 
 /// Adds a value while a batch is open, which does not hold it up (I7).
-pub(crate) async fn add_beside_a_batch(
+#[track_caller]
+pub(crate) fn add_beside_a_batch(
     context: &Context,
     content: &dyn Indexable,
     way: Way,
     value: Bytes,
-) -> Outcome<ContentKey> {
-    Ok(context.soon("the return of an add to the store while a batch is open", way.add(content, value)).await??)
+) -> impl Future<Output = Outcome<ContentKey>> {
+    let adding = context.soon("the return of an add to the store while a batch is open", way.add(content, value));
+    demanded_here(async move { Ok(adding.await??) })
 }
 
 /// Every key, each of which is listed once.

@@ -9,24 +9,25 @@ use std::{
 
 use store_api::{AtomicWrite, Backend, ErrorKind, Guarantees, HashFunction, Indexable, Key, Result};
 use tempfile::TempDir;
+use tokio::task::yield_now;
 
 use crate::{
     Place, Profile, Settings, SharedFactory, Site,
+    calls::Calls,
+    case::Claims,
     child::Child,
     disk::Disk,
-    failure::{Failure, Outcome},
+    failure::{Failure, Outcome, demanded_here},
     patience,
 };
 
-/// What a quick run may spend in one case on rounds that improve its luck.
-const TIME_FOR_ROUNDS: Duration = Duration::from_millis(60);
+/// How long a quick run tries its luck, and how long where it needs more of it.
+const A_MOMENT: Duration = Duration::from_millis(60);
+const A_WHILE: Duration = Duration::from_millis(1_500);
 
 /// What a quick run may spend in one case on waiting for the lag of watches, and the rounds that it does in any case.
 const ROUNDS_OF_LAG: Duration = Duration::from_millis(200);
 const FEWEST: usize = 3;
-
-/// How long a quick run tries its luck.
-const A_MOMENT: Duration = Duration::from_millis(60);
 
 /// How long is waited at most where it matters little.
 const HURRY: Duration = Duration::from_secs(1);
@@ -59,7 +60,8 @@ struct Made {
 
 struct Run {
     factory: SharedFactory,
-    guarantees: Guarantees,
+    claims: Claims,
+    calls: Arc<Calls>,
     seed: u64,
     profile: Profile,
     patience: Duration,
@@ -70,7 +72,9 @@ struct Run {
 /// What a case is run with.
 pub(crate) struct Conditions {
     pub(crate) factory: SharedFactory,
-    pub(crate) guarantees: Guarantees,
+    pub(crate) claims: Claims,
+    /// Takes in what the case asks of its stores.
+    pub(crate) calls: Arc<Calls>,
     pub(crate) seed: u64,
     pub(crate) profile: Profile,
     pub(crate) patience: Duration,
@@ -80,9 +84,9 @@ pub(crate) struct Conditions {
 impl Context {
     /// With an empty store.
     pub(crate) async fn new(conditions: Conditions) -> Outcome<Self> {
-        let Conditions { factory, guarantees, seed, profile, patience, faulty_fs } = conditions;
+        let Conditions { factory, claims, calls, seed, profile, patience, faulty_fs } = conditions;
         let stores = Mutex::new(Vec::new());
-        let run = Run { factory, guarantees, seed, profile, patience, faulty_fs, stores };
+        let run = Run { factory, claims, calls, seed, profile, patience, faulty_fs, stores };
         Self::at(Arc::new(run), Ground::Anywhere).await
     }
 
@@ -142,13 +146,36 @@ impl Context {
         }
     }
 
+    /// A new instance of a store that nobody closed, though nobody has it any more: where one instance is allowed, it may
+    /// need a moment to let go of it.
+    #[track_caller]
+    pub(crate) fn open_when_free(&self, what: &str) -> impl Future<Output = Outcome<Instance>> {
+        let settings = Settings::default();
+        demanded_here(async move {
+            let opening = async {
+                loop {
+                    match self.try_open(&settings).await {
+                        Err(error) if error.kind() == ErrorKind::InUse => yield_now().await,
+                        opened => return opened,
+                    }
+                }
+            };
+            self.soon(what, opening).await?.map_err(|error| Failure::from(error).within(what))
+        })
+    }
+
     /// What an `open` answers.
     pub(crate) async fn try_open(&self, settings: &Settings) -> Result<Instance> {
-        Ok(Instance(self.run.factory.open(&self.token, settings).await?))
+        Ok(Instance(self.run.calls.open(self.run.factory.open(&self.token, settings)).await?))
     }
 
     pub(crate) fn guarantees(&self) -> Guarantees {
-        self.run.guarantees
+        self.run.claims.guarantees
+    }
+
+    /// How long an operation may take.
+    pub(crate) fn pace(&self) -> Duration {
+        self.run.claims.pace()
     }
 
     /// Whether a store that was created with a hash function is one that [`open`](Self::open) may refuse.
@@ -176,17 +203,9 @@ impl Context {
         self.run.profile.rounds(quick)
     }
 
-    /// The same for what depends on luck: on a store that is quick with them more rounds, as many as the time of a case
-    /// allows. Gives their numbers.
-    pub(crate) fn rounds_and_more(&self, quick: usize) -> impl Iterator<Item = usize> + use<> {
-        let (rounds, began) = (self.rounds(quick), Instant::now());
-        let time = TIME_FOR_ROUNDS * u32::try_from(self.rounds(1)).unwrap_or(u32::MAX);
-        (0..).take_while(move |round| *round < rounds || began.elapsed() < time)
-    }
-
     /// How often to do what waits each time until a watch hears of another instance.
     pub(crate) fn rounds_across(&self, quick: usize) -> usize {
-        let lag = self.run.guarantees.watch_lag.others.unwrap_or_default();
+        let lag = self.guarantees().watch_lag.others.unwrap_or_default();
         let affordable = ROUNDS_OF_LAG.as_nanos().checked_div(lag.as_nanos());
         let affordable = affordable.and_then(|rounds| rounds.try_into().ok()).unwrap_or(usize::MAX);
         self.rounds(quick.min(affordable.max(FEWEST)))
@@ -195,18 +214,25 @@ impl Context {
     /// The numbers of rounds of what depends on luck: `least` of them, and as many more, up to `most`, as a fast store
     /// does in a moment.
     pub(crate) fn rounds_of_luck(&self, least: usize, most: usize) -> impl Iterator<Item = usize> + Send + use<> {
+        self.rounds_within(A_MOMENT, least, most)
+    }
+
+    /// The same where luck needs longer than a moment, since others have the cores most of the time.
+    pub(crate) fn rounds_of_patience(&self, least: usize, most: usize) -> impl Iterator<Item = usize> + Send + use<> {
+        self.rounds_within(A_WHILE, least, most)
+    }
+
+    fn rounds_within(&self, time: Duration, least: usize, most: usize) -> impl Iterator<Item = usize> + Send + use<> {
         let (least, most) = (self.rounds(least), self.rounds(most));
-        let moment = A_MOMENT * u32::try_from(self.rounds(1)).unwrap_or(u32::MAX);
+        let time = time * u32::try_from(self.rounds(1)).unwrap_or(u32::MAX);
         let began = Instant::now();
-        (0..most).take_while(move |round| *round < least || began.elapsed() < moment)
+        (0..most).take_while(move |round| *round < least || began.elapsed() < time)
     }
 
     /// How long what must happen is waited for.
     pub(crate) fn patience(&self) -> Duration {
-        // A change of another instance may be late by the declared lag, and the wait must be longer than that.
-        let lag = self.run.guarantees.watch_lag.others.unwrap_or_default() * 10;
         let patience = if self.hurried { self.run.patience.min(HURRY) } else { self.run.patience };
-        patience + lag
+        self.run.claims.patience(patience)
     }
 
     /// The same with little patience, for repeating what has failed: not for a verdict.
@@ -215,18 +241,20 @@ impl Context {
     }
 
     /// Waits for what must happen.
-    pub(crate) async fn soon<T>(&self, what: &str, future: impl Future<Output = T>) -> Outcome<T> {
-        patience::soon(self.patience(), what, future).await
+    #[track_caller]
+    pub(crate) fn soon<T>(&self, what: &str, future: impl Future<Output = T>) -> impl Future<Output = Outcome<T>> {
+        patience::soon(self.patience(), what, future)
     }
 
     /// Waits for what may take long, as long as `steps` grows meanwhile.
-    pub(crate) async fn steadily<T>(
+    #[track_caller]
+    pub(crate) fn steadily<T>(
         &self,
         what: &str,
         steps: &AtomicUsize,
         future: impl Future<Output = T>,
-    ) -> Outcome<T> {
-        patience::steadily(self.patience(), what, steps, future).await
+    ) -> impl Future<Output = Outcome<T>> {
+        patience::steadily(self.patience(), what, steps, future)
     }
 
     /// Starts another process that plays `role` on the store: a name of [`roles`](crate::roles), and what it asks for.

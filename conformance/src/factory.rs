@@ -76,7 +76,8 @@ pub trait Factory: Send + Sync {
         Settings::default()
     }
 
-    /// How many bytes the longest key has: fewer than [`Key::MAX_LEN`] for a wrapper that takes a part of them.
+    /// How many bytes the longest key has: fewer than [`Key::MAX_LEN`] for a wrapper that takes a part of them, and 64 at
+    /// least, which the suite needs for its own.
     fn max_key_len(&self) -> usize {
         Key::MAX_LEN
     }

@@ -1,10 +1,10 @@
 //! How a case ends when it does not pass, and the words that cases demand things with.
 
-use std::{fmt, panic::Location};
+use std::{any::Any, fmt, panic::Location};
 
 use serde::{Deserialize, Serialize};
 
-use crate::history::Witness;
+use crate::{calls::StorePanicked, history::Witness};
 
 /// What a case returns.
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
@@ -47,7 +47,7 @@ impl Failure {
         Self(Box::new(Inner {
             kind,
             message: message.to_string(),
-            location: format!("{}:{}", at.file(), at.line()),
+            location: line_of(at),
             details: String::new(),
             witness: None,
         }))
@@ -76,6 +76,21 @@ impl Failure {
     #[track_caller]
     pub(crate) fn harness(fault: impl fmt::Display) -> Self {
         Self::new(Kind::Harness, fault)
+    }
+
+    /// A thread or a case that panicked: the store's fault (E1) where a call to it did, else the suite's own.
+    #[track_caller]
+    pub(crate) fn of_panic(panic: &(dyn Any + Send)) -> Self {
+        match panic.downcast_ref::<StorePanicked>() {
+            Some(store) => Self::broken(format_args!("E1: a panic: {store}")),
+            None => Self::harness(format_args!("the suite panicked: {}", panic_message(panic))),
+        }
+    }
+
+    /// The same, demanded elsewhere.
+    pub(crate) fn at(mut self, place: &Location<'_>) -> Self {
+        self.0.location = line_of(place);
+        self
     }
 
     /// With lines that show what led to it.
@@ -128,27 +143,44 @@ impl fmt::Display for Failure {
     }
 }
 
-/// An error of the store where the contract allows none.
+fn line_of(place: &Location<'_>) -> String {
+    format!("{}:{}", place.file(), place.line())
+}
+
+/// What is demanded on the way is said to be demanded where this is called.
+#[track_caller]
+pub(crate) fn demanded_here<T>(demand: impl Future<Output = Outcome<T>>) -> impl Future<Output = Outcome<T>> {
+    let here = Location::caller();
+    async move { demand.await.map_err(|failure| failure.at(here)) }
+}
+
+/// An error of the store where none is due. That it cannot answer at present breaks no clause (A6): a lost connection
+/// passes, and what it kept from being asked is not known.
 impl From<store_api::Error> for Failure {
     #[track_caller]
     fn from(error: store_api::Error) -> Self {
-        Self::broken(format_args!("an error where none is due: {error}")).with_details(format_args!("{error:#?}"))
+        let failure = if error.is_retryable() {
+            Self::inconclusive(format_args!("the store could not answer: {error}"))
+        } else {
+            Self::broken(format_args!("an error where none is due: {error}"))
+        };
+        failure.with_details(format_args!("{error:#?}"))
     }
 }
 
-/// A client's thread that panicked: the backend's fault (E1), since the suite itself returns what it finds.
+/// A client's thread that panicked, or was given up.
 impl From<tokio::task::JoinError> for Failure {
     #[track_caller]
     fn from(error: tokio::task::JoinError) -> Self {
         match error.try_into_panic() {
-            Ok(panic) => Self::broken(format_args!("E1: a panic: {}", panic_message(&*panic))),
+            Ok(panic) => Self::of_panic(&*panic),
             Err(error) => Self::harness(error),
         }
     }
 }
 
 /// What a panic said.
-pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }
@@ -205,3 +237,18 @@ macro_rules! expect_error {
 }
 
 pub(crate) use {ensure, ensure_eq, expect_error};
+
+#[cfg(test)]
+mod tests {
+    use store_api::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn a_store_that_cannot_answer_at_present_breaks_no_clause() {
+        let kind = |kind| Failure::from(Error::new(kind, "an error")).kind();
+        assert_eq!(kind(ErrorKind::Unavailable), Kind::Inconclusive);
+        assert_eq!(kind(ErrorKind::Timeout), Kind::Inconclusive);
+        assert_eq!(kind(ErrorKind::Other), Kind::Broken);
+    }
+}

@@ -1,96 +1,34 @@
 //! Following a watch: its events are folded over its baseline, each is judged against it (W1, W3, W12), and all are kept,
 //! so that a failure shows what led to it. What must be told, and when, is left to the cases.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    fmt::Write,
-    pin::pin,
-    time::Duration,
-};
+mod reading;
+mod scope;
+mod told;
+
+use std::{collections::BTreeMap, fmt::Write, pin::pin, time::Duration};
 
 use bytes::Bytes;
-use store_api::{Diff, EntryRead, Error, ErrorKind, Event, Init, Key, Watch, WatchId};
+use store_api::{Diff, EntryRead, ErrorKind, Event, Key, Watch, WatchId};
 use tokio::task::yield_now;
 
+use self::told::{Log, SHOWN, course_around, differences};
+pub(crate) use self::{
+    reading::Reading,
+    scope::{Scope, State},
+};
 use crate::{
-    context::{Context, key},
-    failure::{Failure, Outcome, ensure, ensure_eq},
+    context::Context,
+    failure::{Failure, Outcome, demanded_here, ensure, ensure_eq},
     patience::soon,
-    show::{Show, shown},
+    show::shown,
 };
 
-/// Entries by key.
-pub(crate) type State = BTreeMap<Key, Bytes>;
-
-/// How many of the last items a failure shows.
-const SHOWN: usize = 12;
-
-/// What a watch covers.
-#[derive(Clone, Debug)]
-pub(crate) enum Scope {
-    /// One entry.
-    Key(Key),
-    /// The entries at and below a path.
-    Under(Key),
-}
-
-impl Scope {
-    pub(crate) fn everything() -> Self {
-        Self::Under(Key::root())
-    }
-
-    pub(crate) fn key(path: &str) -> Self {
-        Self::Key(key(path))
-    }
-
-    pub(crate) fn under(path: &str) -> Self {
-        Self::Under(key(path))
-    }
-
-    /// Whether an entry belongs to it, by the steps of both (W12).
-    pub(crate) fn covers(&self, key: &Key) -> bool {
-        match self {
-            Self::Key(own) => own == key,
-            Self::Under(path) if path.is_root() => true,
-            Self::Under(path) => {
-                let mut steps = key.as_str().split('/');
-                path.as_str().split('/').all(|step| steps.next() == Some(step))
-            }
-        }
-    }
-
-    /// The entries of a state that belong to it.
-    pub(crate) fn part_of(&self, state: &State) -> State {
-        let covered = state.iter().filter(|(key, _)| self.covers(key));
-        covered.map(|(key, value)| (key.clone(), value.clone())).collect()
-    }
-
-    /// Starts a watch from what is there.
-    pub(crate) async fn watch_current(&self, entries: &dyn EntryRead) -> store_api::Result<Watch> {
-        match self {
-            Self::Key(key) => entries.watch_key(key, Init::Current).await,
-            Self::Under(path) => entries.watch(path, Init::Current).await,
-        }
-    }
-
-    /// Starts a watch from a known state: as much of it as belongs to the scope.
-    pub(crate) async fn watch_known(&self, entries: &dyn EntryRead, state: &State) -> store_api::Result<Watch> {
-        match self {
-            Self::Key(key) => entries.watch_key(key, Init::Known(state.get(key).cloned())).await,
-            Self::Under(path) => {
-                let known = self.part_of(state).into_iter().collect();
-                entries.watch(path, Init::Known(known)).await
-            }
-        }
-    }
-}
-
-impl Show for Scope {
-    fn show(&self) -> String {
-        match self {
-            Self::Key(key) => format!("the entry {}", key.show()),
-            Self::Under(path) if path.is_root() => "every entry".into(),
-            Self::Under(path) => format!("the entries under {}", path.show()),
+/// The next item of a watch. A passing fault of the store is passed over (W10).
+pub(crate) async fn next_item(watch: &mut Watch) -> Option<store_api::Result<Event>> {
+    loop {
+        match watch.next().await {
+            Some(Err(error)) if error.is_retryable() => yield_now().await,
+            item => return item,
         }
     }
 }
@@ -218,60 +156,71 @@ impl Follower {
     }
 
     /// The next event, which must come.
-    pub(crate) async fn next(&mut self) -> Outcome<Event> {
-        let waited = soon(self.patience, "another event", self.read()).await;
+    #[track_caller]
+    pub(crate) fn next(&mut self) -> impl Future<Output = Outcome<Event>> {
+        demanded_here(self.read_soon("another event"))
+    }
+
+    async fn read_soon(&mut self, what: &str) -> Outcome<Event> {
+        let waited = soon(self.patience, what, self.read()).await;
         waited.unwrap_or_else(|late| Err(late.with_details(self.account(None))))
     }
 
     /// The next event, which must be a change.
-    pub(crate) async fn next_change(&mut self) -> Outcome<(Key, Diff)> {
-        match self.next().await? {
-            Event::Changed { key, diff } => Ok((key, diff)),
-            other => Err(self.blame(format_args!("{} where a change is due", shown(&other)))),
-        }
+    #[track_caller]
+    pub(crate) fn next_change(&mut self) -> impl Future<Output = Outcome<(Key, Diff)>> {
+        demanded_here(async {
+            match self.next().await? {
+                Event::Changed { key, diff } => Ok((key, diff)),
+                other => Err(self.blame(format_args!("{} where a change is due", shown(&other)))),
+            }
+        })
     }
 
     /// The next event, which must tell that a key is in this state.
-    pub(crate) async fn next_is(&mut self, key: &Key, state: Option<&Bytes>) -> Outcome {
-        let (told, diff) = self.next_change().await?;
-        if told != *key || diff.new_value() != state {
-            let due = format!("that {} is {}", shown(key), shown(&state));
-            return Err(self.blame(format_args!("the next thing told is not {due}")));
-        }
-        Ok(())
-    }
-
-    /// Reads on until a condition holds.
-    pub(crate) async fn until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) -> Outcome {
-        let waited = soon(self.patience, what, async {
-            while !condition(self) {
-                self.read().await?;
+    #[track_caller]
+    pub(crate) fn next_is(&mut self, key: &Key, state: Option<&Bytes>) -> impl Future<Output = Outcome> {
+        demanded_here(async move {
+            let (told, diff) = self.next_change().await?;
+            if told != *key || diff.new_value() != state {
+                let due = format!("that {} is {}", shown(key), shown(&state));
+                return Err(self.blame(format_args!("the next thing told is not {due}")));
             }
             Ok(())
-        });
-        let waited = waited.await;
-        waited.unwrap_or_else(|late| Err(late.with_details(self.account(None))))
+        })
+    }
+
+    /// Reads on until a condition holds, from one event to the next with the whole patience.
+    #[track_caller]
+    pub(crate) fn until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) -> impl Future<Output = Outcome> {
+        demanded_here(async move {
+            while !condition(self) {
+                self.read_soon(what).await?;
+            }
+            Ok(())
+        })
     }
 
     /// Reads on until what was told folds to the part of `store` that the watch covers (W5).
-    pub(crate) async fn converge(&mut self, store: &State) -> Outcome {
-        let due = self.scope.part_of(store);
-        let waited = soon(self.patience, "W5: what the watch told folds to the store", async {
+    #[track_caller]
+    pub(crate) fn converge(&mut self, store: &State) -> impl Future<Output = Outcome> {
+        demanded_here(async move {
+            let due = self.scope.part_of(store);
             while self.state != due {
-                self.read().await?;
+                let waited = soon(self.patience, "W5: what the watch told folds to the store", self.read()).await;
+                waited.unwrap_or_else(|late| {
+                    let differences = differences(&self.state, &due);
+                    Err(late.with_details(format_args!("{}\n{differences}", self.account(None))))
+                })?;
             }
             Ok(())
-        });
-        let waited = waited.await;
-        waited.unwrap_or_else(|late| {
-            let differences = differences(&self.state, &due);
-            Err(late.with_details(format_args!("{}\n{differences}", self.account(None))))
         })
     }
 
     /// Reads on until `CaughtUp`, unless it was read.
-    pub(crate) async fn catch_up(&mut self) -> Outcome {
-        self.until("W1: `CaughtUp`", |follower| follower.caught_up).await
+    #[track_caller]
+    pub(crate) fn catch_up(&mut self) -> impl Future<Output = Outcome> {
+        self.until("W1: `CaughtUp`", |follower| follower.caught_up)
     }
 
     /// Reads what comes until `end`; nothing has to come.
@@ -287,37 +236,39 @@ impl Follower {
     }
 
     /// Reads what is left of a watch whose handle was closed: it ends with one `Closed` (W10).
-    pub(crate) async fn expect_closed(mut self) -> Outcome {
-        loop {
-            match self.last_items("W10: the end of a watch whose handle was closed").await? {
-                Some(Ok(event)) => self.judge(&event)?,
-                Some(Err(error)) if error.is_retryable() => yield_now().await,
-                Some(Err(error)) if error.kind() == ErrorKind::Closed => break,
-                Some(Err(error)) => {
-                    return Err(self.blame(format_args!("W10: `close` ends a watch with `Closed`, not with: {error}")));
+    #[track_caller]
+    pub(crate) fn expect_closed(mut self) -> impl Future<Output = Outcome> {
+        demanded_here(async move {
+            loop {
+                match self.last_item("W10: the end of a watch whose handle was closed").await? {
+                    Some(Ok(event)) => self.judge(&event)?,
+                    Some(Err(error)) if error.is_retryable() => yield_now().await,
+                    Some(Err(error)) if error.kind() == ErrorKind::Closed => break,
+                    Some(Err(error)) => {
+                        let wrong = format_args!("W10: `close` ends a watch with `Closed`, not with: {error}");
+                        return Err(self.blame(wrong));
+                    }
+                    None => return Err(self.blame("W10: `close` ends a watch without an `Err(Closed)`")),
                 }
-                None => return Err(self.blame("W10: `close` ends a watch without an `Err(Closed)`")),
             }
-        }
-        self.expect_nothing_more("W10: an item after `Err(Closed)`").await
+            self.expect_nothing_more("W10: an item after `Err(Closed)`").await
+        })
     }
 
     /// The watch was ended by `unwatch`: nothing comes (W9).
-    pub(crate) async fn expect_end(mut self) -> Outcome {
-        self.expect_nothing_more("W9: an item after `unwatch` returned").await
+    #[track_caller]
+    pub(crate) fn expect_end(mut self) -> impl Future<Output = Outcome> {
+        demanded_here(async move { self.expect_nothing_more("W9: an item after `unwatch` returned").await })
     }
 
     async fn expect_nothing_more(&mut self, wrong: &str) -> Outcome {
-        // An ended watch stays ended, however often it is asked.
-        for _ in 0..2 {
-            if self.last_items("the end of an ended watch").await?.is_some() {
-                return Err(self.blame(wrong));
-            }
+        match self.last_item("the end of an ended watch").await? {
+            Some(_) => Err(self.blame(wrong)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    async fn last_items(&mut self, what: &str) -> Outcome<Option<store_api::Result<Event>>> {
+    async fn last_item(&mut self, what: &str) -> Outcome<Option<store_api::Result<Event>>> {
         let waited = soon(self.patience, what, self.watch.next()).await;
         let item = waited.map_err(|late| late.with_details(self.account(None)))?;
         self.log.keep(item.as_ref());
@@ -326,6 +277,7 @@ impl Follower {
 
     /// What was told of a key is, in its order, a part of what it was, change by change: each value was there, and none
     /// is older than the one told before (W4).
+    #[track_caller]
     pub(crate) fn expect_course(&self, key: &Key, course: &[Option<Bytes>]) -> Outcome {
         let told = self.told(key);
         let mut rest = course.iter();
@@ -351,6 +303,7 @@ impl Follower {
 
     /// What was told of a key starts from one of these states, at an instant during the call that started the watch
     /// (W1, W3), and leads to its `last` one (W2).
+    #[track_caller]
     pub(crate) fn expect_start(&self, key: &Key, possible: &[Option<Bytes>], last: Option<&Bytes>) -> Outcome {
         let told = self.told(key);
         let was_there = || possible.iter().flatten();
@@ -405,6 +358,7 @@ impl Follower {
     }
 
     /// A failure of this watch, with what it told.
+    #[track_caller]
     pub(crate) fn blame(&self, wrong: impl std::fmt::Display) -> Failure {
         Failure::broken(wrong).with_details(self.account(None))
     }
@@ -443,61 +397,4 @@ fn chain_of_values(before: Option<&Bytes>, diff: &Diff) -> Outcome {
     }
     ensure!(before != diff.new_value(), "W3: two values told in a row do not differ");
     Ok(())
-}
-
-/// The part of a key's course around a state, for a message.
-fn course_around(course: &[Option<Bytes>], state: Option<&Bytes>) -> String {
-    let at = course.iter().position(|was| was.as_ref() == state).unwrap_or(course.len());
-    let (from, to) = (at.saturating_sub(SHOWN / 2), (at + SHOWN / 2).min(course.len()));
-    let part = course[from..to].iter().map(Show::show).collect::<Vec<_>>().join(", ");
-    format!("in truth it was, from change {from} of {} on: {part}", course.len())
-}
-
-/// Where what was told and what is due differ, for a message.
-fn differences(told: &State, due: &State) -> String {
-    let keys = told.keys().chain(due.keys().filter(|key| !told.contains_key(*key)));
-    let differing: Vec<&Key> = keys.filter(|key| told.get(*key) != due.get(*key)).collect();
-    let mut text = format!("  {} keys differ from the store:", differing.len());
-    for key in differing.into_iter().take(SHOWN) {
-        let (told, due) = (shown(&told.get(key)), shown(&due.get(key)));
-        let _ = write!(text, "\n    {}: told {told}, in the store {due}", shown(key));
-    }
-    text
-}
-
-/// The last items of a watch.
-#[derive(Default)]
-struct Log {
-    count: usize,
-    last: VecDeque<Option<Result<Event, Error>>>,
-}
-
-impl Log {
-    fn keep(&mut self, item: Option<&Result<Event, Error>>) {
-        self.count += 1;
-        if self.last.len() == SHOWN {
-            self.last.pop_front();
-        }
-        self.last.push_back(item.cloned());
-    }
-}
-
-impl std::fmt::Display for Log {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let first = self.count - self.last.len();
-        match (self.count, first) {
-            (0, _) => return f.write_str("it told nothing"),
-            (_, 0) => f.write_str("all that it told:")?,
-            (count, _) => write!(f, "of {count} things that it told, the last:")?,
-        }
-        for (number, item) in (first + 1..).zip(&self.last) {
-            let text = match item {
-                Some(Ok(event)) => shown(event),
-                Some(Err(error)) => format!("error: {error}"),
-                None => "the end".into(),
-            };
-            write!(f, "\n  {number}. {text}")?;
-        }
-        Ok(())
-    }
 }

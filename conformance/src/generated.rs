@@ -1,6 +1,9 @@
 //! Checks on generated inputs: one that fails is made smaller for as long as it goes on failing, and then shown.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use proptest::{
     strategy::Strategy,
@@ -33,7 +36,7 @@ where
     S: Strategy<Value = T> + Send + 'static,
     F: Future<Output = Outcome> + Send,
 {
-    for round in context.rounds_and_more(rounds) {
+    for round in context.rounds_of_luck(rounds, 1_000) {
         let seed = context.seed().wrapping_add(round as u64);
         let (of, inputs, check) = (context.clone(), inputs(), check.clone());
         let runtime = Handle::current();
@@ -59,9 +62,15 @@ fn one_round<T: Show + Clone + std::fmt::Debug>(
     };
     let mut runner = TestRunner::new_with_rng(config, rng(seed));
     let run = runner.run(inputs, |input| {
-        let hurried = !lock(&failures).is_empty();
-        let context = if hurried { context.hurried() } else { context.clone() };
-        let Err(failure) = check(context, input.clone()) else { return Ok(()) };
+        let first = lock(&failures).first().map(|(_, failure)| failure.kind());
+        if first.is_some_and(|kind| kind != Kind::Broken) {
+            // There is nothing to make smaller.
+            return Ok(());
+        }
+        let context = if first.is_some() { context.hurried() } else { context.clone() };
+        let checked = catch_unwind(AssertUnwindSafe(|| check(context, input.clone())));
+        let checked = checked.unwrap_or_else(|panic| Err(Failure::of_panic(&*panic)));
+        let Err(failure) = checked else { return Ok(()) };
         let reason = failure.to_string();
         lock(&failures).push((input, failure));
         Err(TestCaseError::fail(reason))

@@ -18,6 +18,7 @@
 mod attempts;
 #[cfg(feature = "broken-stores")]
 pub mod broken;
+mod calls;
 mod case;
 mod cases;
 mod child;

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use store_api::{AtomicWrite, Effect, EntryRead, Key, TestAndSet};
 use tokio::task::yield_now;
 
-use crate::failure::{Failure, Outcome, ensure};
+use crate::failure::{Failure, Kind, Outcome, ensure};
 
 /// After how many refusals a busy store is let be.
 const ATTEMPTS: usize = 1000;
@@ -27,11 +27,15 @@ pub(crate) fn number(value: Option<&Bytes>) -> Outcome<u64> {
 
 /// Sets a key, or removes it.
 pub(crate) async fn put(entries: &dyn AtomicWrite, key: &Key, state: Option<Bytes>) -> Outcome {
+    Ok(put_once(entries, key, state).await?)
+}
+
+/// The same, for who may [`insist`].
+pub(crate) async fn put_once(entries: &dyn AtomicWrite, key: &Key, state: Option<Bytes>) -> store_api::Result<()> {
     match state {
-        Some(value) => entries.set(key, value).await?,
-        None => entries.remove(key).await?,
+        Some(value) => entries.set(key, value).await,
+        None => entries.remove(key).await,
     }
-    Ok(())
 }
 
 /// Does what may meet others again for as long as the store is too busy for it (A6). A write that may have happened all
@@ -50,6 +54,20 @@ where
         }
     }
     Err(Failure::inconclusive("the store was too busy to answer, over and over"))
+}
+
+/// Does something again for as long as the store cannot answer: where it is held up for good that has no end, and is to
+/// be waited for with patience.
+pub(crate) async fn until_answered<F>(mut act: impl FnMut() -> F) -> Outcome
+where
+    F: Future<Output = Outcome>,
+{
+    loop {
+        match act().await {
+            Err(failure) if failure.kind() == Kind::Inconclusive => yield_now().await,
+            ended => return ended,
+        }
+    }
 }
 
 /// Adds one to a counter, whose number is written with so many digits at least, and gives what it made of it.

@@ -31,7 +31,7 @@ impl Profile {
     pub(crate) fn rounds(self, quick: usize) -> usize {
         match self {
             Self::Quick => quick,
-            Self::Standard | Self::Soak(_) => quick * 5,
+            Self::Standard | Self::Soak(_) => quick.saturating_mul(5),
         }
     }
 }
@@ -160,7 +160,10 @@ impl Options {
     }
 
     /// How long the suite waits for what must happen, such as an event of a watch, before it is a failure; 30 seconds
-    /// by default. Only time counts in which a control timer got its turn, so that a loaded machine accuses nobody.
+    /// by default. Only time counts in which a control timer got its turn, so that a loaded machine accuses nobody; and it
+    /// is longer by what the backend declares and shows: the lag of its watches, and the time that an answer takes.
+    ///
+    /// A case hangs when the store has answered nothing for ten times as long.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;

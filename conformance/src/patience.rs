@@ -9,7 +9,7 @@ use std::{
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, demanded_here};
 
 /// How often the control timer fires.
 pub(crate) const TICK: Duration = Duration::from_millis(20);
@@ -49,34 +49,59 @@ impl Patience {
 }
 
 /// Waits for what may take long, as long as it goes on: from one step to the next it has the whole patience.
-pub(crate) async fn steadily<T>(
+#[track_caller]
+pub(crate) fn steadily<T>(
     limit: Duration,
     what: &str,
     steps: &AtomicUsize,
     future: impl Future<Output = T>,
-) -> Outcome<T> {
-    let mut future = pin!(future);
-    loop {
-        let before = steps.load(Ordering::Relaxed);
-        match soon(limit, what, &mut future).await {
-            Err(_) if steps.load(Ordering::Relaxed) != before => {}
-            waited => return waited,
+) -> impl Future<Output = Outcome<T>> {
+    demanded_here(async move {
+        let mut future = pin!(future);
+        loop {
+            let before = steps.load(Ordering::Relaxed);
+            match soon(limit, what, &mut future).await {
+                Err(_) if steps.load(Ordering::Relaxed) != before => {}
+                waited => return waited,
+            }
         }
-    }
+    })
 }
 
 /// Waits for what must happen.
-pub(crate) async fn soon<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> Outcome<T> {
-    // It is polled when it asks to be, not when the control timer fires: a wake that is lost must not go unnoticed.
-    let mut future: FuturesUnordered<_> = [future].into_iter().collect();
-    let mut patience = Patience::new(limit);
-    let mut control = interval(TICK);
-    control.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            biased;
-            Some(output) = future.next() => return Ok(output),
-            _ = control.tick() => patience.tick(what)?,
+#[track_caller]
+pub(crate) fn soon<T>(
+    limit: Duration,
+    what: &str,
+    future: impl Future<Output = T>,
+) -> impl Future<Output = Outcome<T>> {
+    demanded_here(async move {
+        // It is polled when it asks to be, not when the control timer fires: a wake that is lost must not go unnoticed.
+        let mut future: FuturesUnordered<_> = [future].into_iter().collect();
+        let mut patience = Patience::new(limit);
+        let mut control = interval(TICK);
+        control.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                Some(output) = future.next() => return Ok(output),
+                _ = control.tick() => patience.tick(what)?,
+            }
         }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_waited_for_is_demanded_where_the_wait_is_asked_for() {
+        let here = line!() + 1;
+        let late = soon(Duration::from_millis(100), "what never comes", pending::<()>()).await;
+        let late = late.expect_err("it never comes").into_inner();
+        assert_eq!(late.location, format!("{}:{here}", file!()));
     }
 }

@@ -1,9 +1,12 @@
 //! What children do on the store of a case: each role stands beside the cases that start it.
 
+use std::sync::Arc;
+
 use store_api::Result;
 
 use crate::{
     Settings, SharedFactory,
+    calls::Calls,
     case::Running,
     cases,
     context::Instance,
@@ -16,6 +19,8 @@ pub(crate) struct Cue {
     pub(crate) token: String,
     pub(crate) arguments: Vec<String>,
     pub(crate) seed: u64,
+    /// Takes in what the role asks of the store.
+    pub(crate) calls: Arc<Calls>,
 }
 
 impl Cue {
@@ -26,7 +31,7 @@ impl Cue {
 
     /// What an `open` answers.
     pub(crate) async fn try_open(&self) -> Result<Instance> {
-        Ok(Instance::new(self.factory.open(&self.token, &Settings::default()).await?))
+        Ok(Instance::new(self.calls.open(self.factory.open(&self.token, &Settings::default())).await?))
     }
 }
 

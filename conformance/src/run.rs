@@ -6,27 +6,38 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
-        mpsc::{RecvTimeoutError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, sync_channel},
     },
     time::{Duration, Instant},
 };
 
 use futures_util::FutureExt;
-use store_api::Guarantees;
-use tokio::runtime::{Builder, Runtime};
-
-use crate::{
-    BackendReport, CaseReport, Context, Factory, Options, Place, Profile, Progress, Report, Settings, SharedFactory,
-    Verdict,
-    case::{Case, Claims},
-    cases,
-    context::Conditions,
-    failure::{Failure, Kind, Outcome, panic_message},
-    patience::{Patience, TICK},
+use store_api::{Backend, Guarantees};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::spawn,
 };
 
-/// After which a case that does not end has failed, however slow the machine; told by a control timer.
-const LIMIT: Duration = Duration::from_mins(5);
+use crate::{
+    BackendReport, CaseReport, Context, Options, Place, Profile, Progress, Report, Settings, SharedFactory, Verdict,
+    calls::Calls,
+    case::{Case, Claims},
+    cases,
+    context::{Conditions, key},
+    failure::{Failure, Kind, Outcome},
+    operations::value,
+    patience::{Patience, TICK, soon},
+};
+
+/// For so many times the patience nothing has to be answered in a case until it is said to hang: what it has to wait for
+/// it waits for with the patience itself.
+const HANGS: u32 = 10;
+
+/// After so many times that, and as many more as it has rounds, a case is given up that still gets answers.
+const ENDLESS: u32 = 12;
+
+/// The longest of the suite's own keys, in bytes, and what is put in front of them.
+const LONGEST_KEY: usize = 64;
 
 /// Puts a backend through the suite.
 ///
@@ -75,7 +86,9 @@ pub(crate) struct Runner {
 
 impl Runner {
     pub(crate) fn new(factory: &SharedFactory, options: &Options, seed: u64) -> Self {
-        let claims = in_runtime(LIMIT, probe(Arc::clone(factory)));
+        let calls = Arc::new(Calls::default());
+        let probe = probe(Arc::clone(factory), Arc::clone(&calls), options.patience);
+        let claims = in_runtime(&calls, options.patience * HANGS, ENDLESS, probe);
         let claims = claims.map_err(|failure| format!("the store could not be opened: {failure}"));
         Self { factory: Arc::clone(factory), options: options.clone(), seed, claims }
     }
@@ -133,22 +146,28 @@ impl Runner {
     }
 
     fn body(&self, case: &'static Case, claims: &Claims) -> Outcome {
+        let calls = Arc::new(Calls::default());
         let conditions = Conditions {
             factory: Arc::clone(&self.factory),
-            guarantees: claims.guarantees,
+            claims: *claims,
+            calls: Arc::clone(&calls),
             seed: seed_of(self.seed, case.id),
             profile: self.options.profile,
             patience: self.options.patience,
             faulty_fs: self.options.faulty_fs.clone(),
         };
-        in_runtime(LIMIT, async move {
+        let hangs = claims.patience(self.options.patience) * HANGS;
+        let endless = u32::try_from(self.options.profile.rounds(1)).unwrap_or(1) * ENDLESS;
+        in_runtime(&calls, hangs, endless, async move {
             let context = Context::new(conditions).await?;
             let ended = AssertUnwindSafe((case.body)(context.clone())).catch_unwind().await;
-            let ended = ended
-                .unwrap_or_else(|panic| Err(Failure::broken(format_args!("E1: a panic: {}", panic_message(&*panic)))));
-            // A failure of the case says more than what it left behind.
+            let ended = ended.unwrap_or_else(|panic| Err(Failure::of_panic(&*panic)));
             let destroyed = context.destroy().await;
-            ended.and(destroyed)
+            match ended {
+                // Says more than what it left behind.
+                Err(failure) if matches!(failure.kind(), Kind::Broken | Kind::Harness) => Err(failure),
+                ended => destroyed.and(ended),
+            }
         })
     }
 
@@ -192,19 +211,50 @@ fn seed_of(run: u64, id: &str) -> u64 {
 }
 
 /// What the backend claims, asked of a store that is made for it.
-async fn probe(factory: Arc<dyn Factory>) -> Outcome<Claims> {
+async fn probe(factory: SharedFactory, calls: Arc<Calls>, patience: Duration) -> Outcome<Claims> {
+    let longest = factory.max_key_len();
+    if longest < LONGEST_KEY {
+        let needed = format_args!("its longest key has {longest} bytes, and the suite needs {LONGEST_KEY}");
+        return Err(Failure::harness(needed));
+    }
     let site = factory.create(Place::Anywhere).await?;
-    let backend = factory.open(site.token(), &Settings::default()).await?;
-    let claims = Claims::of(&*backend, &factory.insists_on());
+    let backend = calls.open(factory.open(site.token(), &Settings::default())).await?;
+    let pace = pace(Arc::clone(&backend), patience).await;
+    let claims = Claims::of(&*backend, &factory.insists_on(), pace);
     backend.close().await?;
     drop(backend);
     factory.destroy(site).await?;
     Ok(claims)
 }
 
-/// Runs a future in a runtime of its own, and fails it when it does not end, also when it never yields.
+/// How long a store takes for an answer. What else is to be said of the answers is left to the cases, so here they may be
+/// anything; one that hangs has no pace.
+async fn pace(store: Arc<dyn Backend>, patience: Duration) -> Duration {
+    const QUESTIONS: u32 = 3;
+    let began = Instant::now();
+    let asked = spawn(async move {
+        if let Some(entries) = store.atomic_write() {
+            let pace = key("pace");
+            entries.set(&pace, value("")).await?;
+            entries.find(&pace).await?;
+            entries.remove(&pace).await?;
+        } else if let Some(content) = store.indexable() {
+            for question in 0..QUESTIONS {
+                content.add(value(question)).await?;
+            }
+        }
+        Ok::<_, store_api::Error>(())
+    });
+    let answered = soon(patience, "some answers", asked).await;
+    answered.map_or(Duration::ZERO, |_| began.elapsed() / QUESTIONS)
+}
+
+/// Runs a future in a runtime of its own, until it ends or is given up: then its threads are left behind, and what they
+/// hold.
 fn in_runtime<T: Send + 'static>(
-    limit: Duration,
+    calls: &Calls,
+    hangs: Duration,
+    endless: u32,
     future: impl Future<Output = Outcome<T>> + Send + 'static,
 ) -> Outcome<T> {
     let runtime: Runtime =
@@ -214,18 +264,136 @@ fn in_runtime<T: Send + 'static>(
         // Nobody listens any more where it came too late.
         let _ = send.send(future.await);
     });
-    let mut patience = Patience::new(limit);
-    let outcome = loop {
-        match ended.recv_timeout(TICK) {
-            Ok(outcome) => break outcome,
-            Err(RecvTimeoutError::Timeout) => {
-                if let Err(late) = patience.tick("the end of the case") {
-                    break Err(late);
-                }
-            }
-            Err(RecvTimeoutError::Disconnected) => break Err(Failure::broken("E1: a panic ended the case")),
-        }
-    };
+    let outcome = the_end(&ended, calls, hangs, endless);
     runtime.shutdown_background();
     outcome
+}
+
+const LEFT_BEHIND: &str = "its threads and its stores are left behind until the program ends";
+
+/// Waits for the end of a case, also of one that never yields, for as long as the store answers what it is asked.
+fn the_end<T>(ended: &Receiver<Outcome<T>>, calls: &Calls, hangs: Duration, endless: u32) -> Outcome<T> {
+    let (mut patience, mut whole) = (Patience::new(hangs), Patience::new(hangs * endless));
+    let mut answers = calls.answers();
+    loop {
+        match ended.recv_timeout(TICK) {
+            Ok(outcome) => return outcome,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(Failure::harness("the factory panicked")),
+        }
+        let before = std::mem::replace(&mut answers, calls.answers());
+        if before != answers {
+            patience = Patience::new(hangs);
+        }
+        let under_way = calls.under_way();
+        let what = format!("an answer to {}; {LEFT_BEHIND}", under_way.as_deref().unwrap_or("anything"));
+        if let Err(late) = patience.tick(&what) {
+            let suite_hangs = late.kind() == Kind::Broken && under_way.is_none();
+            let no_end = format_args!("the case does not end, though the store has answered everything; {LEFT_BEHIND}");
+            return Err(if suite_hangs { Failure::harness(no_end) } else { late });
+        }
+        if whole.tick("the end of the case").is_err() {
+            let slow = format_args!(
+                "the case has not ended within {:?}, and the store still answers: allow more patience; {LEFT_BEHIND}",
+                hangs * endless
+            );
+            return Err(Failure::inconclusive(slow));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use async_trait::async_trait;
+    use store_api::{AtomicWrite, Durability, IndexLevel, Indexable, Result, Visibility, WatchLag};
+
+    use super::*;
+
+    /// Never answers a `sync`, and panics at a `close`.
+    struct Broken;
+
+    #[async_trait]
+    impl Backend for Broken {
+        fn atomic_write(&self) -> Option<Arc<dyn AtomicWrite>> {
+            None
+        }
+
+        fn indexable(&self) -> Option<Arc<dyn Indexable>> {
+            None
+        }
+
+        fn guarantees(&self) -> Guarantees {
+            let lag = WatchLag::new(Duration::ZERO, None);
+            Guarantees::new(Durability::Volatile, Visibility::Instance, IndexLevel::Exact, lag)
+        }
+
+        async fn sync(&self) -> Result<()> {
+            pending().await
+        }
+
+        async fn close(&self) -> Result<()> {
+            panic!("a bug of the store")
+        }
+    }
+
+    /// For what never comes.
+    const SOON: Duration = Duration::from_millis(100);
+
+    /// For what comes, also where the trace of a panic is printed on a loaded machine.
+    const LATE: Duration = Duration::from_mins(5);
+
+    /// How a case ends that does this to a broken store.
+    fn end_of<F>(hangs: Duration, case: impl FnOnce(Arc<dyn Backend>) -> F + Send + 'static) -> (Kind, String)
+    where
+        F: Future<Output = Outcome> + Send,
+    {
+        let calls = Arc::new(Calls::default());
+        let opening = Arc::clone(&calls);
+        let ended = in_runtime(&calls, hangs, 3, async move {
+            let store = opening.open(async { Ok(Arc::new(Broken) as Arc<dyn Backend>) }).await?;
+            case(store).await
+        });
+        let failure = ended.expect_err("it must not pass").into_inner();
+        (failure.kind, failure.message)
+    }
+
+    #[test]
+    fn a_store_that_does_not_answer_is_accused_with_what_it_was_asked() {
+        let (kind, message) = end_of(SOON, |store| async move { Ok(store.sync().await?) });
+        assert_eq!(kind, Kind::Broken, "{message}");
+        assert!(message.contains("1 sync") && message.contains("left behind"), "{message}");
+    }
+
+    #[test]
+    fn a_store_that_has_answered_everything_is_not_accused_of_a_case_that_hangs() {
+        let (kind, message) = end_of(SOON, |_store| pending());
+        assert_eq!(kind, Kind::Harness, "{message}");
+    }
+
+    #[test]
+    fn a_store_that_goes_on_answering_is_not_accused_of_a_case_without_an_end() {
+        let (kind, message) = end_of(SOON, |store| async move {
+            loop {
+                store.guarantees();
+                tokio::task::yield_now().await;
+            }
+        });
+        assert_eq!(kind, Kind::Inconclusive, "{message}");
+    }
+
+    #[test]
+    fn a_panic_is_the_stores_where_a_call_to_it_panicked() {
+        let (kind, message) =
+            end_of(LATE, |store| async move { Ok(spawn(async move { store.close().await }).await??) });
+        assert_eq!((kind, message.as_str()), (Kind::Broken, "E1: a panic: a bug of the store"));
+    }
+
+    #[test]
+    fn a_panic_of_the_suite_accuses_nobody() {
+        let (kind, message) =
+            end_of(LATE, |_store| async move { spawn(async { panic!("a bug of the suite") }).await? });
+        assert_eq!((kind, message.as_str()), (Kind::Harness, "the suite panicked: a bug of the suite"));
+    }
 }

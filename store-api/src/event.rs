@@ -121,17 +121,18 @@ impl WatchId {
 ///
 /// An `Err` item is a passing fault of the store, after which the watch goes on and catches up; only `Err(Closed)` is
 /// followed by the end. Dropping the watch ends it. It is bounded: a slow reader misses intermediate values of a key,
-/// never the last (W7).
+/// never the last (W7). A watch that has ended stays ended, however often it is asked for more.
 #[must_use = "a watch that is dropped ends"]
 pub struct Watch {
     id: WatchId,
-    events: Pin<Box<dyn Stream<Item = Result<Event>> + Send>>,
+    /// Until its end: a stream need not bear to be polled behind that.
+    events: Option<Pin<Box<dyn Stream<Item = Result<Event>> + Send>>>,
 }
 
 impl Watch {
     /// A watch whose events come from `events`, which must end it when dropped. For backends and wrappers.
     pub fn new(id: WatchId, events: impl Stream<Item = Result<Event>> + Send + 'static) -> Self {
-        Self { id, events: Box::pin(events) }
+        Self { id, events: Some(Box::pin(events)) }
     }
 
     /// The id to `unwatch` it by.
@@ -140,9 +141,9 @@ impl Watch {
         self.id
     }
 
-    /// The next event, or `None` when the watch has ended. Dropping the future loses no event.
+    /// The next event, or `None` when the watch has ended, over and over. Dropping the future loses no event.
     pub async fn next(&mut self) -> Option<Result<Event>> {
-        poll_fn(|cx| self.events.as_mut().poll_next(cx)).await
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 }
 
@@ -150,16 +151,49 @@ impl Stream for Watch {
     type Item = Result<Event>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.events.as_mut().poll_next(cx)
+        let Some(events) = &mut self.events else { return Poll::Ready(None) };
+        let polled = events.as_mut().poll_next(cx);
+        if let Poll::Ready(None) = polled {
+            self.events = None;
+        }
+        polled
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.events.size_hint()
+        self.events.as_ref().map_or((0, Some(0)), Stream::size_hint)
     }
 }
 
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watch").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// One event, then the end, then events again: what a stream may do that is polled behind its end.
+    struct Unfused(usize);
+
+    impl Stream for Unfused {
+        type Item = Result<Event>;
+
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            self.0 += 1;
+            Poll::Ready((self.0 != 2).then_some(Ok(Event::CaughtUp)))
+        }
+    }
+
+    #[test]
+    fn a_watch_that_has_ended_stays_ended() {
+        let mut watch = Watch::new(WatchId::unique(), Unfused(0));
+        let mut poll = || Pin::new(&mut watch).poll_next(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(poll(), Poll::Ready(Some(Ok(Event::CaughtUp)))));
+        assert!((0..3).all(|_| matches!(poll(), Poll::Ready(None))));
+        assert_eq!(watch.size_hint(), (0, Some(0)));
     }
 }

@@ -1,5 +1,5 @@
 //! What a store does with real files: how it takes them, leaves them alone, waits for them, and finds out that they
-//! rotted. What holds on every backend is tested against the traits, in the facade.
+//! rotted. What holds on every backend is the target `conformance`.
 
 mod change_log;
 mod closing;

@@ -1,25 +1,22 @@
-//! Bugs of content and of batches.
+//! Bugs of content: what it is found by, and whether it is there.
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, Mutex},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use store_api::{Batch, ContentHash, ContentKey, ContentKeyStream, ErrorKind, Indexable, Result};
-use tokio::{task::yield_now, time::sleep};
+use store_api::{Backend, ContentHash, ContentKey, ContentKeyStream, ErrorKind, Indexable, Result};
+use tokio::task::yield_now;
 
 use super::{
     Bug,
-    twist::{OpenBatch, Twist},
-    writes::{A_MOMENT, Nth},
+    twist::{OpenBatch, Twist, lock},
+    writes::{Nth, a_moment},
 };
+use crate::{Factory, Settings};
 
 pub(super) const BUGS: &[Bug] = &[
     bug!(
@@ -31,19 +28,31 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "content-not-kept",
         "One value in five is acknowledged and not kept.",
-        ["index/I2-every-handle-finds-what-was-added"],
+        ["index/I2-every-handle-finds-what-was-added", "index/I2-every-instance-finds-what-was-added"],
         ContentNotKept
     ),
     bug!(
         "content-late",
         "A value is acknowledged a moment before it is there.",
-        ["index/I2-what-is-acknowledged-is-found-at-once", "names/X1-who-finds-a-name-finds-its-content"],
+        [
+            "index/I2-what-is-acknowledged-is-found-at-once",
+            "names/X1-who-finds-a-name-finds-its-content",
+            "index/I2-what-is-acknowledged-is-found-at-once-by-another-instance",
+            "names/X1-who-finds-a-name-in-another-instance-finds-its-content",
+            "names/X1-who-is-told-a-name-finds-its-content",
+            "names/X1-who-is-told-a-name-by-another-instance-finds-its-content",
+            "names/X1-who-lists-a-name-or-is-mismatched-with-it-finds-its-content",
+            "names/X1-who-lists-a-name-or-is-mismatched-in-another-instance-finds-its-content"
+        ],
         ContentLate
     ),
     bug!(
         "second-add-misled",
         "Who adds a value that another is adding is given the key of another value.",
-        ["index/I8-equal-values-added-at-once-give-readable-keys"],
+        [
+            "index/I8-equal-values-added-at-once-give-readable-keys",
+            "index/I8-equal-values-added-at-once-by-instances-give-readable-keys"
+        ],
         SecondAddMisled
     ),
     bug!(
@@ -55,7 +64,7 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "index-forgets",
         "`index` does not know the value that was added last.",
-        ["index/I3-index-knows-at-once-what-this-instance-added"],
+        ["index/I3-index-knows-at-once-what-this-instance-added", "index/I3-index-knows-what-another-instance-added"],
         IndexForgets
     ),
     bug!(
@@ -73,68 +82,102 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "false-value-not-repaired",
         "A value that was added under a false hash stays, when the true one is added.",
-        ["index/I4-the-true-value-repairs-a-false-one"],
+        [
+            "index/I4-the-true-value-repairs-a-false-one",
+            "index/I4-a-repair-by-another-instance-is-seen",
+            "index/I7-a-false-hash-inside-is-corrupt-until-repaired"
+        ],
         FalseValueNotRepaired
     ),
     bug!(
         "locator-trusted",
         "A key's locator is believed, whatever its hash.",
-        ["index/I5-a-forged-locator-gives-no-other-value"],
+        [
+            "index/I5-a-forged-locator-gives-no-other-value",
+            "index/I5-a-forged-locator-gives-no-other-value-without-verification",
+            "index/I5-a-key-of-another-store-gives-its-value-or-none"
+        ],
         LocatorTrusted
     ),
     bug!(
         "corrupt-bytes-given",
         "Bytes that do not match their hash are given as if they did.",
-        ["index/I6-bytes-that-do-not-match-their-hash-are-corrupt"],
+        [
+            "index/I6-bytes-that-do-not-match-their-hash-are-corrupt",
+            "index/I6-another-instance-gives-no-bytes-that-do-not-match"
+        ],
         CorruptBytesGiven
     ),
     bug!(
-        "torn-batch",
-        "A commit adds the first half of a batch, and a moment later the rest.",
-        ["index/I7-readers-see-all-of-a-batch-or-nothing"],
-        TornBatch
+        "second-add-answered-early",
+        "Who adds a value that another is adding is answered before it is there.",
+        [
+            "index/I8-equal-values-added-at-once-give-readable-keys",
+            "index/I8-equal-values-added-at-once-by-instances-give-readable-keys",
+        ],
+        SecondAddAnsweredEarly
     ),
     bug!(
-        "batch-visible-early",
-        "What is added to a batch is in the store before the commit.",
-        ["index/I7-nothing-is-seen-before-the-commit"],
-        BatchVisibleEarly
+        "absence-remembered",
+        "What was looked for and absent stays absent for who looked.",
+        [
+            "index/I2-an-earlier-absence-is-not-remembered",
+            "index/I2-an-earlier-absence-is-not-remembered-by-another-instance",
+        ],
+        AbsenceRemembered
     ),
     bug!(
-        "aborted-batch-visible",
-        "An aborted batch is committed.",
-        ["index/I7-aborted-or-dropped-nothing-of-it-is-found"],
-        AbortedBatchVisible
+        "unsafe-add-forgotten",
+        "`unsafe_add` is acknowledged and forgotten.",
+        ["index/I4-unsafe-add-with-the-true-hash-is-add", "index/I4-without-verification-the-false-value-is-given",],
+        UnsafeAddForgotten
     ),
     bug!(
-        "batch-holds-a-lock",
-        "While a batch is open, others wait to add.",
-        ["index/I7-an-open-batch-holds-up-nobody"],
-        BatchHoldsALock
+        "locator-needed",
+        "A value is not found without its locator.",
+        ["index/I5-a-key-without-a-locator-is-found"],
+        LocatorNeeded
     ),
     bug!(
-        "batch-blind",
-        "A batch does not read what it added.",
-        ["index/I7-inside-it-reads-its-own-writes-and-the-stores"],
-        BatchBlind
+        "keys-of-content-cut-short",
+        "A listing of the content ends after a thousand keys.",
+        [
+            "atomic/A7-the-keys-of-much-content-are-whole",
+            "atomic/A7-content-keys-amid-adds-have-what-was-there-and-nothing-else",
+        ],
+        KeysOfContentCutShort
     ),
     bug!(
-        "batch-goes-on",
-        "A batch that has ended adds to the store.",
-        ["index/I7-afterwards-it-is-closed"],
-        BatchGoesOn
+        "false-value-not-repaired-on-disk",
+        "A value that was added to a file under a false hash stays, when the true one is added.",
+        ["index/I4-a-repair-outlives-a-reopen", "index/I5-a-key-of-before-a-repair-and-a-reopen-is-found"],
+        on Durable FalseValueNotRepaired
     ),
     bug!(
-        "batch-without-cap",
-        "What is too much for a batch is added beside it.",
-        ["index/I7-beyond-its-cap-it-refuses-and-stays-as-it-was"],
-        BatchWithoutCap
+        "last-content-in-memory",
+        "The content that was added last is kept in memory until more is added.",
+        [
+            "index/I2-a-reopened-store-finds-what-was-added",
+            "names/X1-a-reopened-store-finds-the-content-of-its-names",
+            "names/X1-a-killed-writer-leaves-no-name-without-content",
+            "names/X1-a-power-loss-leaves-no-name-without-content",
+            "names/X1-another-process-finds-what-a-name-leads-to",
+        ],
+        on Durable LastContentInMemory
+    ),
+    bug!(
+        "verification-off",
+        "Content is not verified, and declared to be.",
+        ["index/I6-rot-is-never-other-content"],
+        on Durable VerificationOff
+    ),
+    bug!(
+        "false-value-over-the-true-one",
+        "A value that is added under a false hash is given for the true one.",
+        ["index/I4-a-false-value-over-the-true-one-is-never-given"],
+        FalseValueOverTheTrueOne
     ),
 ];
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A twist of `add` alone.
 macro_rules! twist_add {
@@ -175,20 +218,38 @@ twist_add!(ContentLate, |self, on, value| {
     Ok(hash.into())
 });
 
+/// What is being added.
 #[derive(Default)]
-struct SecondAddMisled {
-    adding: Mutex<HashSet<ContentHash>>,
+struct Adding(Mutex<HashSet<ContentHash>>);
+
+impl Adding {
+    /// Adds a value that nobody else is adding; none where somebody is.
+    async fn add(&self, on: &Arc<dyn Indexable>, value: Bytes) -> Result<Option<ContentKey>> {
+        let hash = on.hash_function().hash(&value);
+        if !lock(&self.0).insert(hash) {
+            return Ok(None);
+        }
+        a_moment();
+        let added = on.add(value).await;
+        lock(&self.0).remove(&hash);
+        added.map(Some)
+    }
 }
 
+#[derive(Default)]
+struct SecondAddMisled(Adding);
+
 twist_add!(SecondAddMisled, |self, on, value| {
-    let hash = on.hash_function().hash(&value);
-    if !lock(&self.adding).insert(hash) {
-        return Ok(on.hash_function().hash(b"another").into());
-    }
-    std::thread::sleep(A_MOMENT);
-    let added = on.add(value).await;
-    lock(&self.adding).remove(&hash);
-    added
+    let misled = on.hash_function().hash(b"another").into();
+    Ok(self.0.add(on, value).await?.unwrap_or(misled))
+});
+
+#[derive(Default)]
+struct SecondAddAnsweredEarly(Adding);
+
+twist_add!(SecondAddAnsweredEarly, |self, on, value| {
+    let early = on.hash_function().hash(&value).into();
+    Ok(self.0.add(on, value).await?.unwrap_or(early))
 });
 
 #[derive(Default)]
@@ -258,13 +319,22 @@ impl Twist for FalseValueHurtsAnother {
 #[derive(Default)]
 struct FalseValueNotRepaired;
 
-twist_add!(FalseValueNotRepaired, |self, on, value| {
-    let hash = on.hash_function().hash(&value);
-    match on.index(&hash).await? {
-        Some(known) => Ok(known),
-        None => on.add(value).await,
+#[async_trait]
+impl Twist for FalseValueNotRepaired {
+    async fn add(&self, on: &Arc<dyn Indexable>, value: Bytes) -> Result<ContentKey> {
+        match on.index(&on.hash_function().hash(&value)).await? {
+            Some(known) => Ok(known),
+            None => on.add(value).await,
+        }
     }
-});
+
+    async fn batch_add(&self, on: &OpenBatch, value: Bytes) -> Result<ContentKey> {
+        match on.batch.index(&on.batch.hash_function().hash(&value)).await? {
+            Some(known) => Ok(known),
+            None => on.batch.add(value).await,
+        }
+    }
+}
 
 #[derive(Default)]
 struct LocatorTrusted {
@@ -309,119 +379,115 @@ impl Twist for CorruptBytesGiven {
     }
 }
 
-/// What a batch holds, by batch.
 #[derive(Default)]
-struct TornBatch {
-    added: Mutex<HashMap<usize, Vec<Bytes>>>,
-}
-
-fn address_of(on: &OpenBatch) -> usize {
-    std::ptr::from_ref::<dyn Batch>(&*on.batch).cast::<()>() as usize
+struct AbsenceRemembered {
+    /// By the address of the handle.
+    absent: Mutex<HashSet<(usize, ContentHash)>>,
 }
 
 #[async_trait]
-impl Twist for TornBatch {
-    async fn batch_add(&self, on: &OpenBatch, value: Bytes) -> Result<ContentKey> {
-        let key = on.batch.add(value.clone()).await?;
-        lock(&self.added).entry(address_of(on)).or_default().push(value);
-        Ok(key)
-    }
-
-    async fn commit(&self, on: &OpenBatch) -> Result<()> {
-        let added = lock(&self.added).remove(&address_of(on)).unwrap_or_default();
-        let first = on.content.begin().await?;
-        for value in added.iter().take(added.len() / 2) {
-            first.add(value.clone()).await?;
+impl Twist for AbsenceRemembered {
+    async fn content_find(&self, on: &Arc<dyn Indexable>, key: &ContentKey) -> Result<Option<Bytes>> {
+        let asked = (Arc::as_ptr(on).cast::<()>() as usize, key.to_hash());
+        if lock(&self.absent).contains(&asked) {
+            return Ok(None);
         }
-        first.commit().await?;
-        yield_now().await;
-        on.batch.commit().await
+        let found = on.find(key).await?;
+        if found.is_none() {
+            lock(&self.absent).insert(asked);
+        }
+        Ok(found)
     }
 }
 
 #[derive(Default)]
-struct BatchVisibleEarly;
+struct UnsafeAddForgotten;
 
 #[async_trait]
-impl Twist for BatchVisibleEarly {
-    async fn batch_add(&self, on: &OpenBatch, value: Bytes) -> Result<ContentKey> {
-        on.content.add(value.clone()).await?;
-        on.batch.add(value).await
+impl Twist for UnsafeAddForgotten {
+    async fn unsafe_add(&self, _: &Arc<dyn Indexable>, hash: ContentHash, _: Bytes) -> Result<ContentKey> {
+        Ok(hash.into())
     }
 }
 
 #[derive(Default)]
-struct AbortedBatchVisible;
+struct LocatorNeeded;
 
 #[async_trait]
-impl Twist for AbortedBatchVisible {
-    async fn abort(&self, on: &OpenBatch) -> Result<()> {
-        on.batch.commit().await
+impl Twist for LocatorNeeded {
+    async fn add(&self, on: &Arc<dyn Indexable>, value: Bytes) -> Result<ContentKey> {
+        let hash = on.add(value).await?.to_hash();
+        Ok(ContentKey::with_locator(hash, b"here").unwrap_or_else(|| hash.into()))
+    }
+
+    async fn content_find(&self, on: &Arc<dyn Indexable>, key: &ContentKey) -> Result<Option<Bytes>> {
+        if key.locator().is_empty() { Ok(None) } else { on.find(key).await }
     }
 }
 
 #[derive(Default)]
-struct BatchHoldsALock {
-    open: AtomicUsize,
+struct KeysOfContentCutShort;
+
+impl Twist for KeysOfContentCutShort {
+    fn keys(&self, on: &Arc<dyn Indexable>) -> ContentKeyStream {
+        Box::pin(on.keys().take(1000))
+    }
+}
+
+#[derive(Default)]
+struct LastContentInMemory {
+    last: Mutex<Option<(ContentHash, Bytes)>>,
 }
 
 #[async_trait]
-impl Twist for BatchHoldsALock {
-    async fn begin(&self, on: &Arc<dyn Indexable>) -> Result<Box<dyn Batch>> {
-        self.open.fetch_add(1, Ordering::SeqCst);
-        on.begin().await
+impl Twist for LastContentInMemory {
+    async fn open(&self, sound: &dyn Factory, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
+        lock(&self.last).take();
+        sound.open(token, settings).await
+    }
+
+    async fn content_find(&self, on: &Arc<dyn Indexable>, key: &ContentKey) -> Result<Option<Bytes>> {
+        let last = lock(&self.last).clone();
+        match last {
+            Some((hash, value)) if hash == key.to_hash() => Ok(Some(value)),
+            _ => on.find(key).await,
+        }
     }
 
     async fn add(&self, on: &Arc<dyn Indexable>, value: Bytes) -> Result<ContentKey> {
-        while self.open.load(Ordering::SeqCst) > 0 {
-            sleep(Duration::from_millis(1)).await;
+        let hash = on.hash_function().hash(&value);
+        let before = lock(&self.last).replace((hash, value));
+        if let Some((_, value)) = before {
+            on.add(value).await?;
         }
-        on.add(value).await
-    }
-
-    async fn commit(&self, on: &OpenBatch) -> Result<()> {
-        self.open.fetch_sub(1, Ordering::SeqCst);
-        on.batch.commit().await
-    }
-
-    async fn abort(&self, on: &OpenBatch) -> Result<()> {
-        self.open.fetch_sub(1, Ordering::SeqCst);
-        on.batch.abort().await
+        Ok(hash.into())
     }
 }
 
 #[derive(Default)]
-struct BatchBlind;
+struct VerificationOff;
 
 #[async_trait]
-impl Twist for BatchBlind {
-    async fn batch_find(&self, on: &OpenBatch, key: &ContentKey) -> Result<Option<Bytes>> {
-        on.content.find(key).await
+impl Twist for VerificationOff {
+    async fn open(&self, sound: &dyn Factory, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
+        sound.open(token, &Settings { verify: Some(false), ..settings.clone() }).await
     }
 }
 
 #[derive(Default)]
-struct BatchGoesOn;
-
-#[async_trait]
-impl Twist for BatchGoesOn {
-    async fn batch_add(&self, on: &OpenBatch, value: Bytes) -> Result<ContentKey> {
-        match on.batch.add(value.clone()).await {
-            Err(error) if error.kind() == ErrorKind::Closed => on.content.add(value).await,
-            added => added,
-        }
-    }
+struct FalseValueOverTheTrueOne {
+    given: Mutex<HashMap<ContentHash, Bytes>>,
 }
 
-#[derive(Default)]
-struct BatchWithoutCap;
-
 #[async_trait]
-impl Twist for BatchWithoutCap {
-    async fn batch_add(&self, on: &OpenBatch, value: Bytes) -> Result<ContentKey> {
-        match on.batch.add(value.clone()).await {
-            Err(error) if error.kind() == ErrorKind::ValueTooLarge => on.content.add(value).await,
-            added => added,
-        }
+impl Twist for FalseValueOverTheTrueOne {
+    async fn unsafe_add(&self, on: &Arc<dyn Indexable>, hash: ContentHash, value: Bytes) -> Result<ContentKey> {
+        lock(&self.given).insert(hash, value.clone());
+        on.unsafe_add(hash, value).await
+    }
+
+    async fn content_find(&self, on: &Arc<dyn Indexable>, key: &ContentKey) -> Result<Option<Bytes>> {
+        let given = lock(&self.given).get(&key.to_hash()).cloned();
+        Ok(given.or(on.find(key).await?))
     }
 }

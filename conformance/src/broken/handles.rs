@@ -1,15 +1,30 @@
 //! Bugs of handles, of opening again, and of what is promised about it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::File,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use store_api::{
-    AtomicWrite, Backend, Durability, Error, ErrorKind, Guarantees, Indexable, Init, Key, KeyStream, Result, Watch,
+    AtomicWrite, Backend, ContentKey, ContentKeyStream, Durability, Error, ErrorKind, Guarantees, Indexable, Init, Key,
+    KeyStream, Result, Visibility, Watch,
 };
+use tokio::task::yield_now;
 
-use super::{Bug, twist::Twist};
+use super::{
+    Bug,
+    twist::{Twist, lock},
+    writes::{Nth, address_of},
+};
 use crate::{Factory, Settings};
 
 pub(super) const BUGS: &[Bug] = &[
@@ -34,13 +49,13 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "closed-acknowledges",
         "A write that meets the close of its handle is acknowledged and forgotten.",
-        ["handle/L3-in-flight-at-the-close-of-a-handle"],
+        ["handle/L3-in-flight-at-the-close-of-a-handle", "handle/L3-in-flight-at-the-close-of-an-instance"],
         ClosedAcknowledges
     ),
     bug!(
         "close-ends-lists-silently",
         "A listing ends, when its handle is closed, as if that were all.",
-        ["handle/L1-closing-ends-open-lists-of-entries"],
+        ["handle/L1-closing-ends-open-lists-of-entries", "handle/L1-closing-ends-open-lists-of-content"],
         CloseEndsListsSilently
     ),
     bug!(
@@ -48,20 +63,29 @@ pub(super) const BUGS: &[Bug] = &[
         "Closing a handle closes all handles of the store.",
         [
             "handle/L2-other-handles-of-the-entries-do-not-notice-a-close",
-            "watch/W10-close-ends-the-watches-of-its-handle-and-no-others"
+            "watch/W10-close-ends-the-watches-of-its-handle-and-no-others",
+            "handle/L2-other-instances-do-not-notice-a-close",
+            "handle/L2-writes-go-on-amid-closes-of-other-handles",
+            "handle/L2-writes-go-on-amid-closes-of-other-instances",
+            "watch/W10-close-ends-no-watch-of-another-instance"
         ],
         CloseReachesAnotherHandle
     ),
     bug!(
         "another-hash-function-accepted",
         "A store is opened as if it had the hash function that is asked for.",
-        ["handle/L5-another-hash-function-is-incompatible"],
+        ["handle/L5-another-hash-function-is-incompatible", "error/E2-an-open-that-is-refused-shows-no-value"],
         on Durable AnotherHashFunctionAccepted
     ),
     bug!(
         "last-write-lost-at-close",
         "The last write is kept in memory until the next one.",
-        ["handle/L4-an-open-right-after-close-finds-what-was-written"],
+        [
+            "handle/L4-an-open-right-after-close-finds-what-was-written",
+            "handle/L4-a-reopened-store-has-the-last-state-of-every-key",
+            "atomic/A10-a-store-dropped-without-close-keeps-what-was-acknowledged",
+            "atomic/A2-any-operations-answer-as-a-map-would-when-reopened",
+        ],
         on Durable LastWriteInMemory
     ),
     bug!(
@@ -73,7 +97,7 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "acknowledged-before-it-is-synced",
         "A store that syncs nothing declares that it survives a power loss.",
-        ["atomic/A10-a-power-loss-loses-nothing-acknowledged"],
+        ["atomic/A10-a-power-loss-loses-nothing-acknowledged", "atomic/A10-nothing-is-shown-that-is-not-synced"],
         on Unsynced DeclaresPower
     ),
     bug!(
@@ -97,7 +121,10 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "value-in-an-error",
         "An error shows the value that it was about.",
-        ["error/E2-errors-of-entries-are-one-line-and-show-no-value"],
+        [
+            "error/E2-errors-of-entries-are-one-line-and-show-no-value",
+            "error/E2-errors-of-content-are-one-line-and-show-no-value"
+        ],
         ValueInAnError
     ),
     bug!(
@@ -105,6 +132,70 @@ pub(super) const BUGS: &[Bug] = &[
         "An error is displayed on two lines.",
         ["error/E2-errors-of-entries-are-one-line-and-show-no-value"],
         ErrorOfTwoLines
+    ),
+    bug!(
+        "known-twice-accepted",
+        "A watch that knows a key twice believes what it was told last.",
+        ["error/E1-a-known-state-that-names-a-key-twice-is-refused"],
+        KnownTwiceAccepted
+    ),
+    bug!("close-twice-fails", "To close again is an error.", ["handle/L1-closing-again-is-fine"], CloseTwiceFails),
+    bug!(
+        "hash-function-ignored",
+        "A store is opened without looking at the hash function that is asked for.",
+        [
+            "index/I1-the-hash-function-is-the-one-that-was-asked-for",
+            "handle/L5-another-hash-function-than-that-of-an-open-instance-is-incompatible",
+        ],
+        HashFunctionIgnored
+    ),
+    bug!(
+        "declares-by-turns",
+        "Every other time a store declares another lag.",
+        ["atomic/A10-every-instance-declares-the-same"],
+        DeclaresByTurns
+    ),
+    bug!(
+        "declares-to-be-alone",
+        "A store that instances share declares that they do not.",
+        ["handle/L2-an-instance-that-is-alone-sees-no-other-store"],
+        DeclaresToBeAlone
+    ),
+    bug!(
+        "one-sync-at-a-time",
+        "A `sync` beside another one fails.",
+        ["atomic/A10-sync-succeeds-amid-writes"],
+        OneSyncAtATime
+    ),
+    bug!(
+        "sync-does-nothing",
+        "`sync` of a store that syncs nothing by itself does nothing.",
+        ["atomic/A10-what-was-synced-survives-a-power-loss"],
+        on Unsynced SyncDoesNothing
+    ),
+    bug!(
+        "failed-write-acknowledged",
+        "A write that the disk refuses is acknowledged.",
+        [
+            "error/E1-a-full-disk-is-no-space-until-there-is-room",
+            "error/E3-a-failed-sync-refuses-writes-until-a-reopen",
+        ],
+        on Durable FailedWriteAcknowledged
+    ),
+    bug!(
+        "lock-outlives-its-holder",
+        "What was open when its process was killed is in use for ever.",
+        [
+            "handle/L4-a-store-opens-after-a-kill-while-it-was-opened",
+            "handle/L4-a-store-opens-after-a-power-loss-while-it-was-opened",
+        ],
+        on Durable LockOutlivesItsHolder
+    ),
+    bug!(
+        "closed-acknowledges-on-disk",
+        "A write that meets the close of its file is acknowledged and forgotten.",
+        ["handle/L4-a-close-amid-writes-keeps-what-was-acknowledged"],
+        on Durable ClosedAcknowledges
     ),
 ];
 
@@ -141,6 +232,11 @@ impl Twist for CloseEndsListsSilently {
         let goes_on = |key: &Result<Key>| !matches!(key, Err(error) if error.kind() == ErrorKind::Closed);
         Box::pin(on.list(under).take_while(move |key| std::future::ready(goes_on(key))))
     }
+
+    fn keys(&self, on: &Arc<dyn Indexable>) -> ContentKeyStream {
+        let goes_on = |key: &Result<ContentKey>| !matches!(key, Err(error) if error.kind() == ErrorKind::Closed);
+        Box::pin(on.keys().take_while(move |key| std::future::ready(goes_on(key))))
+    }
 }
 
 #[derive(Default)]
@@ -152,16 +248,24 @@ struct CloseReachesAnotherHandle {
 impl Twist for CloseReachesAnotherHandle {
     fn atomic_write(&self, on: &dyn Backend) -> Option<Arc<dyn AtomicWrite>> {
         let handle = on.atomic_write()?;
-        self.handles.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&handle));
+        lock(&self.handles).push(Arc::clone(&handle));
         Some(handle)
     }
 
     async fn close_entries(&self, _: &Arc<dyn AtomicWrite>) -> Result<()> {
-        let handles = std::mem::take(&mut *self.handles.lock().unwrap_or_else(PoisonError::into_inner));
+        let handles = std::mem::take(&mut *lock(&self.handles));
         for handle in handles {
             handle.close().await?;
         }
         Ok(())
+    }
+
+    async fn close_backend(&self, on: &dyn Backend) -> Result<()> {
+        let handles = std::mem::take(&mut *lock(&self.handles));
+        for handle in handles {
+            handle.close().await?;
+        }
+        on.close().await
     }
 }
 
@@ -187,19 +291,19 @@ struct LastWriteInMemory {
 
 impl LastWriteInMemory {
     fn take(&self) -> Option<(Key, Bytes)> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.last).take()
     }
 }
 
 #[async_trait]
 impl Twist for LastWriteInMemory {
-    async fn close_backend(&self, on: &dyn Backend) -> Result<()> {
+    async fn open(&self, sound: &dyn Factory, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
         self.take();
-        on.close().await
+        sound.open(token, settings).await
     }
 
     async fn find(&self, on: &Arc<dyn AtomicWrite>, key: &Key) -> Result<Option<Bytes>> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = lock(&self.last).clone();
         match last {
             Some((written, value)) if written == *key => Ok(Some(value)),
             _ => on.find(key).await,
@@ -207,7 +311,7 @@ impl Twist for LastWriteInMemory {
     }
 
     async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
-        let before = self.last.lock().unwrap_or_else(PoisonError::into_inner).replace((key.clone(), value));
+        let before = lock(&self.last).replace((key.clone(), value));
         match before {
             Some((key, value)) => on.set(&key, value).await,
             None => Ok(()),
@@ -274,6 +378,11 @@ impl Twist for ValueInAnError {
         let shown = String::from_utf8_lossy(&value[..value.len().min(100)]).into_owned();
         on.set(key, value).await.map_err(|error| Error::new(error.kind(), format!("cannot set {shown}")))
     }
+
+    async fn add(&self, on: &Arc<dyn Indexable>, value: Bytes) -> Result<ContentKey> {
+        let shown = String::from_utf8_lossy(&value[..value.len().min(100)]).into_owned();
+        on.add(value).await.map_err(|error| Error::new(error.kind(), format!("cannot add {shown}")))
+    }
 }
 
 #[derive(Default)]
@@ -283,5 +392,131 @@ struct ErrorOfTwoLines;
 impl Twist for ErrorOfTwoLines {
     async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
         on.set(key, value).await.map_err(|error| Error::new(error.kind(), "the write failed:\nit was refused"))
+    }
+}
+
+#[derive(Default)]
+struct KnownTwiceAccepted;
+
+#[async_trait]
+impl Twist for KnownTwiceAccepted {
+    async fn watch(&self, on: &Arc<dyn AtomicWrite>, under: &Key, init: Init<Vec<(Key, Bytes)>>) -> Result<Watch> {
+        let init = match init {
+            Init::Known(state) => Init::Known(state.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect()),
+            Init::Current => Init::Current,
+        };
+        on.watch(under, init).await
+    }
+}
+
+#[derive(Default)]
+struct CloseTwiceFails {
+    /// By address.
+    closed: Mutex<HashSet<usize>>,
+}
+
+#[async_trait]
+impl Twist for CloseTwiceFails {
+    async fn close_entries(&self, on: &Arc<dyn AtomicWrite>) -> Result<()> {
+        if lock(&self.closed).insert(address_of(on)) { on.close().await } else { Err(Error::closed()) }
+    }
+}
+
+#[derive(Default)]
+struct HashFunctionIgnored;
+
+#[async_trait]
+impl Twist for HashFunctionIgnored {
+    async fn open(&self, sound: &dyn Factory, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
+        sound.open(token, &Settings { hash: None, ..settings.clone() }).await
+    }
+}
+
+#[derive(Default)]
+struct DeclaresByTurns(Nth);
+
+impl Twist for DeclaresByTurns {
+    fn guarantees(&self, on: &dyn Backend) -> Guarantees {
+        let mut guarantees = on.guarantees();
+        if self.0.of(2) {
+            guarantees.watch_lag.own += Duration::from_secs(1);
+        }
+        guarantees
+    }
+}
+
+#[derive(Default)]
+struct DeclaresToBeAlone;
+
+impl Twist for DeclaresToBeAlone {
+    fn guarantees(&self, on: &dyn Backend) -> Guarantees {
+        let Guarantees { durability, index, watch_lag, .. } = on.guarantees();
+        Guarantees::new(durability, Visibility::Instance, index, watch_lag)
+    }
+}
+
+#[derive(Default)]
+struct OneSyncAtATime {
+    syncing: AtomicBool,
+}
+
+#[async_trait]
+impl Twist for OneSyncAtATime {
+    async fn sync(&self, on: &dyn Backend) -> Result<()> {
+        if self.syncing.swap(true, Ordering::AcqRel) {
+            return Err(Error::new(ErrorKind::Other, "another sync is under way"));
+        }
+        yield_now().await;
+        let synced = on.sync().await;
+        self.syncing.store(false, Ordering::Release);
+        synced
+    }
+}
+
+#[derive(Default)]
+struct SyncDoesNothing;
+
+#[async_trait]
+impl Twist for SyncDoesNothing {
+    async fn sync(&self, _: &dyn Backend) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct FailedWriteAcknowledged;
+
+#[async_trait]
+impl Twist for FailedWriteAcknowledged {
+    async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
+        match on.set(key, value).await {
+            Err(error) if matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::Poisoned | ErrorKind::Other) => Ok(()),
+            set => set,
+        }
+    }
+}
+
+#[derive(Default)]
+struct LockOutlivesItsHolder {
+    locked: Mutex<Option<PathBuf>>,
+}
+
+#[async_trait]
+impl Twist for LockOutlivesItsHolder {
+    async fn open(&self, sound: &dyn Factory, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
+        let path = PathBuf::from(format!("{token}.lock"));
+        let in_use = |error| Error::new(ErrorKind::InUse, "the store is locked").with_source(error);
+        File::create_new(&path).and_then(|file| file.sync_all()).map_err(in_use)?;
+        let directory = path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all());
+        directory.map_err(in_use)?;
+        *lock(&self.locked) = Some(path);
+        sound.open(token, settings).await
+    }
+
+    async fn close_backend(&self, on: &dyn Backend) -> Result<()> {
+        on.close().await?;
+        let locked = lock(&self.locked).take();
+        let removed = locked.map_or(Ok(()), std::fs::remove_file);
+        removed.map_err(|error| Error::new(ErrorKind::Other, "the lock was not removed").with_source(error))
     }
 }

@@ -3,23 +3,33 @@
 use std::{
     collections::BTreeSet,
     marker::PhantomData,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use store_api::{
-    AtomicWrite, EntryReadExt, EntryStream, Error, ErrorKind, Event, Init, Key, KeyStream, Result, TestAndSet, Watch,
+    AtomicWrite, ContentKey, ContentKeyStream, EntryStream, Error, ErrorKind, Event, Indexable, Init, Key, KeyStream,
+    Result, TestAndSet, Watch,
 };
+use tokio::time::sleep;
 
-use super::{Bug, twist::Twist};
+use super::{
+    Bug,
+    twist::{Twist, lock},
+};
 
 pub(super) const BUGS: &[Bug] = &[
     bug!(
         "keys-in-lower-case",
         "Two keys that differ in letter case are one.",
-        ["key/K2-every-valid-key-is-an-entry-of-its-own"],
+        [
+            "key/K2-every-valid-key-is-an-entry-of-its-own",
+            "key/K2-every-valid-key-is-created-by-test-and-set",
+            "key/K2-some-keys-are-set-and-no-others"
+        ],
         Aliased<LowerCase>
     ),
     bug!(
@@ -55,7 +65,11 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "scope-by-text",
         "The scope `a` covers `ab`.",
-        ["watch/W12-a-list-counts-whole-steps", "watch/W12-a-scope-covers-whole-steps"],
+        [
+            "watch/W12-a-list-counts-whole-steps",
+            "watch/W12-a-scope-covers-whole-steps",
+            "watch/W12-a-scope-of-another-instance-covers-whole-steps"
+        ],
         ScopeByText
     ),
     bug!(
@@ -64,18 +78,51 @@ pub(super) const BUGS: &[Bug] = &[
         ["key/K2-some-keys-are-removed-and-no-others"],
         ListWithRemovedKeys
     ),
-    bug!("list-cut-short", "A listing ends after a thousand keys.", ["atomic/A7-a-long-list-is-whole"], ListCutShort),
+    bug!(
+        "list-cut-short",
+        "A listing ends after a thousand keys.",
+        ["atomic/A7-a-long-list-is-whole", "atomic/A7-a-half-read-list-still-has-what-stayed"],
+        ListCutShort
+    ),
     bug!(
         "list-repeats-a-page",
         "A listing tells the last key of a page of thirty-two again with the next page.",
-        ["atomic/A7-a-list-amid-changes-has-what-was-there-and-nothing-else", "atomic/A7-a-long-list-is-whole"],
+        [
+            "atomic/A7-a-list-amid-changes-has-what-was-there-and-nothing-else",
+            "atomic/A7-a-long-list-is-whole",
+            "atomic/A7-a-list-amid-changes-by-another-instance-has-what-was-there-and-nothing-else"
+        ],
         ListRepeatsAPage
     ),
     bug!(
-        "clear-leaves-the-last-key",
-        "`clear` leaves the key that is last in order.",
-        ["atomic/A8-clear-removes-every-entry"],
-        ClearLeavesTheLastKey
+        "keys-longer-than-declared",
+        "A store that declares shorter keys takes longer ones.",
+        ["key/K1-a-key-longer-than-the-store-takes-is-refused"],
+        KeysLongerThanDeclared
+    ),
+    bug!(
+        "keys-in-lower-case-on-disk",
+        "Two keys that differ in letter case are one, on disk.",
+        ["key/K2-every-valid-key-is-there-when-reopened"],
+        on Durable Aliased<LowerCase>
+    ),
+    bug!(
+        "empty-path-refused-in-reads",
+        "A read of the empty path is an error.",
+        ["key/K3-the-empty-path-reads-as-absent"],
+        EmptyPathRefusedInReads
+    ),
+    bug!(
+        "empty-path-covers-nothing",
+        "A listing of the empty path is empty.",
+        ["key/K3-the-empty-path-as-a-scope-means-everything", "key/K2-any-keys-are-listed-exactly"],
+        EmptyPathCoversNothing
+    ),
+    bug!(
+        "list-holds-a-lock",
+        "While a listing is open, others wait to write.",
+        ["atomic/A7-a-half-read-list-holds-up-no-write", "atomic/A7-half-read-content-keys-hold-up-no-add"],
+        ListHoldsALock
     ),
 ];
 
@@ -228,12 +275,12 @@ struct ListWithRemovedKeys {
 impl Twist for ListWithRemovedKeys {
     async fn remove(&self, on: &Arc<dyn AtomicWrite>, key: &Key) -> Result<()> {
         on.remove(key).await?;
-        self.removed.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        lock(&self.removed).insert(key.clone());
         Ok(())
     }
 
     fn list(&self, on: &Arc<dyn AtomicWrite>, under: &Key) -> KeyStream {
-        let removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        let removed = lock(&self.removed);
         let stale: Vec<_> = removed.iter().filter(|key| under.covers(key)).cloned().map(Ok).collect();
         Box::pin(on.list(under).chain(stream::iter(stale)))
     }
@@ -262,20 +309,69 @@ impl Twist for ListRepeatsAPage {
 }
 
 #[derive(Default)]
-struct ClearLeavesTheLastKey;
+struct KeysLongerThanDeclared;
+
+impl Twist for KeysLongerThanDeclared {
+    fn max_key_len(&self, sound: usize) -> usize {
+        sound / 2
+    }
+}
+
+#[derive(Default)]
+struct EmptyPathRefusedInReads;
 
 #[async_trait]
-impl Twist for ClearLeavesTheLastKey {
-    async fn clear(&self, on: &Arc<dyn AtomicWrite>) -> Result<()> {
-        let last = on.list_sorted(&Key::root()).await?.pop();
-        let kept = match &last {
-            Some(key) => on.find(key).await?,
-            None => None,
-        };
-        on.clear().await?;
-        match last.zip(kept) {
-            Some((key, value)) => on.set(&key, value).await,
-            None => Ok(()),
+impl Twist for EmptyPathRefusedInReads {
+    async fn find(&self, on: &Arc<dyn AtomicWrite>, key: &Key) -> Result<Option<Bytes>> {
+        if key.is_root() {
+            return Err(Error::new(ErrorKind::InvalidKey, "the empty path is no entry"));
         }
+        on.find(key).await
+    }
+}
+
+#[derive(Default)]
+struct EmptyPathCoversNothing;
+
+impl Twist for EmptyPathCoversNothing {
+    fn list(&self, on: &Arc<dyn AtomicWrite>, under: &Key) -> KeyStream {
+        if under.is_root() { Box::pin(stream::empty()) } else { on.list(under) }
+    }
+}
+
+#[derive(Default)]
+struct ListHoldsALock {
+    /// One clone in each open listing.
+    open: Arc<()>,
+}
+
+impl ListHoldsALock {
+    async fn wait(&self) {
+        while Arc::strong_count(&self.open) > 1 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Twist for ListHoldsALock {
+    fn list(&self, on: &Arc<dyn AtomicWrite>, under: &Key) -> KeyStream {
+        let open = Arc::clone(&self.open);
+        Box::pin(on.list(under).inspect(move |_| _ = &open))
+    }
+
+    async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
+        self.wait().await;
+        on.set(key, value).await
+    }
+
+    fn keys(&self, on: &Arc<dyn Indexable>) -> ContentKeyStream {
+        let open = Arc::clone(&self.open);
+        Box::pin(on.keys().inspect(move |_| _ = &open))
+    }
+
+    async fn add(&self, on: &Arc<dyn Indexable>, value: Bytes) -> Result<ContentKey> {
+        self.wait().await;
+        on.add(value).await
     }
 }

@@ -1,6 +1,6 @@
 //! A store that passes every call on to a sound one through a [`Twist`], which is where a bug is.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,6 +12,11 @@ use store_api::{
 
 use crate::{Factory, Settings};
 
+/// What a bug remembers; a panic of a case leaves it as it is.
+pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Every operation of a store, passed on to the sound one as it is; a bug overrides what it gets wrong. A twist is one
 /// per store, and told which handle is meant by `on`, the sound handle.
 #[async_trait]
@@ -19,6 +24,14 @@ pub(super) trait Twist: Send + Sync {
     async fn open(&self, sound: &dyn Factory, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
         sound.open(token, settings).await
     }
+
+    /// How many bytes the longest key has, of those that the sound store takes.
+    fn max_key_len(&self, sound: usize) -> usize {
+        sound
+    }
+
+    /// An instance that was dropped.
+    fn backend_dropped(&self, _on: &dyn Backend) {}
 
     fn guarantees(&self, on: &dyn Backend) -> Guarantees {
         on.guarantees()
@@ -96,6 +109,9 @@ pub(super) trait Twist: Send + Sync {
         on.close().await
     }
 
+    /// A handle whose last clone was dropped.
+    fn entries_dropped(&self, _on: &Arc<dyn AtomicWrite>) {}
+
     /// A new handle of the content.
     fn indexable(&self, on: &dyn Backend) -> Option<Arc<dyn Indexable>> {
         on.indexable()
@@ -167,17 +183,56 @@ pub(super) trait Twist: Send + Sync {
     }
 }
 
-/// The sound batch, and the handle that began it.
+/// The sound batch, the handle that began it, and what a bug remembers of what was added.
 pub(super) struct OpenBatch {
     pub(super) batch: Box<dyn Batch>,
     pub(super) content: Arc<dyn Indexable>,
+    pub(super) added: Mutex<Vec<Bytes>>,
+}
+
+impl OpenBatch {
+    pub(super) async fn add_and_remember(&self, value: Bytes) -> Result<ContentKey> {
+        let key = self.batch.add(value.clone()).await?;
+        lock(&self.added).push(value);
+        Ok(key)
+    }
 }
 
 /// What the twist stands before: a store, a handle, a batch.
-#[derive(Clone)]
-pub(super) struct Twisted<S> {
+pub(super) struct Twisted<S: Part> {
     on: S,
     twist: Arc<dyn Twist>,
+}
+
+/// A part of the sound store, which tells the twist when it is dropped.
+pub(super) trait Part {
+    fn dropped(&self, twist: &dyn Twist);
+}
+
+impl Part for Arc<dyn Backend> {
+    fn dropped(&self, twist: &dyn Twist) {
+        twist.backend_dropped(&**self);
+    }
+}
+
+impl Part for Arc<dyn AtomicWrite> {
+    fn dropped(&self, twist: &dyn Twist) {
+        twist.entries_dropped(self);
+    }
+}
+
+impl Part for Arc<dyn Indexable> {
+    fn dropped(&self, _: &dyn Twist) {}
+}
+
+impl Part for OpenBatch {
+    fn dropped(&self, _: &dyn Twist) {}
+}
+
+impl<S: Part> Drop for Twisted<S> {
+    fn drop(&mut self) {
+        self.on.dropped(&*self.twist);
+    }
 }
 
 impl Twisted<Arc<dyn Backend>> {
@@ -302,7 +357,8 @@ impl Append for Twisted<Arc<dyn Indexable>> {
 #[async_trait]
 impl Indexed for Twisted<Arc<dyn Indexable>> {
     async fn begin(&self) -> Result<Box<dyn Batch>> {
-        let on = OpenBatch { batch: self.twist.begin(&self.on).await?, content: Arc::clone(&self.on) };
+        let (batch, content) = (self.twist.begin(&self.on).await?, Arc::clone(&self.on));
+        let on = OpenBatch { batch, content, added: Mutex::default() };
         Ok(Box::new(Twisted { on, twist: Arc::clone(&self.twist) }))
     }
 }

@@ -4,9 +4,10 @@ use std::{
     collections::HashMap,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::{Poll, Waker, ready},
     time::Duration,
 };
 
@@ -18,7 +19,7 @@ use tokio::{sync::mpsc, task::yield_now, time::sleep};
 
 use super::{
     Bug,
-    twist::Twist,
+    twist::{Twist, lock},
     writes::{Nth, address_of},
 };
 
@@ -28,20 +29,36 @@ pub(super) const BUGS: &[Bug] = &[
         "A change is told only when the next one comes.",
         [
             "watch/W1-current-starts-with-caught-up-and-tells-what-changes",
-            "watch/W5-watches-amid-writers-fold-to-the-store"
+            "watch/W5-watches-amid-writers-fold-to-the-store",
+            "watch/W5-a-reader-that-waits-is-told",
+            "watch/W5-the-last-of-racing-writes-is-told",
+            "watch/W5-the-last-of-racing-writes-of-instances-is-told",
+            "watch/W5-watches-amid-writers-of-several-instances-fold-to-the-store",
+            "watch/W3-watches-of-any-operations-fold-to-the-map",
+            "watch/W3-watches-of-any-operations-of-instances-fold-to-the-map"
         ],
         LastEventDropped
     ),
     bug!(
         "event-repeated",
         "Each change is told twice.",
-        ["watch/W5-watches-amid-writers-fold-to-the-store"],
+        [
+            "watch/W5-watches-amid-writers-fold-to-the-store",
+            "watch/W3-a-b-a-unread-tells-no-value-twice",
+            "watch/W3-a-b-a-of-another-instance-tells-no-value-twice",
+            "watch/W3-added-and-removed-unread-leaves-a-chain"
+        ],
         EventRepeated
     ),
     bug!(
         "event-out-of-order",
         "One change in four is followed by the value before it.",
-        ["watch/W4-a-growing-counter-is-told-growing"],
+        [
+            "watch/W4-a-growing-counter-is-told-growing",
+            "watch/W4-a-counter-of-several-instances-is-told-growing",
+            "watch/W4-what-is-told-was-so-in-that-order",
+            "watch/W4-what-is-told-of-other-instances-was-so-in-that-order"
+        ],
         EventOutOfOrder
     ),
     bug!(
@@ -59,13 +76,25 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "gap-at-registration",
         "A watch begins when it is first read.",
-        ["watch/W2-a-change-behind-the-start-is-told-before-anybody-reads"],
+        [
+            "watch/W2-a-change-behind-the-start-is-told-before-anybody-reads",
+            "watch/W2-a-change-beside-the-start-is-in-the-baseline-or-told",
+            "watch/W2-another-instances-change-beside-the-start-is-in-the-baseline-or-told",
+            "watch/W2-one-change-beside-each-start-is-told",
+            "watch/W2-one-change-of-another-instance-beside-each-start-is-told"
+        ],
         GapAtRegistration
     ),
     bug!(
         "known-ignored",
         "A watch that names what it knows is begun at the current state.",
-        ["watch/W1-known-of-a-scope-tells-each-difference-first", "watch/W1-known-of-nothing-tells-everything"],
+        [
+            "watch/W1-known-of-a-scope-tells-each-difference-first",
+            "watch/W1-known-of-nothing-tells-everything",
+            "watch/W1-known-of-a-key-tells-the-difference-first",
+            "watch/W1-a-long-known-state-is-compared-whole",
+            "watch/W1-a-watcher-that-was-away-resumes-from-what-it-saw"
+        ],
         KnownIgnored
     ),
     bug!(
@@ -83,13 +112,19 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "equal-set-is-told",
         "A set that changes nothing is told as a change.",
-        ["watch/W6-nothing-is-told-where-nothing-changed"],
+        [
+            "watch/W6-nothing-is-told-where-nothing-changed",
+            "watch/W6-nothing-is-told-where-another-instance-changed-nothing"
+        ],
         EqualSetIsTold
     ),
     bug!(
         "unbounded-queue",
         "Each change is queued for a watch, however slow it is.",
-        ["watch/W7-an-unread-watch-holds-little-and-tells-the-last-values"],
+        [
+            "watch/W7-an-unread-watch-holds-little-and-tells-the-last-values",
+            "watch/W7-an-unread-watch-of-another-instance-holds-little-and-tells-the-last-values"
+        ],
         UnboundedQueue
     ),
     bug!(
@@ -101,25 +136,45 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "watcher-blocks-watchers",
         "A watch is told a change only when those that began before it have read theirs.",
-        ["watch/W8-a-watcher-that-is-stuck-changes-nothing-for-the-others"],
+        [
+            "watch/W8-a-watcher-that-is-stuck-changes-nothing-for-the-others",
+            "watch/W8-dropped-and-panicking-watchers-change-nothing-for-the-others",
+            "watch/W8-watches-that-come-and-go-change-nothing-for-the-others"
+        ],
         WatcherBlocksWatchers
     ),
     bug!(
         "event-after-unwatch",
         "A watch goes on after `unwatch`.",
-        ["watch/W9-unwatch-ends-the-stream-without-another-event"],
+        [
+            "watch/W9-unwatch-ends-the-stream-without-another-event",
+            "watch/W9-unwatch-amid-writes-ends-the-stream-without-another-event",
+            "watch/W9-no-event-comes-to-a-reader-behind-unwatch",
+            "watch/W9-unwatch-wakes-who-waits",
+            "watch/W10-a-watch-that-was-ended-is-not-closed-again"
+        ],
         EventAfterUnwatch
     ),
     bug!(
         "close-ends-watches-silently",
         "A watch of a handle that is closed ends without saying why.",
-        ["watch/W10-close-ends-the-watches-of-its-handle-and-no-others"],
+        [
+            "watch/W10-close-ends-the-watches-of-its-handle-and-no-others",
+            "watch/W10-close-of-an-instance-ends-all-its-watches",
+            "watch/W10-close-wakes-who-waits",
+            "watch/W10-a-watch-that-starts-beside-close-ends-or-is-refused"
+        ],
         CloseEndsWatchesSilently
     ),
     bug!(
         "other-instances-not-told",
         "Changes that another instance made are not told.",
-        ["watch/W11-changes-of-another-instance-arrive"],
+        [
+            "watch/W11-changes-of-another-instance-arrive",
+            "watch/W11-changes-of-an-instance-that-is-gone-arrive",
+            "watch/W11-changes-of-many-instances-arrive",
+            "watch/W11-changes-of-others-are-told-within-the-declared-lag"
+        ],
         OtherInstancesNotTold
     ),
     bug!(
@@ -131,8 +186,49 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "clear-forgets-the-watchers",
         "After a `clear` the watches that there were are told nothing more.",
-        ["watch/W5-what-clear-removes-is-told-and-the-watch-goes-on"],
+        [
+            "watch/W5-what-clear-removes-is-told-and-the-watch-goes-on",
+            "watch/W5-what-another-instance-clears-is-told-and-the-watch-goes-on",
+            "atomic/A8-clear-tells-the-watches-and-leaves-them",
+            "atomic/A8-clear-by-another-instance-is-told",
+        ],
         ClearForgetsTheWatchers
+    ),
+    bug!(
+        "caught-up-late",
+        "`CaughtUp` is told only behind the next change.",
+        ["watch/W1-current-starts-with-caught-up-and-tells-what-changes"],
+        CaughtUpLate
+    ),
+    bug!(
+        "caught-up-early",
+        "`CaughtUp` is told before the differences to what is known.",
+        ["watch/W1-caught-up-is-behind-every-difference-amid-writes"],
+        CaughtUpEarly
+    ),
+    bug!(
+        "event-lost-with-its-reader",
+        "The event that was on its way when a read of a watch was given up is lost.",
+        ["watch/W8-dropping-a-future-of-the-next-event-loses-none"],
+        EventLostWithItsReader
+    ),
+    bug!(
+        "unwatch-ends-another",
+        "`unwatch` of a watch that there is no more ends the others.",
+        ["watch/W9-a-stale-or-foreign-id-does-nothing"],
+        UnwatchEndsAnother
+    ),
+    bug!(
+        "known-ignored-on-disk",
+        "A watch of a file that names what it knows is begun at the current state.",
+        ["watch/W1-a-watcher-resumes-with-a-reopened-store"],
+        on Durable KnownIgnored
+    ),
+    bug!(
+        "last-event-dropped-on-disk",
+        "A change of a file is told only when the next one comes.",
+        ["watch/W11-another-process-is-told", "watch/W5-a-process-that-was-stopped-catches-up"],
+        on Durable LastEventDropped
     ),
 ];
 
@@ -204,7 +300,7 @@ struct OldFromTheStore {
 impl Twist for OldFromTheStore {
     async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
         if let Some(before) = on.find(key).await? {
-            self.before.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), before);
+            lock(&self.before).insert(key.clone(), before);
         }
         on.set(key, value).await
     }
@@ -213,7 +309,7 @@ impl Twist for OldFromTheStore {
         let before = Arc::clone(&self.before);
         each(watch, move |event| match event {
             Ok(Event::Changed { key, diff: Diff::Updated { old, new } }) => {
-                let stored = before.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+                let stored = lock(&before).get(&key).cloned();
                 vec![Ok(Event::Changed { key, diff: Diff::Updated { old: stored.or(old), new } })]
             }
             other => vec![other],
@@ -301,7 +397,7 @@ impl Twist for EqualSetIsTold {
         if on.find(key).await?.as_ref() == Some(&value) {
             let diff = Diff::Updated { old: Some(value.clone()), new: value.clone() };
             let event = Event::Changed { key: key.clone(), diff };
-            let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+            let watches = lock(&self.watches);
             // Who is gone is not told.
             watches.iter().for_each(|watch| drop(watch.send(event.clone())));
         }
@@ -310,7 +406,7 @@ impl Twist for EqualSetIsTold {
 
     fn events(&self, _: &Arc<dyn AtomicWrite>, watch: Watch) -> Watch {
         let (send, more) = mpsc::unbounded_channel();
-        self.watches.lock().unwrap_or_else(PoisonError::into_inner).push(send);
+        lock(&self.watches).push(send);
         let more = received(more).map(Ok);
         told(watch, |events| Box::pin(stream::select(events, more)))
     }
@@ -376,7 +472,7 @@ struct WatcherBlocksWatchers {
 twist_events!(WatcherBlocksWatchers, |self, watch| {
     let read = Arc::clone(&self.read);
     let mine = {
-        let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = lock(&read);
         read.push(0);
         read.len() - 1
     };
@@ -386,7 +482,7 @@ twist_events!(WatcherBlocksWatchers, |self, watch| {
             async move {
                 loop {
                     {
-                        let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+                        let mut read = lock(&read);
                         if read[..mine].iter().all(|earlier| *earlier >= read[mine]) {
                             read[mine] += 1;
                             return event;
@@ -429,7 +525,7 @@ struct OtherInstancesNotTold {
 
 impl OtherInstancesNotTold {
     fn instance_of(&self, on: &Arc<dyn AtomicWrite>) -> usize {
-        let instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
+        let instances = lock(&self.instances);
         instances.get(&address_of(on)).copied().unwrap_or_default()
     }
 }
@@ -439,13 +535,13 @@ impl Twist for OtherInstancesNotTold {
     fn atomic_write(&self, on: &dyn Backend) -> Option<Arc<dyn AtomicWrite>> {
         let handle = on.atomic_write()?;
         let instance = std::ptr::from_ref(on).cast::<()>() as usize;
-        self.instances.lock().unwrap_or_else(PoisonError::into_inner).insert(address_of(&handle), instance);
+        lock(&self.instances).insert(address_of(&handle), instance);
         Some(handle)
     }
 
     async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
         let instance = self.instance_of(on);
-        self.writers.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), instance);
+        lock(&self.writers).insert(key.clone(), instance);
         on.set(key, value).await
     }
 
@@ -453,7 +549,7 @@ impl Twist for OtherInstancesNotTold {
         let (mine, writers) = (self.instance_of(on), Arc::clone(&self.writers));
         each(watch, move |event| match &event {
             Ok(Event::Changed { key, .. }) => {
-                let writer = writers.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied();
+                let writer = lock(&writers).get(key).copied();
                 if writer.is_none_or(|writer| writer == mine) { vec![event] } else { vec![] }
             }
             _ => vec![event],
@@ -482,7 +578,7 @@ struct ClearForgetsTheWatchers {
 #[async_trait]
 impl Twist for ClearForgetsTheWatchers {
     async fn clear(&self, on: &Arc<dyn AtomicWrite>) -> Result<()> {
-        for watch in &*self.forgotten.lock().unwrap_or_else(PoisonError::into_inner) {
+        for watch in &*lock(&self.forgotten) {
             watch.store(true, Ordering::SeqCst);
         }
         yield_now().await;
@@ -491,7 +587,78 @@ impl Twist for ClearForgetsTheWatchers {
 
     fn events(&self, _: &Arc<dyn AtomicWrite>, watch: Watch) -> Watch {
         let forgotten = Arc::new(AtomicBool::new(false));
-        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&forgotten));
+        lock(&self.forgotten).push(Arc::clone(&forgotten));
         each(watch, move |event| if forgotten.load(Ordering::SeqCst) { vec![] } else { vec![event] })
+    }
+}
+
+#[derive(Default)]
+struct CaughtUpLate;
+
+twist_events!(CaughtUpLate, |self, watch| {
+    let mut held = None;
+    each(watch, move |event| match event {
+        Ok(Event::CaughtUp) => held.replace(event).into_iter().collect(),
+        other => [other].into_iter().chain(held.take()).collect(),
+    })
+});
+
+#[derive(Default)]
+struct CaughtUpEarly;
+
+twist_events!(CaughtUpEarly, |self, watch| {
+    told(watch, |events| {
+        let others = events.filter(|event| std::future::ready(!matches!(event, Ok(Event::CaughtUp))));
+        Box::pin(stream::iter([Ok(Event::CaughtUp)]).chain(others))
+    })
+});
+
+#[derive(Default)]
+struct EventLostWithItsReader;
+
+twist_events!(EventLostWithItsReader, |self, watch| {
+    told(watch, |mut events| {
+        let mut on_its_way: Option<(Result<Event>, Waker)> = None;
+        Box::pin(stream::poll_fn(move |cx| {
+            if let Some((event, reader)) = on_its_way.take()
+                && reader.will_wake(cx.waker())
+            {
+                return Poll::Ready(Some(event));
+            }
+            if let Some(event) = ready!(events.poll_next_unpin(cx)) {
+                on_its_way = Some((event, cx.waker().clone()));
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(None)
+        }))
+    })
+});
+
+#[derive(Default)]
+struct UnwatchEndsAnother {
+    /// The watches of each handle, by its address.
+    watches: Mutex<Vec<(usize, WatchId)>>,
+}
+
+#[async_trait]
+impl Twist for UnwatchEndsAnother {
+    fn events(&self, on: &Arc<dyn AtomicWrite>, watch: Watch) -> Watch {
+        lock(&self.watches).push((address_of(on), watch.id()));
+        watch
+    }
+
+    async fn unwatch(&self, on: &Arc<dyn AtomicWrite>, id: WatchId) -> Result<()> {
+        let ended = {
+            let mut watches = lock(&self.watches);
+            let of_handle = watches.iter().filter(|(handle, _)| *handle == address_of(on)).map(|(_, id)| *id);
+            let ended = if watches.contains(&(address_of(on), id)) { vec![id] } else { of_handle.collect() };
+            watches.retain(|(_, id)| !ended.contains(id));
+            ended
+        };
+        for id in ended {
+            on.unwatch(id).await?;
+        }
+        Ok(())
     }
 }

@@ -1,50 +1,63 @@
 //! Bugs of writes to one key, and of reads of what was written.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    hint::spin_loop,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
     },
-    thread,
-    time::Duration,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use store_api::{AtomicWrite, Effect, Error, ErrorKind, Key, Result, TestAndSet};
+use store_api::{AtomicWrite, ContentKey, Effect, Error, ErrorKind, Indexable, Key, Result, TestAndSet};
 use tokio::task::yield_now;
 
-use super::{Bug, twist::Twist};
+use super::{
+    Bug,
+    twist::{Twist, lock},
+};
 
 pub(super) const BUGS: &[Bug] = &[
     bug!(
         "lost-update",
         "One compare-and-set in a hundred is a check and, a moment later, a set.",
-        ["atomic/A1-concurrent-increments-are-not-lost"],
+        [
+            "atomic/A1-concurrent-increments-are-not-lost",
+            "atomic/A1-concurrent-increments-of-instances-are-not-lost",
+            "atomic/A4-of-many-that-test-the-same-one-is-applied",
+            "atomic/A4-of-many-instances-that-test-the-same-one-is-applied"
+        ],
         LostUpdate
     ),
     bug!(
         "compare-without-atomicity",
         "Every compare-and-set is a check and, a moment later, a set.",
-        ["atomic/A1-concurrent-increments-are-not-lost"],
+        [
+            "atomic/A1-concurrent-increments-are-not-lost",
+            "atomic/A1-concurrent-increments-of-instances-are-not-lost",
+            "atomic/A1-concurrent-increments-of-long-values-are-not-lost",
+            "atomic/A4-of-many-that-test-the-same-one-is-applied",
+            "atomic/A4-of-many-instances-that-test-the-same-one-is-applied"
+        ],
         CompareWithoutAtomicity
     ),
     bug!(
         "retry-applied-twice",
         "A compare-and-set that was applied is sent again without its condition.",
-        ["atomic/A1-concurrent-increments-are-not-lost"],
+        ["atomic/A1-concurrent-increments-are-not-lost", "atomic/A1-concurrent-increments-of-instances-are-not-lost"],
         RetryAppliedTwice
     ),
     bug!(
         "mismatch-that-writes",
         "A compare-and-set that does not match sets all the same.",
-        ["atomic/A2-test-and-set-truth-table"],
+        ["atomic/A2-test-and-set-truth-table", "atomic/A4-a-mismatch-never-takes-effect"],
         MismatchThatWrites
     ),
     bug!(
         "applied-told-as-mismatch",
-        "One compare-and-set in ten that was applied is answered as a mismatch, as by a retry that meets its own write.",
+        "One applied compare-and-set in ten is answered as a mismatch, as by a retry that meets its own write.",
         ["atomic/A2-test-and-set-truth-table", "atomic/A6-contention-is-not-a-mismatch"],
         AppliedToldAsMismatch
     ),
@@ -57,7 +70,11 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "absent-means-any",
         "A test for an absent key passes whatever is there.",
-        ["atomic/A2-test-and-set-truth-table"],
+        [
+            "atomic/A2-test-and-set-truth-table",
+            "atomic/A2-any-operations-answer-as-a-map-would",
+            "atomic/A2-any-operations-of-instances-answer-as-a-map-would"
+        ],
         AbsentMeansAny
     ),
     bug!(
@@ -81,33 +98,53 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "stale-read",
         "A handle remembers what it read, and does not ask again.",
-        ["atomic/A1-every-handle-sees-what-another-wrote"],
+        [
+            "atomic/A1-every-handle-sees-what-another-wrote",
+            "atomic/A1-every-instance-sees-what-another-wrote",
+            "atomic/A1-reads-never-go-back",
+            "atomic/A1-reads-by-another-instance-never-go-back",
+            "atomic/A1-histories-of-handles-are-linearizable",
+            "atomic/A1-histories-of-instances-are-linearizable",
+            "atomic/A5-histories-with-lost-answers"
+        ],
         StaleRead
     ),
     bug!(
         "empty-is-absent",
         "An empty value reads as absent.",
-        ["value/V1-an-empty-value-is-not-absent", "atomic/A2-test-and-set-truth-table"],
+        [
+            "value/V1-an-empty-value-is-not-absent",
+            "atomic/A2-test-and-set-truth-table",
+            "value/V1-an-empty-content-is-not-absent"
+        ],
         EmptyIsAbsent
     ),
     bug!(
         "long-value-accepted",
         "A value over the limit is cut to it, and accepted.",
-        ["value/V1-a-longer-value-is-refused-and-nothing-written"],
+        [
+            "value/V1-a-longer-value-is-refused-and-nothing-written",
+            "value/V1-a-longer-content-is-refused-and-nothing-written"
+        ],
         LongValueAccepted
     ),
-    bug!("long-value-cut", "A value is cut to a mebibyte.", ["value/V1-the-longest-value-is-kept"], LongValueCut),
+    bug!(
+        "long-value-cut",
+        "A value is cut to sixty-four kibibytes.",
+        [
+            "value/V1-the-longest-value-is-kept",
+            "value/V1-any-bytes-of-any-length-are-kept",
+            "value/V1-what-was-read-stays-what-it-was",
+            "value/V1-the-longest-content-is-kept",
+            "value/V1-any-content-of-any-length-is-kept"
+        ],
+        LongValueCut
+    ),
     bug!(
         "written-in-two-steps",
         "The first half of a value is there before the whole is.",
-        ["atomic/A1-a-read-amid-writes-is-of-one-value"],
+        ["atomic/A1-a-read-amid-writes-is-of-one-value", "atomic/A9-a-dropped-write-is-whole-and-the-store-works-on"],
         WrittenInTwoSteps
-    ),
-    bug!(
-        "dropped-write-keeps-its-lock",
-        "A write that is dropped while it waits keeps the lock that it holds.",
-        ["atomic/A9-the-store-works-on-after-dropped-writes"],
-        DroppedWriteKeepsItsLock
     ),
     bug!(
         "applied-told-as-not-applied",
@@ -115,10 +152,50 @@ pub(super) const BUGS: &[Bug] = &[
         ["atomic/A5-an-error-amid-others-tells-the-truth-of-its-effect"],
         AppliedToldAsNotApplied
     ),
+    bug!(
+        "compare-without-atomicity-on-disk",
+        "Every compare-and-set of a store that processes share is a check and, a moment later, a set.",
+        ["atomic/A1-processes-lose-no-increment"],
+        on Durable CompareWithoutAtomicity
+    ),
+    bug!(
+        "stale-read-on-disk",
+        "A handle of a store that processes share remembers what it read.",
+        ["atomic/A1-histories-of-several-processes"],
+        on Durable StaleRead
+    ),
+    bug!(
+        "applied-told-as-not-applied-on-disk",
+        "One write in eight reaches the disk, and fails with an error that says it did not.",
+        ["atomic/A5-errors-of-the-disk-tell-the-effect"],
+        on Durable AppliedToldAsNotApplied
+    ),
+    bug!(
+        "compare-of-the-beginning",
+        "A compare looks at the length of a value, and at its first thousand bytes.",
+        ["atomic/A2-long-values-are-compared-to-the-last-byte"],
+        CompareOfTheBeginning
+    ),
+    bug!(
+        "refused-with-unknown-effect",
+        "A write that is refused is said to have perhaps happened.",
+        ["atomic/A5-a-refused-write-did-not-happen", "atomic/A5-a-refused-add-did-not-happen"],
+        RefusedWithUnknownEffect
+    ),
+    bug!(
+        "refused-once-refused-ever",
+        "A handle that refused a write refuses all that follow.",
+        ["error/E1-what-is-refused-can-be-corrected"],
+        RefusedOnceRefusedEver
+    ),
 ];
 
-/// How long a bug takes that is not told by its being rare.
-pub(super) const A_MOMENT: Duration = Duration::from_micros(200);
+/// Lets a few microseconds pass.
+pub(super) fn a_moment() {
+    for _ in 0..200 {
+        spin_loop();
+    }
+}
 
 /// Counts calls, and picks one of so many.
 #[derive(Default)]
@@ -149,9 +226,7 @@ async fn check_then_set(
     if current != test {
         return Ok(TestAndSet::Mismatch { current });
     }
-    for _ in 0..200 {
-        std::hint::spin_loop();
-    }
+    a_moment();
     put(on, key, set).await?;
     Ok(TestAndSet::Applied)
 }
@@ -183,10 +258,14 @@ macro_rules! twist_set {
 }
 
 #[derive(Default)]
-struct LostUpdate(Nth);
+struct LostUpdate;
 
 twist_test_and_set!(LostUpdate, |self, on, key, test, set| {
-    if self.0.of(100) { check_then_set(on, key, test, set).await } else { on.test_and_set(key, test, set).await }
+    if fastrand::u32(..100) == 0 {
+        check_then_set(on, key, test, set).await
+    } else {
+        on.test_and_set(key, test, set).await
+    }
 });
 
 #[derive(Default)]
@@ -316,12 +395,12 @@ struct StaleRead {
 
 impl StaleRead {
     fn remember(&self, on: &Arc<dyn AtomicWrite>, key: &Key, state: Option<Bytes>) -> Option<Bytes> {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = lock(&self.read);
         read.entry((address_of(on), key.clone())).or_insert(state).clone()
     }
 
     fn forget(&self, on: &Arc<dyn AtomicWrite>, key: &Key) {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner).remove(&(address_of(on), key.clone()));
+        lock(&self.read).remove(&(address_of(on), key.clone()));
     }
 }
 
@@ -356,47 +435,56 @@ impl Twist for EmptyIsAbsent {
     async fn find(&self, on: &Arc<dyn AtomicWrite>, key: &Key) -> Result<Option<Bytes>> {
         Ok(on.find(key).await?.filter(|value| !value.is_empty()))
     }
+
+    async fn content_find(&self, on: &Arc<dyn Indexable>, key: &ContentKey) -> Result<Option<Bytes>> {
+        Ok(on.find(key).await?.filter(|value| !value.is_empty()))
+    }
 }
 
 #[derive(Default)]
 struct LongValueAccepted;
 
-twist_set!(LongValueAccepted, |self, on, key, value| {
-    let kept = value.len().min(store_api::MAX_VALUE_LEN);
-    on.set(key, value.slice(..kept)).await
-});
+#[async_trait]
+impl Twist for LongValueAccepted {
+    async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
+        on.set(key, begin_of(&value, store_api::MAX_VALUE_LEN)).await
+    }
+
+    async fn add(&self, on: &Arc<dyn Indexable>, value: Bytes) -> Result<ContentKey> {
+        on.add(begin_of(&value, store_api::MAX_VALUE_LEN)).await
+    }
+}
+
+fn begin_of(value: &Bytes, most: usize) -> Bytes {
+    value.slice(..value.len().min(most))
+}
 
 #[derive(Default)]
 struct LongValueCut;
 
-twist_set!(LongValueCut, |self, on, key, value| {
-    const KEPT: usize = 1 << 20;
-    let kept = if value.len() > store_api::MAX_VALUE_LEN { value.len() } else { value.len().min(KEPT) };
-    on.set(key, value.slice(..kept)).await
-});
+impl LongValueCut {
+    const KEPT: usize = 1 << 16;
+}
+
+#[async_trait]
+impl Twist for LongValueCut {
+    async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
+        on.set(key, begin_of(&value, Self::KEPT)).await
+    }
+
+    async fn add(&self, on: &Arc<dyn Indexable>, value: Bytes) -> Result<ContentKey> {
+        on.unsafe_add(on.hash_function().hash(&value), begin_of(&value, Self::KEPT)).await
+    }
+}
 
 #[derive(Default)]
 struct WrittenInTwoSteps;
 
 twist_set!(WrittenInTwoSteps, |self, on, key, value| {
     on.set(key, value.slice(..value.len() / 2)).await?;
-    thread::sleep(A_MOMENT);
-    on.set(key, value).await
-});
-
-#[derive(Default)]
-struct DroppedWriteKeepsItsLock {
-    locked: AtomicBool,
-}
-
-twist_set!(DroppedWriteKeepsItsLock, |self, on, key, value| {
-    while self.locked.swap(true, Ordering::AcqRel) {
-        yield_now().await;
-    }
+    a_moment();
     yield_now().await;
-    let set = on.set(key, value).await;
-    self.locked.store(false, Ordering::Release);
-    set
+    on.set(key, value).await
 });
 
 #[derive(Default)]
@@ -408,4 +496,45 @@ twist_set!(AppliedToldAsNotApplied, |self, on, key, value| {
         return Err(Error::new(ErrorKind::Unavailable, "busy: try again").with_effect(Effect::NotApplied));
     }
     Ok(())
+});
+
+#[derive(Default)]
+struct CompareOfTheBeginning;
+
+twist_test_and_set!(CompareOfTheBeginning, |self, on, key, test, set| {
+    let current = on.find(key).await?;
+    let looked_at = |state: &Option<Bytes>| state.as_ref().map(|value| (value.len(), begin_of(value, 1000)));
+    let taken_for = if looked_at(&current) == looked_at(&test) { current } else { test };
+    on.test_and_set(key, taken_for, set).await
+});
+
+#[derive(Default)]
+struct RefusedWithUnknownEffect;
+
+#[async_trait]
+impl Twist for RefusedWithUnknownEffect {
+    async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
+        on.set(key, value).await.map_err(|error| error.with_effect(Effect::Unknown))
+    }
+
+    async fn add(&self, on: &Arc<dyn Indexable>, value: Bytes) -> Result<ContentKey> {
+        on.add(value).await.map_err(|error| error.with_effect(Effect::Unknown))
+    }
+}
+
+#[derive(Default)]
+struct RefusedOnceRefusedEver {
+    /// By address.
+    refusing: Mutex<HashSet<usize>>,
+}
+
+twist_set!(RefusedOnceRefusedEver, |self, on, key, value| {
+    if lock(&self.refusing).contains(&address_of(on)) {
+        return Err(Error::new(ErrorKind::Other, "a write failed before"));
+    }
+    let set = on.set(key, value).await;
+    if set.is_err() {
+        lock(&self.refusing).insert(address_of(on));
+    }
+    set
 });

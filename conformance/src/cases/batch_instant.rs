@@ -1,25 +1,26 @@
-//! I7: a batch takes effect at one instant, whole or not at all, whoever reads, writes, aborts or drops beside it.
+//! I7: a batch takes effect at one instant, whole or not at all, whoever reads meanwhile. What else may happen to it beside
+//! its commit is [`super::batch_end`]'s.
 
 use std::{
     collections::BTreeSet,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use fastrand::Rng;
-use store_api::{Append, Batch, ContentHash, ContentKey, Durability, ErrorKind, IndexLevel, Indexable, Indexed};
+use store_api::{ContentHash, IndexLevel, Indexable, Indexed};
 use tokio::task::yield_now;
 
 use crate::{
     case::{Case, case},
-    clients::{all, both, poll_then_drop},
-    content::{add_all, ensure_absent, ensure_all_found, ensure_found, listed},
+    clients::both,
+    content::{add_all, listed},
     context::Context,
-    failure::{Failure, Outcome, ensure, ensure_eq},
+    failure::{Outcome, ensure},
     operations::value,
 };
 
@@ -37,11 +38,6 @@ pub(super) const CASES: &[Case] = &[
         [Content, SharedInstances],
         listed_or_not_in_another_instance
     ),
-    case!("index/I7-a-dropped-commit-is-whole-or-nothing", [Content], dropped_commit),
-    case!("index/I7-a-dropped-commit-is-whole-or-nothing-after-a-reopen", [Content, Reopens], dropped_commit_reopened),
-    case!("index/I7-batches-on-many-threads-all-commit", [Content], many_batches),
-    case!("index/I7-an-add-beside-the-commit-is-in-or-refused", [Content], add_beside_the_commit),
-    case!("index/I7-of-commit-and-abort-at-once-one-decides", [Content], commit_beside_abort),
 ];
 
 /// How many values a batch of a round has, by turns: few, so that many are committed, and many, so that a store that needs
@@ -232,11 +228,11 @@ impl Reader {
 }
 
 /// A writer and a reader, who either asks or lists. They go on until the reader has looked at a hundred batches while they
-/// were committed, or for a fifth of a second: a store that shows a part of a batch in a twentieth of the time that a commit
+/// were committed, or for two fifths of a second: a store that shows a part of a batch in a twentieth of the time that a commit
 /// takes is missed about once in ten then, and once in a hundred thousand with the rounds of the standard profile.
 fn writer_and_reader(context: &Context, lists: bool, [writing, reading]: [Arc<dyn Indexable>; 2]) -> (Writer, Reader) {
-    // Who lists reads all that was ever committed.
-    let (lengths, most) = if lists { ([2, 40, 200], 100) } else { ([2, 40, 1000], 1000) };
+    let lengths = [2, 40, 1000];
+    let rounds = if lists { [3, 3] } else { [30, 1000] };
     let (progress, at_work) = (Arc::<Progress>::default(), Arc::new(()));
     let reader = Reader {
         content: reading,
@@ -251,9 +247,9 @@ fn writer_and_reader(context: &Context, lists: bool, [writing, reading]: [Arc<dy
         content: writing,
         progress,
         lengths,
-        rounds: [30, most].map(|rounds| context.rounds(rounds)),
+        rounds: rounds.map(|rounds| context.rounds(rounds)),
         looks: context.rounds(100),
-        limit: Duration::from_millis(200) * u32::try_from(context.rounds(1)).unwrap_or(1),
+        limit: Duration::from_millis(400) * u32::try_from(context.rounds(1)).unwrap_or(1),
         _at_work: at_work,
     };
     (writer, reader)
@@ -283,14 +279,28 @@ async fn all_or_nothing_in_another_instance(context: Context) -> Outcome {
     on_threads(context, false, contents).await
 }
 
+/// Who lists reads all that was ever committed, and is to come to the end of it while a commit goes on: so there are
+/// several stores, each with little.
+fn stores(context: &Context) -> impl Iterator<Item = usize> + use<> {
+    context.rounds_of_patience(12, 24)
+}
+
 async fn listed_or_not(context: Context) -> Outcome {
-    let contents = handles(&context).await?;
-    on_threads(context, true, contents).await
+    for _ in stores(&context) {
+        let store = context.another_store().await?;
+        let contents = handles(&store).await?;
+        on_threads(store, true, contents).await?;
+    }
+    Ok(())
 }
 
 async fn listed_or_not_in_another_instance(context: Context) -> Outcome {
-    let contents = instances(&context).await?;
-    on_threads(context, true, contents).await
+    for _ in stores(&context) {
+        let store = context.another_store().await?;
+        let contents = instances(&store).await?;
+        on_threads(store, true, contents).await?;
+    }
+    Ok(())
 }
 
 /// Both take turns on one thread, so that the reader looks wherever a commit waits for something.
@@ -301,179 +311,4 @@ async fn between_the_steps(context: Context) -> Outcome {
     writer.limit = Duration::ZERO;
     let (read, written) = tokio::join!(reader.read(), writer.write());
     read.and(written)
-}
-
-/// Whether a batch is there: all of it or nothing.
-async fn is_there(content: &dyn Indexable, batch: &[(ContentKey, Bytes)]) -> Outcome<bool> {
-    let Some(((last, _), others)) = batch.split_last() else { return Ok(false) };
-    let there = content.find(last).await?.is_some();
-    if there {
-        ensure_all_found(content, others, "a handle that has found one value of a dropped commit").await?;
-    }
-    Ok(there)
-}
-
-/// [`is_there`] once it cannot change any more.
-async fn ensure_whole_or_nothing(content: &dyn Indexable, batch: &[(ContentKey, Bytes)]) -> Outcome<bool> {
-    let there = is_there(content, batch).await?;
-    if !there {
-        for (key, _) in batch {
-            ensure_absent(content, &key.to_hash(), "a handle that has not found one value of a dropped commit").await?;
-        }
-    }
-    Ok(there)
-}
-
-/// Polls a commit so often that it may have begun, and drops it; the batch, and whether it was acknowledged.
-async fn drop_commit(content: &dyn Indexable, round: usize, polls: usize) -> Outcome<(Vec<(ContentKey, Bytes)>, bool)> {
-    let batch = content.begin().await?;
-    let added = add_all(&*batch, (0..20).map(|i| value(format_args!("{round} {i}")))).await?;
-    let acknowledged = poll_then_drop(batch.commit(), polls).await.transpose()?.is_some();
-    Ok((added, acknowledged))
-}
-
-/// From none to as many as an embedded engine needs.
-fn growing_polls(rounds: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..rounds).map(|round| (round, if round % 12 == 0 { 0 } else { 1 << (round % 12 - 1) }))
-}
-
-async fn dropped_commit(context: Context) -> Outcome {
-    let instance = context.open().await?;
-    let (content, other) = (instance.content(), instance.content());
-    let mut dropped = Vec::new();
-    for (round, polls) in growing_polls(context.rounds(24)) {
-        let (batch, acknowledged) = drop_commit(&*content, round, polls).await?;
-        let there = is_there(&*other, &batch).await?;
-        ensure!(there || !acknowledged, "an acknowledged commit is not there");
-        let (after, found) = (value(format_args!("after {round}")), "a handle, after a dropped commit,");
-        ensure_found(&*other, &content.add(after.clone()).await?, &after, found).await?;
-        dropped.push((batch, there));
-    }
-    instance.sync().await?;
-    for (batch, there_before) in dropped {
-        let there = is_there(&*other, &batch).await?;
-        ensure!(there || !there_before, "a batch that was there is there no longer");
-        // A service may take it up later still (A9).
-        if context.guarantees().durability != Durability::Service {
-            let settled = ensure_whole_or_nothing(&*other, &batch).await?;
-            ensure_eq!(settled, there, "A9: whether a dropped commit took effect, after a `sync` and later");
-        }
-    }
-    Ok(())
-}
-
-async fn dropped_commit_reopened(context: Context) -> Outcome {
-    for (round, polls) in growing_polls(context.rounds(12)) {
-        let instance = context.open().await?;
-        let (batch, acknowledged) = drop_commit(&*instance.content(), round, polls).await?;
-        let there_before = is_there(&*instance.content(), &batch).await?;
-        instance.close().await?;
-        let instance = context.open().await?;
-        let content = instance.content();
-        let there = is_there(&*content, &batch).await?;
-        ensure!(there || !acknowledged, "an acknowledged commit is lost by a reopen");
-        ensure!(there || !there_before, "a batch that was there is lost by a reopen");
-        if context.guarantees().durability != Durability::Service {
-            ensure_whole_or_nothing(&*content, &batch).await?;
-        }
-        instance.close().await?;
-    }
-    Ok(())
-}
-
-/// Commits batches that share values with those of other threads, and adds such values one by one.
-async fn batches_of_a_client(content: Arc<dyn Indexable>, mut random: Rng, rounds: usize) -> Outcome {
-    for _ in 0..rounds {
-        let from = random.usize(..60);
-        let mut values: Vec<Bytes> = (from..from + random.usize(1..40)).map(value).collect();
-        random.shuffle(&mut values);
-        let batch = content.begin().await?;
-        let added = add_all(&*batch, values.clone()).await?;
-        let single = random.choice(values).unwrap_or_default();
-        let key = content.add(single.clone()).await?;
-        batch.commit().await?;
-        ensure_all_found(&*content, &added, "a handle, after a commit beside others,").await?;
-        ensure_found(&*content, &key, &single, "a handle, after a commit beside others,").await?;
-    }
-    Ok(())
-}
-
-async fn many_batches(context: Context) -> Outcome {
-    let instance = context.open().await?;
-    let mut random = context.random();
-    let rounds = context.rounds(15);
-    let clients: Vec<_> = (0..4).map(|_| batches_of_a_client(instance.content(), random.fork(), rounds)).collect();
-    context.soon("batches on several threads that share values", all(clients)).await?.map(drop)
-}
-
-/// Adds to a batch until it is closed, or holds enough: what was taken, and what was refused.
-async fn add_until_closed(batch: Arc<dyn Batch>, ended: Arc<AtomicBool>, round: usize) -> Outcome<Vec<(Bytes, bool)>> {
-    const ENOUGH: usize = 300;
-    let mut answers = Vec::new();
-    for i in 0..ENOUGH {
-        let after_the_end = ended.load(Ordering::SeqCst);
-        let added = value(format_args!("{round} {i}"));
-        match batch.add(added.clone()).await {
-            Ok(_) if after_the_end => return Err(Failure::broken("`add` after the end of its batch is not `Closed`")),
-            Ok(_) => answers.push((added, true)),
-            Err(error) if error.kind() == ErrorKind::Closed => {
-                answers.push((added, false));
-                break;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(answers)
-}
-
-async fn add_beside_the_commit(context: Context) -> Outcome {
-    let content = context.open().await?.content();
-    let mut random = context.random();
-    for round in 0..context.rounds(25) {
-        let batch: Arc<dyn Batch> = content.begin().await?.into();
-        let ended = Arc::new(AtomicBool::new(false));
-        let adding = add_until_closed(Arc::clone(&batch), Arc::clone(&ended), round);
-        let yields = random.usize(..30);
-        let commit = async move {
-            for _ in 0..yields {
-                yield_now().await;
-            }
-            let committed = batch.commit().await;
-            ended.store(true, Ordering::SeqCst);
-            Ok(committed?)
-        };
-        let (answers, ()) = both(adding, commit).await?;
-        for (added, taken) in answers {
-            let there = content.find(&content.hash_function().hash(&added).into()).await?.is_some();
-            ensure!(there || !taken, "an `add` that a batch took beside its commit is not there");
-            ensure!(taken || !there, "an `add` that a batch refused beside its commit is there");
-        }
-    }
-    Ok(())
-}
-
-async fn commit_beside_abort(context: Context) -> Outcome {
-    let content = context.open().await?.content();
-    for round in 0..context.rounds(25) {
-        let batch: Arc<dyn Batch> = content.begin().await?.into();
-        let added = add_all(&*batch, (0..5).map(|i| value(format_args!("{round} {i}")))).await?;
-        let (committing, aborting) = (Arc::clone(&batch), batch);
-        let commit = async move { Ok(decided(committing.commit().await)?) };
-        let abort = async move { Ok(decided(aborting.abort().await)?) };
-        let (committed, aborted) = both(commit, abort).await?;
-        ensure!(!(committed && aborted), "both `commit` and `abort` of one batch succeeded");
-        ensure!(committed || aborted, "both `commit` and `abort` of one batch were refused");
-        let there = ensure_whole_or_nothing(&*content, &added).await?;
-        ensure_eq!(there, committed, "whether a batch is there whose commit and abort were called at once");
-    }
-    Ok(())
-}
-
-/// Whether a call ended its batch, or came too late.
-fn decided(answer: store_api::Result<()>) -> store_api::Result<bool> {
-    match answer {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::Closed => Ok(false),
-        Err(error) => Err(error),
-    }
 }

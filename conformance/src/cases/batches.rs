@@ -19,7 +19,7 @@ use crate::{
     },
     context::{Context, Instance, key},
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
-    operations::value,
+    operations::{until_answered, value},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -285,7 +285,7 @@ async fn reopened(context: Context) -> Outcome {
 }
 
 /// Every kind of operation, on handles of their own.
-async fn use_the_store(instance: Instance, tag: &'static str) -> Outcome {
+async fn use_the_store(instance: &Instance, tag: &'static str) -> Outcome {
     if let Some(entries) = instance.atomic_write() {
         let (name, entry) = (key(tag), value(tag));
         entries.set(&name, entry.clone()).await?;
@@ -309,7 +309,7 @@ async fn use_the_store(instance: Instance, tag: &'static str) -> Outcome {
 async fn used_beside_a_batch(context: &Context, batching: Arc<dyn Indexable>, using: Instance) -> Outcome {
     let batch = batching.begin().await?;
     let mut added = add_all(&*batch, (0..20).map(value)).await?;
-    let using = beside(use_the_store(using, "beside")).await?;
+    let using = beside(async move { until_answered(|| use_the_store(&using, "beside")).await }).await?;
     context.soon("operations of others while a batch is open", using).await???;
     added.extend(add_all(&*batch, [value("later")]).await?);
     batch.commit().await?;
@@ -332,7 +332,7 @@ async fn from_inside(context: Context) -> Outcome {
     let inside = async move {
         let batch = content.begin().await?;
         let stored = batch.add(value("in the batch")).await?;
-        use_the_store(instance, "inside").await?;
+        until_answered(|| use_the_store(&instance, "inside")).await?;
         ensure_found(&*batch, &stored, &value("in the batch"), "a batch, after other operations,").await?;
         batch.commit().await?;
         ensure_found(&*content, &stored, &value("in the batch"), "a handle, after the commit,").await

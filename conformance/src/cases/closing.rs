@@ -32,12 +32,15 @@ impl Known {
     /// Demands of a store that what was acknowledged is there, and that what was not applied is not.
     pub(super) async fn ensure(&self, handles: &Handles, who: &str) -> Outcome {
         for (write, answer) in &self.0 {
-            let there = handles.has(write).await?;
             match answer {
-                Ok(()) => ensure!(there, "{who} lacks {write:?}, which was acknowledged beside a close"),
+                Ok(()) => {
+                    ensure!(handles.has(write).await?, "{who} lacks {write:?}, which was acknowledged beside a close");
+                }
                 Err(error) if error.effect() == Effect::NotApplied => {
+                    let there = handles.has(write).await?;
                     ensure!(!there, "{who} has {write:?}, which was refused beside a close as not applied: {error}");
                 }
+                // A service may take it up while it is looked for (A9).
                 Err(_) => {}
             }
         }

@@ -242,7 +242,7 @@ async fn histories(context: Context) -> Outcome {
         let (context, entries) = (context.clone(), instance.entries());
         let (mut client, mut random) = (recorder.client(), random.fork());
         async move {
-            for step in context.rounds_of_luck(50, 600) {
+            for step in context.rounds_of_patience(100, 600) {
                 if !seat.meet() {
                     break;
                 }

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use futures_util::{Stream, StreamExt, TryStreamExt, future::try_join_all};
@@ -14,6 +14,7 @@ use crate::{
     content::{Way, add_all, add_beside_a_batch, ensure_all_found, ensure_found, ensure_listed},
     context::{Context, key},
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
+    following::next_item,
     handles::{Handles, Write},
     operations::{entries_sorted, increment, set_all, value},
 };
@@ -215,7 +216,7 @@ async fn other_handles_of_entries(context: Context) -> Outcome {
     let verdict = staying.test_and_set(&key("k"), Some(value("1")), Some(value("2"))).await?;
     ensure!(verdict.is_applied(), "A2: a false mismatch by another handle");
     let told = async {
-        while let Some(event) = watch.next().await {
+        while let Some(event) = next_item(&mut watch).await {
             if let Event::Changed { diff: Diff::Added(new) | Diff::Updated { new, .. }, .. } = event?
                 && new == value("2")
             {
@@ -261,30 +262,36 @@ async fn other_instances(context: Context) -> Outcome {
     Ok(())
 }
 
-/// Writes as long as others open and close, and fails with none.
-async fn write_amid<F>(context: &Context, handles: Handles, closes: F) -> Outcome
+/// Writes as long as others open and close, and once behind them, and fails with none.
+///
+/// `done` counts the rounds of the closes.
+async fn write_amid<F>(context: &Context, handles: Handles, done: Arc<AtomicUsize>, closes: F) -> Outcome
 where
     F: Future<Output = Outcome> + Send + 'static,
 {
     let over = Arc::new(AtomicBool::new(false));
     let (ended, context) = (Arc::clone(&over), context.clone());
     let closes = async move {
-        let closed = context.soon("the return of each close amid the writes of another handle", closes).await;
+        let closes = context.steadily("the return of each close amid the writes of another handle", &done, closes);
+        let closed = closes.await;
         ended.store(true, Ordering::SeqCst);
         closed?
     };
     let writes = async move {
         let counter = key("counter");
         let mut count = 0;
-        while !over.load(Ordering::SeqCst) {
+        loop {
+            let last = over.load(Ordering::SeqCst);
             if let Some(entries) = &handles.entries {
                 count += 1;
                 let counted = increment(&**entries, &counter, 1).await?;
                 ensure_eq!(counted, count, "A1: a counter that only this handle counts");
             }
             handles.write(&Write::Content(Way::Add, value(count))).await?;
+            if last {
+                return Ok(());
+            }
         }
-        Ok(())
     };
     both(closes, writes).await.map(drop)
 }
@@ -298,27 +305,33 @@ async fn write_and_close(handles: &Handles, round: usize) -> Outcome {
 async fn amid_closes_of_handles(context: Context) -> Outcome {
     let instance = context.open().await?;
     let (handles, rounds) = (Handles::of(&instance), context.rounds(15));
+    let done = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&done);
     let closes = async move {
         for round in 0..rounds {
             write_and_close(&Handles::of(&instance), round).await?;
+            count.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     };
-    write_amid(&context, handles, closes).await
+    write_amid(&context, handles, done, closes).await
 }
 
 async fn amid_closes_of_instances(context: Context) -> Outcome {
     let handles = Handles::of(&context.open().await?);
     let (opening, rounds) = (context.clone(), context.rounds(5));
+    let done = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&done);
     let closes = async move {
         for round in 0..rounds {
             let instance = opening.open().await?;
             write_and_close(&Handles::of(&instance), round).await?;
             instance.close().await?;
+            count.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     };
-    write_amid(&context, handles, closes).await
+    write_amid(&context, handles, done, closes).await
 }
 
 async fn dropped_instance(context: Context) -> Outcome {

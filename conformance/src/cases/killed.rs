@@ -6,7 +6,7 @@ use crate::{
     case::{Case, case},
     child::say,
     context::{Context, key},
-    failure::{Outcome, ensure_eq},
+    failure::{Failure, Outcome, ensure_eq},
     operations::value,
     roles::{Cue, Role, role},
     work::{self, Batches, Clears, Entries, Names, Round, Said, Work},
@@ -43,15 +43,26 @@ async fn killed<W: Work>(context: Context) -> Outcome {
     let mut rounds = Vec::new();
     for number in 0..context.rounds(8) {
         rounds.push(cut_off::<W>(&context, number, &mut random)?);
-        let instance = context.open().await?;
+        let instance = context.open_when_free(AFTER_A_KILL).await?;
         // What earlier rounds left is looked at again at the end.
         W::check(&instance, &rounds[number..])
             .await
             .map_err(|failure| failure.within(format_args!("kill {number}")))?;
         instance.close().await?;
     }
-    W::check(&context.open().await?, &rounds).await
+    W::check(&context.open_when_free(AFTER_A_KILL).await?, &rounds).await?;
+    ensure_worked(&rounds)
 }
+
+/// What was never acknowledged cannot be lost: where no child got so far, nothing was shown.
+pub(super) fn ensure_worked(rounds: &[Said]) -> Outcome {
+    if rounds.iter().all(|said| said.lines.is_empty()) {
+        return Err(Failure::inconclusive("no child had anything acknowledged before it was cut off"));
+    }
+    Ok(())
+}
+
+const AFTER_A_KILL: &str = "an open after a kill";
 
 const OPENING: &str = "opening";
 
@@ -76,7 +87,7 @@ async fn killed_while_opening(context: Context) -> Outcome {
     for number in 0..context.rounds(2) {
         let context = context.another_store().await?;
         kill_while_opening(&context, &mut random)?;
-        let instance = context.open().await.map_err(|failure| failure.within("after a kill in the first open"))?;
+        let instance = context.open_when_free("an open after a kill in the first open").await?;
         let (k, v) = (key("k"), value("v"));
         instance.entries().set(&k, v.clone()).await?;
         instance.close().await?;
@@ -84,7 +95,7 @@ async fn killed_while_opening(context: Context) -> Outcome {
         for _ in 0..2 {
             kill_while_opening(&context, &mut random)?;
         }
-        let instance = context.open().await.map_err(|failure| failure.within("after kills in later opens"))?;
+        let instance = context.open_when_free("an open after kills in later opens").await?;
         Entries::check(&instance, &said).await?;
         ensure_eq!(instance.entries().find(&k).await?, Some(v), "A10: an entry from before");
         instance.close().await?;

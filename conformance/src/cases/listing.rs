@@ -17,7 +17,7 @@ use crate::{
     clients::beside,
     context::{Context, Instance, key},
     failure::{Failure, Outcome, ensure, ensure_eq},
-    operations::{entries_sorted, insist, set_all, value},
+    operations::{entries_sorted, insist, set_all, until_answered, value},
     show::shown,
 };
 
@@ -205,7 +205,7 @@ async fn half_read(context: Context) -> Outcome {
     let (mut keys, mut both) = (entries.list(&Key::root()), entries.entries(&key("all")));
     ensure!(keys.next().await.transpose()?.is_some(), "a list of nothing where there is much");
     ensure!(both.next().await.transpose()?.is_some(), "entries of nothing where there is much");
-    let writes = async {
+    let writes = || async {
         let k = key("all/0/stays");
         entries.set(&k, value("set")).await?;
         ensure!(entries.test_and_set(&k, Some(value("set")), None).await?.is_applied(), "it was just set");
@@ -214,7 +214,7 @@ async fn half_read(context: Context) -> Outcome {
         entries.clear().await?;
         Ok(())
     };
-    context.soon("writes beside half-read lists", writes).await??;
+    context.soon("writes beside half-read lists", until_answered(writes)).await??;
     ensure_eq!(entries.list_sorted(&Key::root()).await?, [], "the keys after a `clear`");
     drop((keys, both));
     Ok(())
@@ -288,11 +288,11 @@ async fn half_read_contents(context: Context) -> Outcome {
         .await?;
     let mut keys = content.keys();
     ensure!(keys.next().await.transpose()?.is_some(), "no keys where there are many");
-    let adds = async {
+    let adds = || async {
         content.add(value("more")).await?;
         content.batch(|batch| async move { batch.add(value("batched")).await }).await?;
-        instance.sync().await
+        Ok(instance.sync().await?)
     };
-    context.soon("adds beside half-read keys", adds).await??;
+    context.soon("adds beside half-read keys", until_answered(adds)).await??;
     Ok(())
 }

@@ -12,6 +12,7 @@ use crate::{
     content::{Way, ensure_indexed, ensure_indexed_by_another},
     context::{Context, Instance, key},
     failure::{Failure, Outcome, ensure, ensure_eq},
+    following::next_item,
     operations::value,
     show::shown,
 };
@@ -154,7 +155,8 @@ impl Follower {
         let mut watch = self.entries.watch(&key("names"), Init::Known(Vec::new())).await?;
         let mut ended = 0;
         while ended < WRITERS {
-            let Some(event) = self.context.soon("the next event of a watch on names", watch.next()).await? else {
+            let Some(event) = self.context.soon("the next event of a watch on names", next_item(&mut watch)).await?
+            else {
                 return Err(Failure::broken("W9: a watch ended by itself"));
             };
             let Event::Changed { diff, .. } = event? else { continue };

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt, future::try_join_all};
-use store_api::{ErrorKind, HashFunction, Key, Visibility};
+use store_api::{HashFunction, Key, Visibility};
 
 use super::closing::close_amid;
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     clients::{all, both},
     content::listed,
     context::{Context, Instance, key},
-    failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
+    failure::{Outcome, ensure, ensure_eq, expect_error},
     handles::{Handles, Write},
     operations::{entries_sorted, put, set_all, value},
 };
@@ -208,24 +208,11 @@ async fn another_hash_function_beside(context: Context) -> Outcome {
     Ok(())
 }
 
-/// Opens what was dropped: an engine that allows one instance may need a moment to let go of it.
-async fn open_what_was_dropped(context: &Context) -> Outcome<Instance> {
-    let opened = async {
-        loop {
-            match context.try_open(&Settings::default()).await {
-                Err(error) if error.kind() == ErrorKind::InUse => tokio::task::yield_now().await,
-                opened => break opened,
-            }
-        }
-    };
-    let opened = context.soon("an open after all handles were dropped", opened).await?;
-    opened.map_err(|error| Failure::from(error).within("open after all handles were dropped"))
-}
-
 async fn dropped(context: Context) -> Outcome {
+    const OPENING: &str = "an open after all handles were dropped";
     let mut written = Vec::new();
     for round in 0..context.rounds(6) {
-        let instance = open_what_was_dropped(&context).await?;
+        let instance = context.open_when_free(OPENING).await?;
         let handles = Handles::of(&instance);
         ensure_all_there(&handles, &written, "a store opened after all handles were dropped").await?;
         let writes = handles.writes(0, round);
@@ -234,7 +221,7 @@ async fn dropped(context: Context) -> Outcome {
         drop(instance);
         drop(handles);
     }
-    let instance = open_what_was_dropped(&context).await?;
+    let instance = context.open_when_free(OPENING).await?;
     ensure_all_there(&Handles::of(&instance), &written, "a store opened after all handles were dropped").await?;
     Ok(instance.close().await?)
 }

@@ -11,7 +11,7 @@ use store_api::{AtomicWrite, Durability, Event, Init, Key, TestAndSet};
 
 use crate::{
     case::{Case, case},
-    cases::killed::{STEP, cut_off, kill_while_opening},
+    cases::killed::{STEP, cut_off, ensure_worked, kill_while_opening},
     child::{hear, say},
     context::{Context, Instance, key},
     disk::Keep,
@@ -67,7 +67,8 @@ async fn power_lost<W: Work>(context: Context) -> Outcome {
         };
         looked_at.await.map_err(|failure| failure.within(format_args!("power loss {number}, {keep:?}")))?;
     }
-    W::check(&context.open().await?, &rounds).await
+    W::check(&context.open().await?, &rounds).await?;
+    ensure_worked(&rounds)
 }
 
 /// All that a store shows.

@@ -1,6 +1,12 @@
 //! A1, X1, W11, W5 and L4 among several processes.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -13,9 +19,10 @@ use crate::{
     clients,
     context::{Context, key},
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
+    following::next_item,
     histories,
     history::Recorder,
-    operations::{increment, number, set_all, value},
+    operations::{increment, insist, number, set_all, value},
     remote::{self, Remote},
     roles::{Cue, Role, role},
     work::{Names, Work},
@@ -131,13 +138,8 @@ async fn follow(cue: Cue) -> Outcome {
     let instance = cue.open().await?;
     let text = |value: &Bytes| String::from_utf8_lossy(value).into_owned();
     let mut watch = instance.entries().watch(&Key::root(), Init::Known(Vec::new())).await?;
-    while let Some(event) = watch.next().await {
-        let event = match event {
-            // A passing fault; the watch goes on (W10).
-            Err(error) if error.is_retryable() => continue,
-            event => event?,
-        };
-        let told = match event {
+    while let Some(event) = next_item(&mut watch).await {
+        let told = match event? {
             Event::CaughtUp => Told::CaughtUp,
             Event::Changed { key, diff: Diff::Added(new) } => Told::Added(key.to_string(), text(&new)),
             Event::Changed { key, diff: Diff::Updated { old, new } } => {
@@ -213,11 +215,13 @@ impl Follower {
 struct Writer {
     entries: Arc<dyn AtomicWrite>,
     state: Texts,
+    /// How often it has written.
+    written: Arc<AtomicUsize>,
 }
 
 impl Writer {
     async fn new(context: &Context) -> Outcome<Self> {
-        Ok(Self { entries: context.open().await?.entries(), state: Texts::new() })
+        Ok(Self { entries: context.open().await?.entries(), state: Texts::new(), written: Arc::default() })
     }
 
     async fn set(&mut self, under: &str, count: usize, text: &str) -> Outcome {
@@ -225,19 +229,27 @@ impl Writer {
         let entries: Vec<_> = all.iter().map(|(path, text)| (key(path), value(text))).collect();
         set_all(&*self.entries, entries).await?;
         self.state.extend(all);
+        self.count();
         Ok(())
     }
 
     async fn remove(&mut self, path: &str) -> Outcome {
-        self.entries.remove(&key(path)).await?;
+        let key = key(path);
+        insist(|| self.entries.remove(&key)).await?;
         self.state.remove(path);
+        self.count();
         Ok(())
     }
 
     async fn clear(&mut self) -> Outcome {
-        self.entries.clear().await?;
+        insist(|| self.entries.clear()).await?;
         self.state.clear();
+        self.count();
         Ok(())
+    }
+
+    fn count(&self) {
+        self.written.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -272,7 +284,9 @@ async fn stopped_process(context: Context) -> Outcome {
     follower.converge(&writer.state)?;
     for round in 0..context.rounds(3) {
         follower.child.stop()?;
-        context.soon("writes beside a process that is stopped", change(&mut writer, round)).await??;
+        let written = Arc::clone(&writer.written);
+        let changes = change(&mut writer, round);
+        context.steadily("a write beside a process that is stopped", &written, changes).await??;
         follower.child.resume()?;
         follower.converge(&writer.state)?;
     }
@@ -324,7 +338,6 @@ async fn in_use(context: Context) -> Outcome {
     let killed = context.child("hold", &[])?;
     ensure_eq!(killed.line()?, OPEN, "L4: another open in another process");
     killed.kill()?;
-    let opened = context.open().await.map_err(|failure| failure.within("L4: after the holder was killed"))?;
-    opened.close().await?;
+    context.open_when_free("L4: an open after the holder was killed").await?.close().await?;
     Ok(())
 }

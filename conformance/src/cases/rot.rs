@@ -285,10 +285,10 @@ async fn unreadable_disk(context: Context) -> Outcome {
     instance.close().await?;
     let files = Files::of(context.directory())?;
     let mut refused = 0;
-    for round in 0..context.rounds(8) {
+    for round in 0..=context.rounds(8) {
         // What was read before is in no cache afterwards.
         context.disk().lose_power(Keep::None)?;
-        // Once the very first read: an engine may read all of it at once.
+        // At first the very first read: an engine may read all of it at once.
         let readable = if round == 0 { 0 } else { random.usize(..40) };
         // The files that hold the data, and none that an engine makes while it is open, to share memory.
         for file in files.names() {

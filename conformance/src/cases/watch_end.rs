@@ -1,7 +1,7 @@
 //! W9 and W10: how a watch ends.
 
 use std::{
-    future::poll_fn,
+    future::{poll_fn, ready},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -21,7 +21,7 @@ use crate::{
     clients::{Repeating, beside, both, over_and_over},
     context::{Context, Instance, key},
     failure::{Failure, Outcome, ensure, ensure_eq},
-    following::{Follower, Scope, State},
+    following::{Follower, Scope, State, next_item},
     operations::{insist, value},
 };
 
@@ -87,16 +87,19 @@ async fn unwatch_amid_writes(context: Context) -> Outcome {
     let instance = context.open().await?;
     let entries = instance.entries();
     let writing = keep_writing(&instance).await?;
-    for round in context.rounds_and_more(30) {
-        let scope = if round % 2 == 0 { Scope::everything() } else { Scope::Key(k()) };
-        let mut follower = Follower::from_nothing(&context, &*entries, &scope).await?;
-        for _ in 0..round % 3 {
-            follower.next().await?;
+    let unwatching = async {
+        for round in context.rounds_of_luck(30, 20_000) {
+            let scope = if round % 2 == 0 { Scope::everything() } else { Scope::Key(k()) };
+            let mut follower = Follower::from_nothing(&context, &*entries, &scope).await?;
+            for _ in 0..round % 3 {
+                follower.next().await?;
+            }
+            entries.unwatch(follower.id()).await?;
+            follower.expect_end().await?;
         }
-        entries.unwatch(follower.id()).await?;
-        follower.expect_end().await?;
-    }
-    writing.end().await.map(drop)
+        Ok(())
+    };
+    writing.meanwhile(unwatching).await.map(drop)
 }
 
 /// The reader is in the middle of reading when its watch ends.
@@ -104,17 +107,21 @@ async fn unwatch_beside_a_reader(context: Context) -> Outcome {
     let instance = context.open().await?;
     let entries = instance.entries();
     let writing = keep_writing(&instance).await?;
-    for _ in context.rounds_and_more(20) {
-        let watch = Scope::everything().watch_current(&*entries).await?;
-        let (id, unwatched) = (watch.id(), Arc::new(AtomicBool::new(false)));
-        let (begun, begins) = oneshot::channel();
-        let reading = beside(read_to_the_end(watch, begun, Arc::clone(&unwatched))).await?;
-        context.soon("an event amid writes", begins).await?.map_err(Failure::harness)?;
-        entries.unwatch(id).await?;
-        unwatched.store(true, Ordering::SeqCst);
-        context.soon("W9: the end of a watch that is being read", reading).await???;
-    }
-    writing.end().await.map(drop)
+    let unwatching = async {
+        for _ in context.rounds_of_luck(20, 20_000) {
+            let watch = Scope::everything().watch_current(&*entries).await?;
+            let (id, unwatched) = (watch.id(), Arc::new(AtomicBool::new(false)));
+            let (begun, begins) = oneshot::channel();
+            let reading = beside(read_to_the_end(watch, begun, Arc::clone(&unwatched))).await?;
+            let begins = context.soon("an event amid writes", begins).await?;
+            begins.map_err(|_| Failure::broken("W9: a watch ended that nobody ended"))?;
+            entries.unwatch(id).await?;
+            unwatched.store(true, Ordering::SeqCst);
+            context.soon("W9: the end of a watch that is being read", reading).await???;
+        }
+        Ok(())
+    };
+    writing.meanwhile(unwatching).await.map(drop)
 }
 
 async fn read_to_the_end(mut watch: Watch, begun: oneshot::Sender<()>, unwatched: Arc<AtomicBool>) -> Outcome {
@@ -134,13 +141,15 @@ async fn read_to_the_end(mut watch: Watch, begun: oneshot::Sender<()>, unwatched
 
 /// A task that reads a watch to its end; returns once it waits.
 async fn wait_for_the_end(context: &Context, mut watch: Watch) -> Outcome<JoinHandle<Vec<Result<Event>>>> {
-    let first = context.soon("the first event", watch.next()).await?.transpose()?;
+    let first = context.soon("the first event", next_item(&mut watch)).await?.transpose()?;
     ensure_eq!(first, Some(Event::CaughtUp), "the first event");
     let (send, waits) = oneshot::channel();
     let mut send = Some(send);
     let reading = spawn(async move {
+        // A passing fault of the store is nothing that it tells (W10).
+        let mut told = watch.filter(|item| ready(!item.as_ref().is_err_and(store_api::Error::is_retryable)));
         let first = poll_fn(|cx| {
-            let polled = watch.poll_next_unpin(cx);
+            let polled = told.poll_next_unpin(cx);
             if let Some(send) = send.take().filter(|_| polled.is_pending()) {
                 // Nobody listens where the case has ended already.
                 let _ = send.send(());
@@ -148,7 +157,7 @@ async fn wait_for_the_end(context: &Context, mut watch: Watch) -> Outcome<JoinHa
             polled
         });
         let first = first.await;
-        stream::iter(first).chain(watch).collect().await
+        stream::iter(first).chain(told).collect().await
     });
     let waits = context.soon("a reader that waits", waits).await?;
     waits.map_err(|_| Failure::broken("W6: an event where nothing changed"))?;
@@ -273,17 +282,19 @@ async fn close_wakes(context: Context) -> Outcome {
 async fn close_beside_the_start(context: Context) -> Outcome {
     let instance = context.open().await?;
     let mut random = context.random();
-    for _ in context.rounds_and_more(10) {
+    for _ in context.rounds_of_luck(10, 20_000) {
         let entries = instance.entries();
-        let started = Arc::new(AtomicUsize::new(0));
-        let (closing, begun, close_behind) = (Arc::clone(&entries), Arc::clone(&started), random.usize(1..20));
+        let progress = Arc::new(Progress::default());
+        let (closing, begun, close_behind) = (Arc::clone(&entries), Arc::clone(&progress), random.usize(1..20));
         let close = async move {
-            while begun.load(Ordering::Acquire) < close_behind {
+            while begun.started.load(Ordering::Acquire) < close_behind && !begun.gave_up.load(Ordering::Acquire) {
                 yield_now().await;
             }
-            Ok(closing.close().await?)
+            let closed = closing.close().await;
+            begun.closed.store(true, Ordering::Release);
+            Ok(closed?)
         };
-        let (all, ()) = both(start_until_closed(context.clone(), entries, started), close).await?;
+        let (all, ()) = both(start_until_closed(context.clone(), entries, progress), close).await?;
         for follower in all {
             follower.expect_closed().await?;
         }
@@ -291,24 +302,41 @@ async fn close_beside_the_start(context: Context) -> Outcome {
     Ok(())
 }
 
+/// What those know of each other of whom one starts watches and one closes their handle.
+#[derive(Default)]
+struct Progress {
+    started: AtomicUsize,
+    gave_up: AtomicBool,
+    closed: AtomicBool,
+}
+
 /// Starts watches until the handle is closed, and counts them.
 async fn start_until_closed(
     context: Context,
     entries: Arc<dyn AtomicWrite>,
-    started: Arc<AtomicUsize>,
+    progress: Arc<Progress>,
 ) -> Outcome<Vec<Follower>> {
-    const AT_MOST: usize = 10_000;
+    /// After so many the close is waited for: whoever closes may have to wait for a core.
+    const AT_MOST: usize = 1_000;
     let mut all = Vec::new();
-    while all.len() < AT_MOST {
+    loop {
+        let closed = progress.closed.load(Ordering::Acquire);
+        if all.len() >= AT_MOST && !closed {
+            yield_now().await;
+            continue;
+        }
         let scope = if all.len() % 2 == 0 { Scope::everything() } else { Scope::Key(k()) };
         match Follower::try_from_nothing(&context, &*entries, &scope).await {
+            Ok(_) if closed => return Err(Failure::broken("L1: a watch is started after `close` has returned")),
             Ok(follower) => all.push(follower),
             Err(error) if error.kind() == ErrorKind::Closed => return Ok(all),
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                progress.gave_up.store(true, Ordering::Release);
+                return Err(error.into());
+            }
         }
-        started.fetch_add(1, Ordering::Release);
+        progress.started.fetch_add(1, Ordering::Release);
     }
-    Err(Failure::broken(format_args!("L1: {AT_MOST} watches of a handle were started while it closed")))
 }
 
 async fn ended_before_close(context: Context) -> Outcome {

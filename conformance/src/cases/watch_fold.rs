@@ -1,22 +1,19 @@
-//! W3 to W6: what a watch tells folds to the store.
+//! W3, W5 and W6: what a watch tells folds to the store. That it is true and in order is [`super::watch_order`]'s.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use store_api::{AtomicWrite, Diff, Event, Key, MAX_VALUE_LEN};
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinHandle,
-};
+use tokio::sync::mpsc;
 
 use crate::{
     case::{Case, case},
     clients::{all, beside},
     context::{Context, Instance, key},
     failure::{Failure, Outcome, ensure, ensure_eq},
-    following::{Follower, Scope, State},
-    operations::{entries_sorted, increment, insist, number, put, set_all, value},
+    following::{Follower, Reading, Scope, State},
+    operations::{insist, put, put_once, set_all, value},
     show::shown,
 };
 
@@ -29,14 +26,6 @@ pub(super) const CASES: &[Case] = &[
     ),
     case!("watch/W3-old-is-from-the-baseline-where-changes-are-folded", [Entries], folded),
     case!("watch/W3-added-and-removed-unread-leaves-a-chain", [Entries], added_and_removed),
-    case!("watch/W4-a-growing-counter-is-told-growing", [Entries], growing),
-    case!("watch/W4-a-counter-of-several-instances-is-told-growing", [Entries, SharedInstances], growing_of_instances),
-    case!("watch/W4-what-is-told-was-so-in-that-order", [Entries], course),
-    case!(
-        "watch/W4-what-is-told-of-other-instances-was-so-in-that-order",
-        [Entries, SharedInstances],
-        course_of_instances
-    ),
     case!("watch/W5-watches-amid-writers-fold-to-the-store", [Entries], scribbles),
     case!(
         "watch/W5-watches-amid-writers-of-several-instances-fold-to-the-store",
@@ -137,179 +126,6 @@ async fn added_and_removed(context: Context) -> Outcome {
     follower.converge(&State::new()).await
 }
 
-/// Watches a counter that many increment. Who sees a number writes the next, so their order is known whoever wrote them:
-/// each told is larger than the one before, and the last is told.
-async fn count(context: &Context, watching: &[Instance], writing: &[Instance]) -> Outcome {
-    let watchers: Vec<_> = watching.iter().map(Instance::entries).collect();
-    let mut reading = Reading::new();
-    for watcher in &watchers {
-        let follower = Follower::current(context, &**watcher, &Scope::Key(k()), &State::new()).await?;
-        reading.follow(follower).await?;
-        reading.follow(Follower::from_nothing(context, &**watcher, &Scope::everything()).await?).await?;
-    }
-    let counting = |writer: Arc<dyn AtomicWrite>| {
-        let rounds = context.rounds_and_more(60);
-        async move {
-            let mut last = 0;
-            for _ in rounds {
-                last = increment(&*writer, &k(), 1).await?;
-            }
-            Ok(last)
-        }
-    };
-    let lasts = all(writing.iter().map(Instance::entries).map(counting).collect::<Vec<_>>()).await?;
-    let last: State = lasts.into_iter().max().map(|last| (k(), value(last))).into_iter().collect();
-    for mut follower in reading.end().await? {
-        expect_growing(&follower)?;
-        follower.converge(&last).await?;
-        expect_growing(&follower)?;
-    }
-    Ok(())
-}
-
-fn expect_growing(follower: &Follower) -> Outcome {
-    let mut before = 0;
-    for told in follower.told(&k()) {
-        let told = number(told.new_value())?;
-        if told <= before {
-            return Err(follower.blame(format_args!("W4: {told} told after {before}, of a counter that grows")));
-        }
-        before = told;
-    }
-    Ok(())
-}
-
-async fn growing(context: Context) -> Outcome {
-    let instance = context.open().await?;
-    count(&context, &[instance.clone(), instance.clone()], &[instance.clone(), instance.clone(), instance]).await
-}
-
-async fn growing_of_instances(context: Context) -> Outcome {
-    let (one, two) = (context.open().await?, context.open().await?);
-    count(&context, &[one.clone(), two.clone()], &[one, two.clone(), two]).await
-}
-
-/// What a writer made of its own keys, change by change.
-type Courses = BTreeMap<Key, Vec<Option<Bytes>>>;
-
-/// Changes keys that nobody else writes: mostly to what they never were, now and then back to what they were before
-/// (A, B, A), or away.
-async fn wander(
-    entries: Arc<dyn AtomicWrite>,
-    writer: usize,
-    steps: impl Iterator<Item = usize>,
-    mut random: fastrand::Rng,
-) -> Outcome<Courses> {
-    const KEYS: usize = 3;
-    let mut courses: Courses = (0..KEYS).map(|i| (key(format!("{writer}/{i}")), vec![None])).collect();
-    for step in steps {
-        let (key, course) = courses.iter_mut().nth(random.usize(..KEYS)).expect("one of its keys");
-        let is = course.last().cloned().flatten();
-        let next = match random.u8(..8) {
-            0 => None,
-            1 if course.len() > 1 => course[course.len() - 2].clone(),
-            _ => Some(value(format_args!("{writer} {step}"))),
-        };
-        if random.bool() {
-            insist(|| put_once(&*entries, key, next.clone())).await?;
-        } else {
-            let verdict = insist(|| entries.test_and_set(key, is.clone(), next.clone())).await?;
-            ensure!(verdict.is_applied(), "A2: a mismatch of a key that nobody else writes: {}", shown(&verdict));
-        }
-        if next != is {
-            course.push(next);
-        }
-    }
-    Ok(courses)
-}
-
-async fn put_once(entries: &dyn AtomicWrite, key: &Key, state: Option<Bytes>) -> store_api::Result<()> {
-    match state {
-        Some(value) => entries.set(key, value).await,
-        None => entries.remove(key).await,
-    }
-}
-
-/// Tells the readers of watches that the writing is over.
-struct Reading {
-    over: watch::Sender<bool>,
-    following: Vec<JoinHandle<Outcome<Follower>>>,
-}
-
-impl Reading {
-    fn new() -> Self {
-        Self { over: watch::channel(false).0, following: Vec::new() }
-    }
-
-    /// Reads a watch, on a thread of its own, until the writing is over.
-    async fn follow(&mut self, mut follower: Follower) -> Outcome {
-        let mut over = self.over.subscribe();
-        let reading = async move {
-            // Without its sender nobody writes any more, either.
-            let ended = async { drop(over.wait_for(|over| *over).await) };
-            follower.read_until(ended).await?;
-            Ok(follower)
-        };
-        self.following.push(beside(reading).await?);
-        Ok(())
-    }
-
-    /// The watches, once the writing is over.
-    async fn end(self) -> Outcome<Vec<Follower>> {
-        self.over.send_replace(true);
-        try_join_all(self.following).await?.into_iter().collect()
-    }
-}
-
-/// Watches that are read eagerly, from the middle on, and not before the end: what each tells of a key is a part of what
-/// the key's one writer made of it, in its order.
-async fn follow_courses(context: &Context, watching: &Instance, writing: &[Instance]) -> Outcome {
-    let everything = Scope::everything();
-    let entries = watching.entries();
-    let mut reading = Reading::new();
-    for scope in [&everything, &Scope::under("0"), &Scope::key("1/0")] {
-        reading.follow(Follower::from_nothing(context, &*entries, scope).await?).await?;
-    }
-    reading.follow(Follower::current(context, &*entries, &everything, &State::new()).await?).await?;
-    let unread = Follower::from_nothing(context, &*entries, &everything).await?;
-
-    let mut random = context.random();
-    let mut wandering = Vec::new();
-    for (writer, instance) in writing.iter().enumerate() {
-        wandering.push(beside(wander(instance.entries(), writer, context.rounds_and_more(60), random.fork())).await?);
-    }
-    reading.follow(Follower::from_nothing(context, &*entries, &everything).await?).await?;
-    let courses: Outcome<Vec<Courses>> = try_join_all(wandering).await?.into_iter().collect();
-    let courses: Courses = courses?.into_iter().flatten().collect();
-
-    let last: State = courses.iter().filter_map(|(k, course)| Some((k.clone(), course.last()?.clone()?))).collect();
-    let store: State = entries_sorted(&*entries, &Key::root()).await?.into_iter().collect();
-    ensure_eq!(store, last, "A1: the entries when the writing is over");
-    let mut followers = reading.end().await?;
-    followers.push(unread);
-    for follower in &mut followers {
-        // What is wrong with what was told says more than what was not.
-        expect_courses(follower, &courses)?;
-        follower.converge(&last).await?;
-        expect_courses(follower, &courses)?;
-    }
-    Ok(())
-}
-
-fn expect_courses(follower: &Follower, courses: &Courses) -> Outcome {
-    courses.iter().try_for_each(|(key, course)| follower.expect_course(key, course))
-}
-
-async fn course(context: Context) -> Outcome {
-    let instance = context.open().await?;
-    follow_courses(&context, &instance, &[instance.clone(), instance.clone(), instance.clone()]).await
-}
-
-async fn course_of_instances(context: Context) -> Outcome {
-    let (one, two) = (context.open().await?, context.open().await?);
-    follow_courses(&context, &one, &[one.clone(), two.clone(), two]).await
-}
-
 /// A value that names its writer and its place in what that writer wrote.
 fn stamp(writer: usize, round: usize) -> Bytes {
     value(format_args!("{writer} {round}"))
@@ -378,7 +194,7 @@ async fn scribble_and_follow(context: &Context, watching: &[Instance], writing: 
     let mut random = context.random();
     let mut scribbling = Vec::new();
     for (writer, instance) in writing.iter().enumerate() {
-        let scribble = scribble(instance.entries(), writer, context.rounds_and_more(80), random.fork());
+        let scribble = scribble(instance.entries(), writer, context.rounds_of_luck(80, 20_000), random.fork());
         scribbling.push(beside(scribble).await?);
     }
     for watcher in watchers.iter().cycle().take(4) {
@@ -440,7 +256,7 @@ async fn race(
 
 async fn races(context: Context) -> Outcome {
     let instance = context.open().await?;
-    race(&context, context.rounds_and_more(60), &instance, [&instance, &instance]).await
+    race(&context, context.rounds_of_luck(60, 20_000), &instance, [&instance, &instance]).await
 }
 
 async fn races_of_instances(context: Context) -> Outcome {
@@ -465,7 +281,7 @@ async fn reader_that_waits(context: Context) -> Outcome {
     });
     let reading = reading.await?;
     let at = k();
-    for round in context.rounds_and_more(100) {
+    for round in context.rounds_of_luck(100, 20_000) {
         insist(|| entries.set(&at, value(round))).await?;
         let Some(state) = was_told.recv().await else { break };
         ensure_eq!(state, Some(value(round)), "W5: what a reader that waits is told");

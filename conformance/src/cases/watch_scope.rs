@@ -7,7 +7,7 @@ use crate::{
     context::{Context, Instance, key},
     failure::{Outcome, ensure_eq},
     following::{Follower, Scope, State},
-    operations::{put, set_all, value},
+    operations::{insist, put, set_all, value},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -120,7 +120,7 @@ async fn cover(context: &Context, watching: &Instance, writing: &Instance) -> Ou
         dump.catch_up().await?;
         ensure_eq!(*dump.state(), scope.part_of(&all), "W12: what is there when a watch starts");
     }
-    let removals = all.keys().map(|key| writer.remove(key));
+    let removals = all.keys().map(|key| insist(|| writer.remove(key)));
     try_join_all(removals).await?;
     let end: State = [(key("a/end"), value("end"))].into();
     set_all(&*writer, end.clone()).await?;

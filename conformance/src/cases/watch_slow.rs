@@ -90,7 +90,7 @@ async fn overtake(context: &Context, watching: &Instance, writing: &Instance) ->
     writer.set(&key("once"), value("once")).await?;
     let mut last: State = [(key("once"), value("once"))].into();
     let mut changes = 0;
-    for round in context.rounds_and_more(1) {
+    for round in context.rounds_of_luck(1, 1_000) {
         let end = value(format!("last of {round}"));
         last.extend((0..KEYS).map(|i| (many(i), end.clone())));
         let done = Arc::new(AtomicUsize::new(0));
@@ -241,19 +241,23 @@ async fn come_and_go(context: Context) -> Outcome {
     };
     let writing = over_and_over(write).await?;
     let mut random = context.random();
-    for round in context.rounds_and_more(40) {
-        let scope = if round % 2 == 0 { Scope::everything() } else { Scope::Key(k()) };
-        let mut passing = Follower::from_nothing(&context, &*entries, &scope).await?;
-        for _ in 0..random.usize(..3) {
-            passing.next().await?;
+    let coming_and_going = async {
+        for round in context.rounds_of_luck(40, 20_000) {
+            let scope = if round % 2 == 0 { Scope::everything() } else { Scope::Key(k()) };
+            let mut passing = Follower::from_nothing(&context, &*entries, &scope).await?;
+            for _ in 0..random.usize(..3) {
+                passing.next().await?;
+            }
+            if round % 3 == 0 {
+                entries.unwatch(passing.id()).await?;
+            }
+            drop(passing);
+            stays.next().await?;
         }
-        if round % 3 == 0 {
-            entries.unwatch(passing.id()).await?;
-        }
-        drop(passing);
-        stays.next().await?;
-    }
-    let last = writing.end().await? - 1;
+        Ok(())
+    };
+    let ((), writes) = writing.meanwhile(coming_and_going).await?;
+    let last = writes - 1;
     stays.converge(&one(value(last))).await?;
     unread.converge(&one(value(last))).await?;
     let course: Vec<_> = (0..=last).map(|number| Some(value(number))).collect();

@@ -24,15 +24,22 @@ impl Factory for SoundFactory {
     }
 
     async fn open(&self, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
-        if self.0 == Sound::Shared {
-            let options = MemOptions::named(token);
-            let options = settings.apply(options, MemOptions::hash, MemOptions::verify, MemOptions::batch_limit);
-            return Ok(Arc::new(options.open().await?));
+        match self.0 {
+            Sound::Shared => in_memory(MemOptions::named(token), settings).await,
+            Sound::Filed => in_memory(MemOptions::new(), settings).await,
+            Sound::Unsynced => in_file(token, Sync::Normal, settings).await,
+            _ => in_file(token, Sync::Full, settings).await,
         }
-        let sync = if self.0 == Sound::Unsynced { Sync::Normal } else { Sync::Full };
-        let options = SqliteOptions::new(token).sync(sync);
-        let options = settings.apply(options, SqliteOptions::hash, SqliteOptions::verify, SqliteOptions::batch_limit);
-        let options = options.busy(Duration::from_mins(2)).poll(Duration::from_millis(5));
-        Ok(Arc::new(options.open().await?))
     }
+}
+
+async fn in_memory(options: MemOptions, settings: &Settings) -> Result<Arc<dyn Backend>> {
+    let options = settings.apply(options, MemOptions::hash, MemOptions::verify, MemOptions::batch_limit);
+    Ok(Arc::new(options.open().await?))
+}
+
+async fn in_file(path: &str, sync: Sync, settings: &Settings) -> Result<Arc<dyn Backend>> {
+    let options = SqliteOptions::new(path).sync(sync).busy(Duration::from_mins(2)).poll(Duration::from_millis(5));
+    let options = settings.apply(options, SqliteOptions::hash, SqliteOptions::verify, SqliteOptions::batch_limit);
+    Ok(Arc::new(options.open().await?))
 }

@@ -27,14 +27,12 @@ fn main() -> ExitCode {
     if let Some(role) = role::assigned() {
         return role::play(&role);
     }
-    let place = tempfile::tempdir().expect("a directory to mount at");
-    let mounted = FaultyFs::mount(place.path());
+    let mounted = FaultyFs::mount_temporary();
     // The trials know the place only: the guard stays here, to be dropped before the process ends.
     let mount = mounted.as_ref().map(|mounted| mounted.path().to_owned()).map_err(Missing::from);
     let claims = [files::CLAIMS, losses::CLAIMS, faults::CLAIMS, sqlite::CLAIMS, program::CLAIMS];
     let trials = claims.iter().copied().flatten().map(|(name, claim)| trial(name, *claim, mount.clone())).collect();
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
-    // Nothing is mounted at the directory when it is removed.
     drop(mounted);
     conclusion.exit_code()
 }

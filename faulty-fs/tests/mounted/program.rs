@@ -19,6 +19,7 @@ pub(crate) const CLAIMS: &[(&str, Claim)] = &[
     ("program::it_ends_with_its_parent", it_ends_with_its_parent),
     ("program::a_missing_mount_point_is_said", a_missing_mount_point_is_said),
     ("mount::a_dropped_guard_unmounts_what_is_in_use", a_dropped_guard_unmounts_what_is_in_use),
+    ("mount::a_temporary_mount_point_goes_with_its_guard", a_temporary_mount_point_goes_with_its_guard),
 ];
 
 fn program(mount_point: &Path) -> Command {
@@ -71,4 +72,12 @@ fn a_dropped_guard_unmounts_what_is_in_use(_: &TestDisk) {
     drop(mounted);
     assert_eq!(names(place.path()), [""; 0]);
     assert_eq!(errno(file.sync_all()), Errno::NOTCONN);
+}
+
+fn a_temporary_mount_point_goes_with_its_guard(_: &TestDisk) {
+    let mounted = FaultyFs::mount_temporary().unwrap();
+    let place = mounted.path().to_owned();
+    fs::create_dir(place.join("disk")).unwrap();
+    drop(mounted);
+    assert!(!fs::exists(place).unwrap());
 }

@@ -1,0 +1,373 @@
+//! A store whose entries are kept in a log on disk, and what its author can forget of what disks do.
+//!
+//! The state is the sound store's, in memory; the log is what is left of it. It is written anew at each open, so that
+//! nothing rests on what a crash or a failed sync left.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    marker::PhantomData,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use store_api::{
+    AtomicWrite, Backend, ContentHash, Durability, Effect, Error, ErrorKind, Guarantees, HashFunction, Indexable, Key,
+    MAX_VALUE_LEN, Result, TestAndSet,
+};
+use tokio::sync::Mutex;
+
+use super::{Bug, twist::Twist};
+use crate::{Factory, Settings};
+
+pub(super) const BUGS: &[Bug] = &[
+    bug!(
+        "failed-sync-forgotten",
+        "After a failed sync the store goes on as if nothing had been.",
+        ["error/E3-a-failed-sync-refuses-writes-until-a-reopen"],
+        on Filed Logged<FailedSyncForgotten>
+    ),
+    bug!(
+        "rename-not-synced",
+        "A file is renamed, and its directory not synced.",
+        ["atomic/A10-a-power-loss-loses-nothing-acknowledged"],
+        on Filed Logged<RenameNotSynced>
+    ),
+    bug!(
+        "short-write-taken-for-whole",
+        "A write to a file that took a part of the bytes is taken for the whole.",
+        ["atomic/A10-short-writes-lose-nothing"],
+        on Filed Logged<ShortWriteTakenForWhole>
+    ),
+    bug!(
+        "no-checksum",
+        "What is on disk has no checksum.",
+        [
+            "atomic/A12-a-value-that-rotted-is-corrupt",
+            "atomic/A12-a-key-that-rotted-has-no-value",
+            "atomic/A12-rot-is-never-another-value",
+        ],
+        on Filed Logged<NoChecksum>
+    ),
+    bug!(
+        "clear-in-memory",
+        "`clear` removes the entries from memory, and not from disk.",
+        [
+            "atomic/A8-what-was-cleared-is-gone-when-reopened",
+            "atomic/A10-a-killed-writer-brings-back-nothing-cleared",
+            "atomic/A10-a-power-loss-brings-back-nothing-cleared",
+        ],
+        on Filed Logged<ClearInMemory>
+    ),
+    bug!(
+        "second-open-not-refused",
+        "Two instances have a store open that is one's at a time.",
+        [
+            "handle/L4-a-second-instance-is-in-use-until-the-first-is-closed",
+            "handle/L4-another-process-is-told-that-it-is-in-use",
+        ],
+        on Filed Logged<SecondOpenNotRefused>
+    ),
+];
+
+/// What the author of a log has to think of.
+pub(super) trait Care: Default + Send + Sync {
+    fn write(mut log: &File, record: &[u8]) -> io::Result<()> {
+        log.write_all(record)
+    }
+
+    fn sum(change: &[u8]) -> ContentHash {
+        HashFunction::Blake3.hash(change)
+    }
+
+    fn keeps(_: &Change) -> bool {
+        true
+    }
+
+    fn sync_names(directory: &Path) -> io::Result<()> {
+        File::open(directory)?.sync_all()
+    }
+
+    fn lock(file: &File) -> Result<()> {
+        file.try_lock().map_err(|error| Error::new(ErrorKind::InUse, "the store is open already").with_source(error))
+    }
+
+    /// Whether a failed sync ends all writing.
+    const STOPS: bool = true;
+}
+
+#[derive(Default)]
+pub(super) struct AllCare;
+
+impl Care for AllCare {}
+
+#[derive(Default)]
+struct FailedSyncForgotten;
+
+impl Care for FailedSyncForgotten {
+    const STOPS: bool = false;
+}
+
+#[derive(Default)]
+struct RenameNotSynced;
+
+impl Care for RenameNotSynced {
+    fn sync_names(_: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct ShortWriteTakenForWhole;
+
+impl Care for ShortWriteTakenForWhole {
+    fn write(mut log: &File, record: &[u8]) -> io::Result<()> {
+        log.write(record).map(drop)
+    }
+}
+
+#[derive(Default)]
+struct NoChecksum;
+
+impl Care for NoChecksum {
+    fn sum(_: &[u8]) -> ContentHash {
+        ContentHash::new([0; ContentHash::LEN])
+    }
+}
+
+#[derive(Default)]
+struct ClearInMemory;
+
+impl Care for ClearInMemory {
+    fn keeps(change: &Change) -> bool {
+        *change != Change::Clear
+    }
+}
+
+#[derive(Default)]
+struct SecondOpenNotRefused;
+
+impl Care for SecondOpenNotRefused {
+    fn lock(_: &File) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What a record of the log says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Put(Key, Option<Bytes>),
+    Clear,
+}
+
+impl Change {
+    const CLEAR: u8 = 0;
+    const SET: u8 = 1;
+    const REMOVE: u8 = 2;
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let Self::Put(key, state) = self else { return vec![Self::CLEAR] };
+        let kind = if state.is_some() { Self::SET } else { Self::REMOVE };
+        let key = key.as_str().as_bytes();
+        let len = u8::try_from(key.len()).expect("a key has no more bytes");
+        [&[kind, len], key, state.as_deref().unwrap_or_default()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (kind, rest) = bytes.split_first()?;
+        if *kind == Self::CLEAR {
+            return Some(Self::Clear);
+        }
+        let (len, rest) = rest.split_first()?;
+        let (key, value) = rest.split_at_checked(usize::from(*len))?;
+        let key = Key::new(std::str::from_utf8(key).ok()?).ok()?;
+        Some(Self::Put(key, (*kind == Self::SET).then(|| Bytes::copy_from_slice(value))))
+    }
+
+    async fn apply(self, on: &dyn AtomicWrite) -> Result<()> {
+        match self {
+            Self::Put(key, Some(value)) => on.set(&key, value).await,
+            Self::Put(key, None) => on.remove(&key).await,
+            Self::Clear => on.clear().await,
+        }
+    }
+}
+
+/// A length, a sum, and a change.
+fn record<C: Care>(change: &Change) -> Vec<u8> {
+    let change = change.to_bytes();
+    let len = u32::try_from(change.len()).expect("a value has no more bytes");
+    [&len.to_le_bytes(), C::sum(&change).as_ref(), &change].concat()
+}
+
+/// The first change of a log, and what is behind it, if its record is whole.
+fn whole<C: Care>(log: &[u8]) -> Option<(Change, &[u8])> {
+    let (len, rest) = log.split_first_chunk()?;
+    let (sum, rest) = rest.split_first_chunk::<{ ContentHash::LEN }>()?;
+    let (change, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+    if C::sum(change) != ContentHash::new(*sum) {
+        return None;
+    }
+    Some((Change::from_bytes(change)?, rest))
+}
+
+/// The same, or none where the log ends: each record is synced before the next, so that only the last can be torn.
+fn first<C: Care>(log: &[u8]) -> Result<Option<(Change, &[u8])>> {
+    match whole::<C>(log) {
+        None if (0..log.len()).any(|at| whole::<C>(&log[at..]).is_some()) => {
+            Err(Error::new(ErrorKind::Corrupt, "the log is not what was written"))
+        }
+        first => Ok(first),
+    }
+}
+
+/// A log that is open.
+struct Log {
+    file: File,
+    stopped: bool,
+    locked: File,
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // To close it is not enough: a child that is being started has it open, too.
+        let _ = self.locked.unlock();
+    }
+}
+
+impl Log {
+    /// Takes the store for its own, applies what is in its log, and writes that anew.
+    async fn open<C: Care>(path: &Path, entries: &dyn AtomicWrite) -> Result<Self> {
+        let failed = |error| Error::new(ErrorKind::Other, "the log cannot be opened").with_source(error);
+        let locked = File::create(path.with_added_extension("lock")).map_err(failed)?;
+        C::lock(&locked)?;
+        let written = match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(failed)?,
+        };
+        let mut rest = &written[..];
+        while let Some((change, behind)) = first::<C>(rest)? {
+            change.apply(entries).await?;
+            rest = behind;
+        }
+        let state: Vec<(Key, Bytes)> = entries.entries(&Key::root()).try_collect().await?;
+        let records = state.into_iter().map(|(key, value)| record::<C>(&Change::Put(key, Some(value))));
+        let file = write_anew::<C>(path, &records.collect::<Vec<_>>().concat()).map_err(failed)?;
+        Ok(Self { file, stopped: false, locked })
+    }
+
+    fn keep<C: Care>(&mut self, change: &Change) -> Result<()> {
+        if self.stopped {
+            return Err(Error::new(ErrorKind::Poisoned, "a sync failed: open the store again"));
+        }
+        if !C::keeps(change) {
+            return Ok(());
+        }
+        let kept = C::write(&self.file, &record::<C>(change)).and_then(|()| self.file.sync_all());
+        kept.map_err(|error| {
+            self.stopped = C::STOPS;
+            let failed = Error::new(ErrorKind::Other, "the log cannot be written").with_source(error);
+            failed.with_effect(Effect::Unknown)
+        })
+    }
+}
+
+fn write_anew<C: Care>(path: &Path, records: &[u8]) -> io::Result<File> {
+    let beside = path.with_added_extension("anew");
+    let mut file = File::create(&beside)?;
+    file.write_all(records)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    path.parent().map_or(Ok(()), C::sync_names)?;
+    Ok(file)
+}
+
+/// Keeps the entries in a log.
+#[derive(Default)]
+pub(super) struct Logged<C> {
+    log: Mutex<Option<Log>>,
+    care: PhantomData<C>,
+}
+
+impl<C: Care> Logged<C> {
+    /// Changes the log, and then the state.
+    async fn change(&self, log: &mut Option<Log>, on: &Arc<dyn AtomicWrite>, change: Change) -> Result<()> {
+        // What the store refuses is not logged.
+        on.mem(&Key::root()).await?;
+        log.as_mut().ok_or_else(Error::closed)?.keep::<C>(&change)?;
+        change.apply(&**on).await
+    }
+}
+
+fn is_refused(key: &Key, state: Option<&Bytes>) -> bool {
+    key.is_root() || state.is_some_and(|value| value.len() > MAX_VALUE_LEN)
+}
+
+#[async_trait]
+impl<C: Care> Twist for Logged<C> {
+    async fn open(&self, sound: &dyn Factory, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
+        let backend = sound.open(token, settings).await?;
+        let entries =
+            backend.atomic_write().ok_or_else(|| Error::new(ErrorKind::Unsupported, "there are no entries"))?;
+        let log = Log::open::<C>(&PathBuf::from(token), &*entries).await?;
+        *self.log.lock().await = Some(log);
+        Ok(backend)
+    }
+
+    fn guarantees(&self, on: &dyn Backend) -> Guarantees {
+        let Guarantees { visibility, index, watch_lag, .. } = on.guarantees();
+        Guarantees::new(Durability::Power, visibility, index, watch_lag)
+    }
+
+    async fn close_backend(&self, on: &dyn Backend) -> Result<()> {
+        on.close().await?;
+        self.log.lock().await.take();
+        Ok(())
+    }
+
+    fn indexable(&self, _: &dyn Backend) -> Option<Arc<dyn Indexable>> {
+        None
+    }
+
+    async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
+        if is_refused(key, Some(&value)) {
+            return on.set(key, value).await;
+        }
+        self.change(&mut *self.log.lock().await, on, Change::Put(key.clone(), Some(value))).await
+    }
+
+    async fn test_and_set(
+        &self,
+        on: &Arc<dyn AtomicWrite>,
+        key: &Key,
+        test: Option<Bytes>,
+        set: Option<Bytes>,
+    ) -> Result<TestAndSet> {
+        if is_refused(key, set.as_ref()) {
+            return on.test_and_set(key, test, set).await;
+        }
+        let mut log = self.log.lock().await;
+        let current = on.find(key).await?;
+        if current != test {
+            return Ok(TestAndSet::Mismatch { current });
+        }
+        if current != set {
+            self.change(&mut log, on, Change::Put(key.clone(), set)).await?;
+        }
+        Ok(TestAndSet::Applied)
+    }
+
+    async fn remove(&self, on: &Arc<dyn AtomicWrite>, key: &Key) -> Result<()> {
+        if is_refused(key, None) {
+            return on.remove(key).await;
+        }
+        self.change(&mut *self.log.lock().await, on, Change::Put(key.clone(), None)).await
+    }
+
+    async fn clear(&self, on: &Arc<dyn AtomicWrite>) -> Result<()> {
+        self.change(&mut *self.log.lock().await, on, Change::Clear).await
+    }
+}
