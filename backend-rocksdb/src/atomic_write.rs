@@ -9,7 +9,7 @@ use store_api::{Init, Key, Result, TestAndSet, Watch};
 
 use crate::{
     Instance, ROCKSDB,
-    database::{Found, Lease, Space, Tier, ended},
+    database::{Lease, Space, ended},
     error::malformed,
     writer::Write,
 };

@@ -144,8 +144,9 @@ fn check_vacant(path: &Path, create: bool) -> Result<()> {
 }
 
 fn names_in(path: &Path) -> Result<Vec<String>> {
-    let read = || fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect();
-    read().map_err(|error: io::Error| io_error(format_args!("{} cannot be read", shown(path)), error))
+    let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+    let names = fs::read_dir(path).and_then(|entries| entries.map(name).collect());
+    names.map_err(|error| io_error(format_args!("{} cannot be read", shown(path)), error))
 }
 
 #[cfg(unix)]

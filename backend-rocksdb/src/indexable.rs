@@ -58,8 +58,7 @@ impl ContentStore for Instance {
     async fn add(self: &Arc<Self>, addition: Addition) -> Result<ContentKey> {
         let key = addition.hash.into();
         let long = addition.value.len() > OFFLOAD_LEN;
-        self.write(Write::Content(vec![addition]), long).await?;
-        Ok(key)
+        self.write(Write::Content(vec![addition]), long).await.map(|_| key)
     }
 
     async fn commit(self: &Arc<Self>, additions: Vec<Addition>) -> Result<()> {

@@ -65,7 +65,7 @@ impl Engine for Writer {
         let mut decided = Decided::new(&lease, self.hash, patience, self.hub.is_watched());
         let answers = group.iter().map(|write| decided.decide(write)).collect::<Result<_, Failure>>()?;
         // What a `clear` removes is read for the watches alone.
-        let cleared = if decided.is_watched && decided.is_cleared { outermost(self.hub.scopes()) } else { Vec::new() };
+        let cleared = if decided.is_watched && decided.is_cleared { outermost(&self.hub.scopes()) } else { Vec::new() };
         let cleared = cleared.iter().flat_map(|scope| rows_of(&lease, scope)).flatten().collect();
         let Decided { batch, entries, is_watched, .. } = decided;
         if !batch.is_empty() {
@@ -132,7 +132,7 @@ impl<'l, 'w> Decided<'l, 'w> {
             Write::Entry { key, test, set } => self.decide_entry(key, test, set.as_ref()),
             Write::Content(additions) => self.decide_content(additions),
             Write::Clear => {
-                self.clear()?;
+                self.clear();
                 Ok(Ok(TestAndSet::Applied))
             }
             Write::Sync => Ok(Ok(TestAndSet::Applied)),
@@ -205,8 +205,8 @@ impl<'l, 'w> Decided<'l, 'w> {
     }
 
     /// One record, however much it removes.
-    fn clear(&mut self) -> Result<(), Failure> {
-        let mut rows = self.lease.range(Space::Entries, &[], None);
+    fn clear(&mut self) {
+        let rows = self.lease.range(Space::Entries, &[], None);
         let any = rows.key().is_some() || rows.status().is_err() || !self.entries.is_empty();
         drop(rows);
         if any {
@@ -214,7 +214,6 @@ impl<'l, 'w> Decided<'l, 'w> {
             self.is_cleared = true;
             self.entries.values_mut().for_each(|pending| pending.new = None);
         }
-        Ok(())
     }
 
     /// All of them are looked at before any is taken: if one cannot be, none is (I7).
@@ -291,7 +290,7 @@ fn tell(hub: &Hub, seq: u64, entries: &HashMap<Key, Pending>, cleared: Vec<DBRaw
 }
 
 /// The scopes that no other one covers: with them nothing is told twice.
-fn outermost(scopes: Vec<Scope>) -> Vec<Scope> {
+fn outermost(scopes: &[Scope]) -> Vec<Scope> {
     let covered = |scope: &Scope| {
         scopes.iter().any(|other| other != scope && matches!(other, Scope::Under(_)) && other.covers(scope.path()))
     };
