@@ -34,6 +34,9 @@ const BLOB_LEN: u64 = 4 * 1024;
 /// How many files RocksDB keeps open.
 const OPEN_FILES: i32 = 512;
 
+/// How much is written before it is put into its place, per family. After a full disk RocksDB goes on when so much is free.
+pub(crate) const WRITE_BUFFER: u64 = 64 * 1024 * 1024;
+
 /// How long the write-ahead logs may become, and with them the next open after a crash.
 const LOG_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -74,7 +77,7 @@ pub(crate) struct Database {
 struct Open {
     database: DB,
     // Behind the database: let go of when that is closed.
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Database {
@@ -86,7 +89,7 @@ impl Database {
         let database = opened.map_err(from_rocksdb)?;
         let mut from_memory = ReadOptions::default();
         from_memory.set_read_tier(ReadTier::BlockCache);
-        let open = RwLock::new(Some(Open { database, _folder: folder }));
+        let open = RwLock::new(Some(Open { database, folder }));
         Ok((Self { open, order: Mutex::new(()), from_memory, from_disk: ReadOptions::default() }, hash))
     }
 
@@ -130,17 +133,29 @@ impl Database {
         }
     }
 
-    /// Waits for those who read, writes what is only in the log into its place, and lets go of all files.
-    pub(crate) fn close(&self) {
+    /// Waits for those who read, and lets go of all files.
+    pub(crate) fn close(&self, flush: Flush) {
         let open = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(open) = open else { return };
-        let families: Vec<_> = [Space::Content, Space::Hashes].iter().map(|space| open.family(*space)).collect();
-        let flushed = families.iter().try_for_each(|family| open.database.flush_cf(*family));
-        if let Err(error) = flushed.and_then(|()| open.database.flush()) {
-            // Nothing is lost: the log has it, and the next open reads that.
-            tracing::warn!(error = %error, "the store was closed without a flush");
+        let Some(Open { database, folder }) = open else { return };
+        if flush == Flush::Yes {
+            let content = [CONTENT, HASHES].iter().filter_map(|name| database.cf_handle(name));
+            let flushed = content.into_iter().try_for_each(|family| database.flush_cf(family));
+            if let Err(error) = flushed.and_then(|()| database.flush()) {
+                // Nothing is lost: the log has it, and the next open reads that.
+                tracing::warn!(error = %error, "the store was closed without a flush");
+            }
         }
+        drop(database);
+        folder.note_closed();
     }
+}
+
+/// Whether what is only in the log is written into its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flush {
+    Yes,
+    /// It takes long, and nothing is lost without.
+    No,
 }
 
 impl Open {
@@ -171,6 +186,11 @@ impl Lease<'_> {
 
     pub(crate) fn family(&self, space: Space) -> &ColumnFamily {
         self.open().family(space)
+    }
+
+    /// Whether the disk has the room that RocksDB asks for before it goes on behind a full one.
+    pub(crate) fn has_room(&self) -> bool {
+        self.open().folder.free_bytes().is_none_or(|free| free >= WRITE_BUFFER)
     }
 
     pub(crate) fn get(&self, space: Space, key: &[u8], tier: Tier) -> Result<Found<DBPinnableSlice<'_>>> {
@@ -228,6 +248,7 @@ impl Families {
             let mut family = Options::default();
             family.set_block_based_table_factory(&blocks);
             family.set_compression_type(compression);
+            family.set_write_buffer_size(usize::try_from(WRITE_BUFFER).unwrap_or(usize::MAX));
             family
         };
         let mut content = family();

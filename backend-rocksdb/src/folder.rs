@@ -18,6 +18,9 @@ const MARKER: &str = "irminsul";
 const NEW_MARKER: &str = "irminsul.new";
 const LOCK: &str = "irminsul.lock";
 
+/// Written when the store is closed, and removed when it is opened.
+const CLOSED: &str = "irminsul.closed";
+
 /// What RocksDB finds its files by.
 const CURRENT: &str = "CURRENT";
 
@@ -58,7 +61,57 @@ impl Folder {
                 None => folder.mark(wanted.unwrap_or_default())?,
             };
         folder.check_whole()?;
+        folder.check_closed()?;
         Ok((folder, hash))
+    }
+
+    /// How many bytes are free on its disk, where the system says so.
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(&self.path).ok()?;
+        disk.f_bavail.checked_mul(disk.f_frsize)
+    }
+
+    /// Notes how long the manifest was that the last instance left behind: RocksDB takes one that was cut short for that
+    /// of a crash, and removes the data that it does not name any more.
+    pub(crate) fn note_closed(&self) {
+        let note = || {
+            let note = frame::seal(CLOSED.as_bytes(), self.manifest()?.as_bytes());
+            let mut file = File::create(self.path.join(CLOSED))?;
+            file.write_all(&note)?;
+            file.sync_all()
+        };
+        if let Err(error) = note() {
+            // The next open then finds no note, or none that is whole, and does without.
+            tracing::warn!(error = %error, "the end of the store could not be noted");
+        }
+    }
+
+    /// `Corrupt` where the manifest is not what the last instance left behind.
+    fn check_closed(&self) -> Result<()> {
+        let refuse = |error| io_error("the note of the last close cannot be read", error);
+        let path = self.path.join(CLOSED);
+        let note = match fs::read(&path) {
+            Ok(note) => note,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(refuse(error)),
+        };
+        if let Ok(noted) = frame::open(CLOSED.as_bytes(), &note)
+            && self.manifest().map_or(true, |found| found.as_bytes() != noted)
+        {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                "the manifest of the store is not as it was when it was closed; restore it from a copy",
+            ));
+        }
+        // From here on the manifest changes.
+        fs::remove_file(path).and_then(|()| sync_folder(&self.path)).map_err(refuse)
+    }
+
+    /// The name of the manifest, and its length.
+    fn manifest(&self) -> io::Result<String> {
+        let current = fs::read_to_string(self.path.join(CURRENT))?;
+        let len = fs::metadata(self.path.join(current.trim_end()))?.len();
+        Ok(format!("{} {len}", current.trim_end()))
     }
 
     pub(crate) fn path(&self) -> &Path {

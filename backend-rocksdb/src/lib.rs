@@ -10,8 +10,8 @@
 //! | index | `Exact` |
 //! | watch lag | own changes at once; there are no others |
 //!
-//! Close an instance before the folder is opened again: one that is dropped lets go of it in a moment, on a thread of its
-//! own. RocksDB's own threads are the process's: an instance starts them where they are missing, they serve all that is
+//! Close an instance when you are done: one that is dropped lets go of its folder, too, but blocks the thread that drops
+//! it meanwhile, for a moment as a rule. RocksDB's own threads are the process's: an instance starts them where they are missing, they serve all that is
 //! open in the process, and wait idle when nothing is.
 //!
 //! ```no_run
@@ -48,7 +48,7 @@ use store_api::{
 };
 
 use self::{
-    database::{Database, Found, Space, Tier},
+    database::{Database, Flush, Found, Space, Tier},
     writer::{Write, Writer},
 };
 
@@ -183,7 +183,6 @@ pub struct Rocksdb {
 
 /// What one `open` returned: what its handles share.
 struct Instance {
-    // Before the committer: whose writer then has the last hold on the database, and lets go of it on its own thread.
     database: Arc<Database>,
     options: RocksdbOptions,
     hash: HashFunction,
@@ -229,7 +228,17 @@ impl Instance {
         self.hub.end_closed();
         self.committer.close().await;
         let database = Arc::clone(&self.database);
-        offload(move || database.close()).await
+        offload(move || database.close(Flush::Yes)).await
+    }
+}
+
+impl Drop for Instance {
+    /// To let another thread close the database would be to let it do so while the process ends, behind the end of what
+    /// RocksDB needs for it.
+    fn drop(&mut self) {
+        if self.committer.join() {
+            self.database.close(Flush::No);
+        }
     }
 }
 

@@ -6,6 +6,8 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use backend_kit::{Addition, Change, Decision, Engine, Failure, Hub, Old, Patience, Scope, Test, Wakers, frame};
@@ -16,8 +18,11 @@ use store_api::{ContentHash, ErrorKind, HashFunction, Key, Result, TestAndSet};
 use crate::{
     atomic_write::{key_of, open_frame, rows_of},
     database::{Database, Found, Lease, Space, Tier, ended},
-    error::{from_rocksdb, is_fatal, not_applied, would_block},
+    error::{from_rocksdb, is_fatal, is_full, not_applied, would_block},
 };
+
+/// How long RocksDB needs at most to find out that there is room again.
+const LOOKS_FOR_ROOM: Duration = Duration::from_secs(8);
 
 /// Behind every key: no UTF-8 has this byte.
 const BEHIND_ALL: [u8; 1] = [0xff];
@@ -38,6 +43,8 @@ pub(crate) struct Writer {
     /// With patience, and without.
     patient: WriteOptions,
     impatient: WriteOptions,
+    /// The disk was full: RocksDB takes nothing until it has found room.
+    was_full: bool,
 }
 
 impl Writer {
@@ -47,7 +54,7 @@ impl Writer {
         let mut impatient = WriteOptions::default();
         impatient.set_sync(syncs);
         impatient.set_no_slowdown(true);
-        Self { database, hub, hash, patient, impatient }
+        Self { database, hub, hash, patient, impatient, was_full: false }
     }
 }
 
@@ -70,7 +77,13 @@ impl Engine for Writer {
         let Decided { batch, entries, is_watched, .. } = decided;
         if !batch.is_empty() {
             let options = if patience == Patience::Wait { &self.patient } else { &self.impatient };
-            lease.rocksdb().write_opt(batch, options).map_err(failed)?;
+            if self.was_full {
+                await_room(&lease, options, patience)?;
+                self.was_full = false;
+            }
+            let written = lease.rocksdb().write_opt(batch, options);
+            self.was_full = written.as_ref().is_err_and(is_full);
+            written.map_err(failed)?;
         }
         if group.iter().any(|write| matches!(write, Write::Sync)) {
             lease.rocksdb().flush_wal(true).map_err(failed)?;
@@ -79,6 +92,23 @@ impl Engine for Writer {
             tell(&self.hub, lease.rocksdb().latest_sequence_number(), &entries, cleared).wake();
         }
         Ok(answers)
+    }
+}
+
+/// Returns when RocksDB writes again. It looks for room every five seconds: as long as there is none nobody waits, and where
+/// there is, the write that asks for it succeeds.
+fn await_room(lease: &Lease<'_>, options: &WriteOptions, patience: Patience) -> Result<(), Failure> {
+    let began = Instant::now();
+    loop {
+        let mut probe = WriteBatch::default();
+        probe.put_log_data([]);
+        match lease.rocksdb().write_opt(probe, options) {
+            Err(error) if is_full(&error) && patience == Patience::None => return Err(Failure::WouldBlock),
+            Err(error) if is_full(&error) && lease.has_room() && began.elapsed() < LOOKS_FOR_ROOM => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            probed => return probed.map_err(failed),
+        }
     }
 }
 
