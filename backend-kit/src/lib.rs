@@ -9,7 +9,7 @@
 //! | [`BufferedBatch`] | a batch that holds no lock while it is open | I7 |
 //! | [`Pages`] | streams that hold no snapshot and no lock | A7, L1 |
 //! | [`range_below`] | scopes as ranges of ordered engines | W12 |
-//! | [`LockFile`] | one instance has a store open, and who | L4 |
+//! | [`folder`] | a store that is a folder: its lock, which says who has it; its sync | L4 |
 //! | [`frame`] | bytes with a checksum over key and value | A12 |
 //! | [`offload()`], [`hash()`] | long work leaves the async worker | |
 //! | [`Decision`] | what a write does, given what is there | A2, A3 |
@@ -22,13 +22,13 @@ mod batch;
 mod committer;
 mod context;
 mod decision;
+pub mod folder;
 pub mod frame;
 mod gate;
 mod handle;
 mod hub;
 mod io;
 mod limits;
-mod lock;
 mod offload;
 mod pages;
 mod range;
@@ -43,7 +43,6 @@ pub use handle::{ContentHandle, ContentStore, EntryHandle, EntryStore};
 pub use hub::{Change, Hub, Interest, Old, Priming, Scope, Wakers, known_entry};
 pub use io::{io_error, io_error_kind};
 pub use limits::{check_entry_key, check_value, incompatible_hash};
-pub use lock::LockFile;
 pub use offload::{OFFLOAD_LEN, hash, offload};
 pub use pages::{Page, Pages};
 pub use range::range_below;

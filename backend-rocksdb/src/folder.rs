@@ -6,12 +6,15 @@
 //! RocksDB's does not say who holds it.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
-use backend_kit::{LockFile, frame, incompatible_hash, io_error};
+use backend_kit::{
+    folder::{self, LockFile, shown},
+    frame, incompatible_hash, io_error,
+};
 use store_api::{Error, ErrorKind, HashFunction, Result};
 
 const MARKER: &str = "irminsul";
@@ -43,7 +46,7 @@ impl Folder {
     pub(crate) fn open(path: &Path, create: bool, wanted: Option<HashFunction>) -> Result<(Self, HashFunction)> {
         let refuse = |error| io_error(format_args!("{} cannot be opened", shown(path)), error);
         if create {
-            make_folder(path).map_err(refuse)?;
+            folder::make(path).map_err(refuse)?;
         }
         let exists = path.join(MARKER).try_exists().map_err(refuse)?;
         if !exists {
@@ -51,18 +54,18 @@ impl Folder {
         }
         // What is opened later must be what was found here, wherever the process is by then.
         let path = fs::canonicalize(path).map_err(refuse)?;
-        let folder = Self { _lock: LockFile::take(&path.join(LOCK))?, path };
+        let this = Self { _lock: LockFile::take(&path.join(LOCK))?, path };
         // With the lock: another instance may have been creating it.
         let hash =
-            match folder.marker()? {
+            match this.marker()? {
                 Some(hash) => wanted.map_or(Ok(hash), |wanted| {
                     if wanted == hash { Ok(hash) } else { Err(incompatible_hash(wanted, hash)) }
                 })?,
-                None => folder.mark(wanted.unwrap_or_default())?,
+                None => this.mark(wanted.unwrap_or_default())?,
             };
-        folder.check_whole()?;
-        folder.check_closed()?;
-        Ok((folder, hash))
+        this.check_whole()?;
+        this.check_closed()?;
+        Ok((this, hash))
     }
 
     /// How many bytes are free on its disk, where the system says so.
@@ -104,7 +107,7 @@ impl Folder {
             ));
         }
         // From here on the manifest changes.
-        fs::remove_file(path).and_then(|()| sync_folder(&self.path)).map_err(refuse)
+        fs::remove_file(path).and_then(|()| folder::sync(&self.path)).map_err(refuse)
     }
 
     /// The name of the manifest, and its length.
@@ -150,9 +153,9 @@ impl Folder {
             file.write_all(&frame::seal(MARKER.as_bytes(), text.as_bytes()))?;
             file.sync_all()?;
             fs::rename(new, self.path.join(MARKER))?;
-            sync_folder(&self.path)?;
+            folder::sync(&self.path)?;
             // The folder may have been made a moment ago, by this instance or by one that crashed.
-            self.path.parent().map_or(Ok(()), sync_folder)
+            self.path.parent().map_or(Ok(()), folder::sync)
         };
         put().map_err(|error| io_error("the store cannot be created", error))?;
         Ok(hash)
@@ -160,7 +163,7 @@ impl Folder {
 
     /// `Corrupt` where RocksDB would find nothing, begin anew, and remove what data is there.
     fn check_whole(&self) -> Result<()> {
-        let names = names_in(&self.path)?;
+        let names = folder::names(&self.path)?;
         let is_data =
             |name: &String| Path::new(name).extension().is_some_and(|end| DATA.iter().any(|data| end == *data));
         if !names.iter().any(|name| name == CURRENT) && names.iter().any(is_data) {
@@ -173,50 +176,15 @@ impl Folder {
     }
 }
 
-fn make_folder(path: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made,
-    }
-}
-
 /// `Ok` for a folder without a marker where a store may be created: with nothing in it but what a crash can leave.
 fn check_vacant(path: &Path, create: bool) -> Result<()> {
     if !create {
         let message = format!("{} holds no store; check the path, or open it with `create`", shown(path));
         return Err(Error::new(ErrorKind::InvalidInput, message));
     }
-    if names_in(path)?.iter().any(|name| name != NEW_MARKER && name != LOCK) {
+    if folder::names(path)?.iter().any(|name| name != NEW_MARKER && name != LOCK) {
         let message = format!("{} is not empty, and holds no store of this kind; name another folder", shown(path));
         return Err(Error::new(ErrorKind::Incompatible, message));
     }
     Ok(())
-}
-
-fn names_in(path: &Path) -> Result<Vec<String>> {
-    let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
-    let names = fs::read_dir(path).and_then(|entries| entries.map(name).collect());
-    names.map_err(|error| io_error(format_args!("{} cannot be read", shown(path)), error))
-}
-
-#[cfg(unix)]
-fn sync_folder(path: &Path) -> io::Result<()> {
-    match File::open(path).and_then(|folder| folder.sync_all()) {
-        // One that may be entered and not be read cannot be synced.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        synced => synced,
-    }
-}
-
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
-    Ok(())
-}
-
-/// A path in one line.
-fn shown(path: &Path) -> String {
-    path.display().to_string().escape_debug().to_string()
 }
