@@ -9,12 +9,15 @@
 //! One write-ahead log orders them all (X1). What a crash left in it is written anew, and synced, when it is opened,
 //! before anything is read: nothing is shown that may only be in the system's cache (A10, E3).
 
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLockError};
+use std::{
+    panic::catch_unwind,
+    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLockError},
+};
 
 use backend_kit::OFFLOAD_LEN;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice,
-    DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, InfoLogger, LogLevel, Options, ReadOptions, ReadTier,
+    DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, FlushOptions, InfoLogger, LogLevel, Options, ReadOptions, ReadTier,
     WriteBufferManager,
 };
 use store_api::{Error, HashFunction, Result};
@@ -36,6 +39,9 @@ const OPEN_FILES: i32 = 512;
 
 /// How much is written before it is put into its place, per family. After a full disk RocksDB goes on when so much is free.
 pub(crate) const WRITE_BUFFER: u64 = 64 * 1024 * 1024;
+
+/// With less, each write would have to be put into its place.
+const LEAST_WRITE_MEMORY: usize = 8 * 1024 * 1024;
 
 /// How long the write-ahead logs may become, and with them the next open after a crash.
 const LOG_BYTES: u64 = 256 * 1024 * 1024;
@@ -127,26 +133,30 @@ impl Database {
     ) -> Result<Found<T>> {
         let lease = self.lease()?;
         match lease.get(space, key, tier)? {
-            Found::Answer(Some(value)) if tier == Tier::Memory && value.len() > OFFLOAD_LEN => Ok(Found::NotInMemory),
             Found::Answer(value) => Ok(Found::Answer(value.map(|value| take(&value)))),
             Found::NotInMemory => Ok(Found::NotInMemory),
         }
     }
 
-    /// Waits for those who read, and lets go of all files.
+    /// Waits for those who read, and lets go of all files. Who closes it at the same time waits, too.
     pub(crate) fn close(&self, flush: Flush) {
-        let open = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Open { database, folder }) = open else { return };
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(Open { database, folder }) = open.take() else { return };
+        let mut is_whole = true;
         if flush == Flush::Yes {
-            let content = [CONTENT, HASHES].iter().filter_map(|name| database.cf_handle(name));
-            let flushed = content.into_iter().try_for_each(|family| database.flush_cf(family));
-            if let Err(error) = flushed.and_then(|()| database.flush()) {
+            let names = [DEFAULT_COLUMN_FAMILY_NAME, CONTENT, HASHES];
+            let families: Vec<_> = names.iter().filter_map(|name| database.cf_handle(name)).collect();
+            if let Err(error) = database.flush_cfs_opt(&families, &FlushOptions::default()) {
                 // Nothing is lost: the log has it, and the next open reads that.
                 tracing::warn!(error = %error, "the store was closed without a flush");
+                is_whole = false;
             }
         }
         drop(database);
-        folder.note_closed();
+        // Behind a failure the manifest may be longer here than it is on the disk.
+        if is_whole && flush == Flush::Yes {
+            folder.note_closed();
+        }
     }
 }
 
@@ -204,6 +214,7 @@ impl Lease<'_> {
             _ => self.rocksdb().get_pinned_cf_opt(self.family(space), key, options),
         };
         match found {
+            Ok(Some(value)) if tier == Tier::Memory && value.len() > OFFLOAD_LEN => Ok(Found::NotInMemory),
             Ok(value) => Ok(Found::Answer(value)),
             Err(error) if tier == Tier::Memory && would_block(&error) => Ok(Found::NotInMemory),
             Err(error) => Err(from_rocksdb(error)),
@@ -256,8 +267,6 @@ impl Families {
         content.set_min_blob_size(BLOB_LEN);
         content.set_blob_compression_type(compression);
         content.set_blob_cache(&cache);
-        // Only a repaired value leaves anything behind in a blob file (I4).
-        content.set_enable_blob_gc(true);
         Self { database: whole(options.cache), entries: family(), content, hashes: family() }
     }
 
@@ -274,15 +283,24 @@ fn whole(memory: usize) -> Options {
     options.create_missing_column_families(true);
     options.set_max_open_files(OPEN_FILES);
     options.set_max_total_wal_size(LOG_BYTES);
-    options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(memory, false));
+    options
+        .set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(memory.max(LEAST_WRITE_MEMORY), false));
+    // Behind a log that a full disk cut, the families must not be of different ages: RocksDB would refuse to open them.
+    options.set_atomic_flush(true);
     // Old files are removed behind the reads and writes that let go of them.
     options.set_avoid_unnecessary_blocking_io(true);
     options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, tell));
     options
 }
 
-/// What RocksDB would write into a log of its own. It names files, and no keys and values.
+/// What RocksDB would write into a log of its own: files and states, no values. It is told from RocksDB's threads, some of
+/// which hold its locks: a subscriber must not use the store.
 fn tell(level: LogLevel, message: &str) {
+    // A panic must not unwind into RocksDB.
+    let _ = catch_unwind(|| trace(level, message));
+}
+
+fn trace(level: LogLevel, message: &str) {
     match level {
         LogLevel::Debug | LogLevel::Info | LogLevel::Header => tracing::debug!(target: "rocksdb", "{message}"),
         LogLevel::Warn => tracing::warn!(target: "rocksdb", "{message}"),

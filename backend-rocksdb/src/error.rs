@@ -55,7 +55,8 @@ pub(crate) fn is_full(error: &rocksdb::Error) -> bool {
 /// Whether RocksDB takes no more writes until it is opened again, and what it did not sync may be in the system's cache.
 /// After a full disk it goes on by itself as soon as there is room; what was appended halfway is in no log that counts.
 pub(crate) fn is_fatal(error: &rocksdb::Error) -> bool {
-    error.kind() == rocksdb::ErrorKind::IOError && (!is_full(error) || error.as_ref().contains("sync"))
+    let in_a_sync = ["While fsync", "While fdatasync"].iter().any(|text| error.as_ref().contains(text));
+    error.kind() == rocksdb::ErrorKind::IOError && (!is_full(error) || in_a_sync)
 }
 
 /// `Corrupt`: what no version of this library wrote.

@@ -98,9 +98,11 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(refuse(error)),
         };
-        if let Ok(noted) = frame::open(CLOSED.as_bytes(), &note)
-            && self.manifest().map_or(true, |found| found.as_bytes() != noted)
-        {
+        let found = match self.manifest() {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => String::new(),
+            found => found.map_err(refuse)?,
+        };
+        if frame::open(CLOSED.as_bytes(), &note).is_ok_and(|noted| found.as_bytes() != noted) {
             return Err(Error::new(
                 ErrorKind::Corrupt,
                 "the manifest of the store is not as it was when it was closed; restore it from a copy",
@@ -182,7 +184,10 @@ fn check_vacant(path: &Path, create: bool) -> Result<()> {
         let message = format!("{} holds no store; check the path, or open it with `create`", shown(path));
         return Err(Error::new(ErrorKind::InvalidInput, message));
     }
-    if folder::names(path)?.iter().any(|name| name != NEW_MARKER && name != LOCK) {
+    let names = folder::names(path)?;
+    // Another instance may have been faster.
+    let is_ours = names.iter().any(|name| name == MARKER);
+    if !is_ours && names.iter().any(|name| name != NEW_MARKER && name != LOCK) {
         let message = format!("{} is not empty, and holds no store of this kind; name another folder", shown(path));
         return Err(Error::new(ErrorKind::Incompatible, message));
     }

@@ -44,7 +44,8 @@ use async_trait::async_trait;
 use backend_kit::{Committer, ContentHandle, Context, DEFAULT_BATCH_LIMIT, EntryHandle, Gate, Hub, offload};
 use bytes::Bytes;
 use store_api::{
-    AtomicWrite, Backend, Durability, Guarantees, HashFunction, IndexLevel, Indexable, Result, Visibility, WatchLag,
+    AtomicWrite, Backend, Durability, Error, ErrorKind, Guarantees, HashFunction, IndexLevel, Indexable, Result,
+    Visibility, WatchLag,
 };
 
 use self::{
@@ -214,7 +215,7 @@ impl Instance {
         let database = Arc::clone(&self.database);
         match offload(move || database.get(space, &key, Tier::Disk, &take)).await?? {
             Found::Answer(found) => found.transpose(),
-            Found::NotInMemory => Ok(None),
+            Found::NotInMemory => Err(Error::new(ErrorKind::Other, "RocksDB did not read from the disk")),
         }
     }
 

@@ -43,6 +43,8 @@ pub(crate) struct Writer {
     /// With patience, and without.
     patient: WriteOptions,
     impatient: WriteOptions,
+    /// Whether each write syncs.
+    syncs: bool,
     /// The disk was full: RocksDB takes nothing until it has found room.
     was_full: bool,
 }
@@ -54,7 +56,7 @@ impl Writer {
         let mut impatient = WriteOptions::default();
         impatient.set_sync(syncs);
         impatient.set_no_slowdown(true);
-        Self { database, hub, hash, patient, impatient, was_full: false }
+        Self { database, hub, hash, patient, impatient, syncs, was_full: false }
     }
 }
 
@@ -65,7 +67,7 @@ impl Engine for Writer {
     fn commit(&mut self, group: &[&Write], patience: Patience) -> Result<Vec<Result<TestAndSet>>, Failure> {
         let lease = self.database.lease().map_err(Failure::Failed)?;
         // No watch begins in the middle of a group. On an async worker nobody is waited for.
-        let _order = match patience {
+        let order = match patience {
             Patience::Wait => self.database.hold_order(),
             Patience::None => self.database.try_hold_order().ok_or(Failure::WouldBlock)?,
         };
@@ -75,28 +77,33 @@ impl Engine for Writer {
         let cleared = if decided.is_watched && decided.is_cleared { outermost(&self.hub.scopes()) } else { Vec::new() };
         let cleared = cleared.iter().flat_map(|scope| rows_of(&lease, scope)).flatten().collect();
         let Decided { batch, entries, is_watched, .. } = decided;
+        let syncs = group.iter().any(|write| matches!(write, Write::Sync));
+        let options = if patience == Patience::Wait { &self.patient } else { &self.impatient };
+        if self.was_full && (syncs || !batch.is_empty()) {
+            await_room(&lease, options, patience)?;
+            self.was_full = false;
+        }
         if !batch.is_empty() {
-            let options = if patience == Patience::Wait { &self.patient } else { &self.impatient };
-            if self.was_full {
-                await_room(&lease, options, patience)?;
-                self.was_full = false;
-            }
             let written = lease.rocksdb().write_opt(batch, options);
             self.was_full = written.as_ref().is_err_and(is_full);
             written.map_err(failed)?;
         }
-        if group.iter().any(|write| matches!(write, Write::Sync)) {
-            lease.rocksdb().flush_wal(true).map_err(failed)?;
-        }
-        if is_watched {
-            tell(&self.hub, lease.rocksdb().latest_sequence_number(), &entries, cleared).wake();
-        }
+        let seq = lease.rocksdb().latest_sequence_number();
+        let told = is_watched.then(|| tell(&self.hub, seq, &entries, cleared));
+        // Where each write syncs, all that was acknowledged is synced.
+        let synced = if syncs && !self.syncs { lease.rocksdb().flush_wal(true) } else { Ok(()) };
+        drop(order);
+        drop(lease);
+        told.unwrap_or_default().wake();
+        // The writes of the group are in effect: it has not failed.
+        synced.map_err(|error| Failure::SyncFailed(from_rocksdb(error)))?;
         Ok(answers)
     }
 }
 
 /// Returns when RocksDB writes again. It looks for room every five seconds: as long as there is none nobody waits, and where
-/// there is, the write that asks for it succeeds.
+/// there is, the write that asks for it succeeds. What RocksDB does not get over by itself, such as a quota, ends with the
+/// next open.
 fn await_room(lease: &Lease<'_>, options: &WriteOptions, patience: Patience) -> Result<(), Failure> {
     let began = Instant::now();
     loop {
@@ -107,6 +114,7 @@ fn await_room(lease: &Lease<'_>, options: &WriteOptions, patience: Patience) -> 
             Err(error) if is_full(&error) && lease.has_room() && began.elapsed() < LOOKS_FOR_ROOM => {
                 thread::sleep(Duration::from_millis(10));
             }
+            Err(error) if is_full(&error) && lease.has_room() => return Err(Failure::SyncFailed(from_rocksdb(error))),
             probed => return probed.map_err(failed),
         }
     }
@@ -284,7 +292,10 @@ impl<'l, 'w> Decided<'l, 'w> {
         Ok(match get(Space::Content)? {
             Ok(Some(present)) => Ok(addition.replaces(self.hash, false, &present)),
             Ok(None) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(addition.replaces(self.hash, false, &[])),
+            // Bytes that rotted give way to the value that has the hash.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                Ok(addition.trusted || self.hash.hash(&addition.value) == addition.hash)
+            }
             Err(error) => Err(error),
         })
     }
