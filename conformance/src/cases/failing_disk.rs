@@ -40,6 +40,10 @@ async fn poison(cue: Cue) -> Outcome {
     let instance = cue.open().await?;
     let entries = instance.entries();
     let mut attempts = attempts_of(&cue)?;
+    attempts.write(&*entries).await?;
+    say(attempts.last_line());
+    // Only behind the fault do the writes count.
+    hear();
     while attempts.write(&*entries).await.is_ok() {
         ensure!(attempts.len() < WRITES, "E3: {WRITES} writes were acknowledged, though a sync failed");
         say(attempts.last_line());
@@ -99,6 +103,7 @@ fn poisoned(context: &Context, number: usize, random: &mut fastrand::Rng) -> Out
     attempts.hear(&child.line()?);
     let times = if random.bool() { " times=1" } else { "" };
     context.disk().fail(format_args!("fsync EIO after={}{times}", random.usize(..60)))?;
+    child.go()?;
     until_poisoned(&child, &mut attempts)?;
     context.disk().mend()?;
     child.go()?;
