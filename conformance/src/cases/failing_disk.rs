@@ -104,15 +104,15 @@ fn poisoned(context: &Context, number: usize, random: &mut fastrand::Rng) -> Out
     let times = if random.bool() { " times=1" } else { "" };
     context.disk().fail(format_args!("fsync EIO after={}{times}", random.usize(..60)))?;
     child.go()?;
-    until_poisoned(&child, &mut attempts)?;
+    until_poisoned(&mut child, &mut attempts)?;
     context.disk().mend()?;
     child.go()?;
-    until_poisoned(&child, &mut attempts)?;
+    until_poisoned(&mut child, &mut attempts)?;
     child.kill()?;
     Ok(attempts)
 }
 
-fn until_poisoned(child: &Child, attempts: &mut Attempts) -> Outcome {
+fn until_poisoned(child: &mut Child, attempts: &mut Attempts) -> Outcome {
     loop {
         let line = child.line()?;
         if line == POISONED {

@@ -111,7 +111,7 @@ async fn tell(cue: Cue) -> Outcome {
 /// Loses the power after another process has opened the store and shown it all, and demands that this is there: nothing
 /// is shown that is not synced, whoever wrote it and whether it was acknowledged.
 pub(super) async fn stays(context: &Context, keep: Keep) -> Outcome {
-    let child = context.child("tell", &[])?;
+    let mut child = context.child("tell", &[])?;
     let told: Everything = serde_json::from_str(&child.line()?).map_err(Failure::harness)?;
     child.kill()?;
     context.disk().lose_power(keep)?;
@@ -196,7 +196,7 @@ async fn shown_is_synced(context: Context) -> Outcome {
     let context = context.store_on_disk().await?;
     let mut random = context.random();
     for round in 0..context.rounds(8) {
-        let child = context.child("show", &[])?;
+        let mut child = context.child("show", &[])?;
         let mut said = vec![child.line()?];
         let fails = round % 2 == 0;
         if fails {

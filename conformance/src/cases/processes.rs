@@ -50,7 +50,7 @@ async fn no_increment_is_lost(context: Context) -> Outcome {
     let increments = context.rounds(15);
     let start = |_| context.child("increment", &[&increments.to_string()]);
     let mut children = (0..PROCESSES).map(start).collect::<Outcome<Vec<Child>>>()?;
-    children.iter().try_for_each(Child::until_ready)?;
+    children.iter_mut().try_for_each(Child::until_ready)?;
     children.iter_mut().try_for_each(Child::go)?;
     let mut all: Vec<String> = Vec::new();
     for child in children {
@@ -104,7 +104,7 @@ async fn recorded(context: Context) -> Outcome {
 async fn names_of_another(context: Context) -> Outcome {
     let instance = context.open().await?;
     let entries = instance.entries();
-    let child = context.child(Names::ROLE, &["0"])?;
+    let mut child = context.child(Names::ROLE, &["0"])?;
     for _ in 0..context.rounds(40) {
         // Each line is a name that has moved, and another one may be about to.
         child.line()?;
@@ -325,7 +325,7 @@ const OPEN: &str = "open";
 /// A store that one process can have open is refused to others, until it is closed or its process is gone.
 async fn in_use(context: Context) -> Outcome {
     let here = context.open().await?;
-    let refused = context.child("hold", &[])?;
+    let mut refused = context.child("hold", &[])?;
     ensure_eq!(refused.line()?, format!("{:?}", ErrorKind::InUse), "L4: an open in another process");
     refused.finish()?;
     here.close().await?;
@@ -335,7 +335,7 @@ async fn in_use(context: Context) -> Outcome {
     holder.go()?;
     holder.finish()?;
     context.open().await?.close().await?;
-    let killed = context.child("hold", &[])?;
+    let mut killed = context.child("hold", &[])?;
     ensure_eq!(killed.line()?, OPEN, "L4: another open in another process");
     killed.kill()?;
     context.open_when_free("L4: an open after the holder was killed").await?.close().await?;
