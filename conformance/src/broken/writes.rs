@@ -267,11 +267,7 @@ impl Default for LostUpdate {
 
 twist_test_and_set!(LostUpdate, |self, on, key, test, set| {
     let loses = lock(&self.0).u32(..100) == 0;
-    if loses {
-        check_then_set(on, key, test, set).await
-    } else {
-        on.test_and_set(key, test, set).await
-    }
+    if loses { check_then_set(on, key, test, set).await } else { on.test_and_set(key, test, set).await }
 });
 
 #[derive(Default)]

@@ -285,7 +285,7 @@ async fn histories(context: &Context, handles: Handles, clears: bool) -> Outcome
         }
     });
     all(acting).await?;
-    linearizable(&recorder.finish())
+    linearizable(recorder)
 }
 
 async fn contests_of_handles(context: Context) -> Outcome {
@@ -360,7 +360,7 @@ async fn closed_amid_writes(context: Context) -> Outcome {
         writers = all(writing).await?;
         reader.find(&*instance.entries(), &handle.k).await?;
     }
-    linearizable(&recorder.finish())
+    linearizable(recorder)
 }
 
 /// A handle that one of its writers closes.

@@ -97,7 +97,7 @@ async fn recorded(context: Context) -> Outcome {
         remote.ended()?;
     }
     ended?;
-    histories::linearizable(&recorder.finish())
+    histories::linearizable(recorder)
 }
 
 /// While another process moves names, what each leads to is there.
