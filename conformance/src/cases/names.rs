@@ -150,8 +150,8 @@ impl Follower {
         let mut watch = self.entries.watch(&key("names"), Init::Known(Vec::new())).await?;
         let mut ended = 0;
         while ended < WRITERS {
-            let Some(event) = self.context.soon("the next event of a watch on names", next_item(&mut watch)).await?
-            else {
+            let next = next_item(&self.context, "the next event of a watch on names", &mut watch);
+            let Some(event) = next.await? else {
                 return Err(Failure::broken("W9: a watch ended by itself"));
             };
             let Event::Changed { diff, .. } = event? else { continue };

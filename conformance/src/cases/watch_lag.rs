@@ -46,7 +46,7 @@ async fn quickest(context: &Context, watcher: &dyn AtomicWrite, writer: &dyn Ato
                 event = follower.read() => drop(event?),
                 _ = control.tick() => {
                     late += TICK;
-                    patience.tick("W5: a change is told")?;
+                    patience.tick("W5: a change is told").map_err(|failure| follower.late(failure))?;
                 }
             }
         }
