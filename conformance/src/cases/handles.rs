@@ -215,8 +215,7 @@ async fn other_handles_of_entries(context: Context) -> Outcome {
     ensure_eq!(list.try_next().await?, Some(key("k")), "an open `list` of another handle");
     let verdict = staying.test_and_set(&key("k"), Some(value("1")), Some(value("2"))).await?;
     ensure!(verdict.is_applied(), "A2: a false mismatch by another handle");
-    const TOLD: &str = "a change, told by the watch of another handle";
-    while let Some(event) = next_item(&context, TOLD, &mut watch).await? {
+    while let Some(event) = next_item(&context, "a change, told to another handle", &mut watch).await? {
         if let Event::Changed { diff: Diff::Added(new) | Diff::Updated { new, .. }, .. } = event?
             && new == value("2")
         {
