@@ -25,6 +25,7 @@ use crate::{
     cases,
     context::{Conditions, key},
     failure::{Failure, Kind, Outcome},
+    fnv::fnv1a,
     operations::value,
     patience::{Patience, TICK, soon},
 };
@@ -206,8 +207,7 @@ impl Runner {
 
 /// The seed of a case in a run, so that each case makes choices of its own, whichever others run.
 fn seed_of(run: u64, id: &str) -> u64 {
-    // FNV-1a: stable over versions of the language, so that a seed in a report stays good.
-    id.bytes().fold(run ^ 0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    fnv1a(run, id.as_bytes())
 }
 
 /// What the backend claims, asked of a store that is made for it.
