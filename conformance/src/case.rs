@@ -116,7 +116,8 @@ impl Claims {
     /// takes many answers of a remote store by all of them.
     pub(crate) fn patience(&self, patience: Duration) -> Duration {
         let lag = self.guarantees.watch_lag;
-        patience + lag.own.max(lag.others.unwrap_or_default()) * 10 + self.pace * ANSWERS
+        let late = lag.own.max(lag.others.unwrap_or_default()).saturating_mul(10);
+        patience.saturating_add(late).saturating_add(self.pace.saturating_mul(ANSWERS))
     }
 
     /// Why a case does not apply to the backend.
@@ -144,7 +145,17 @@ impl Claims {
 
 #[cfg(test)]
 mod tests {
+    use store_api::{IndexLevel, WatchLag};
+
     use super::*;
+
+    #[test]
+    fn there_is_no_patience_that_is_too_long() {
+        let lag = WatchLag::new(Duration::MAX, Some(Duration::MAX));
+        let guarantees = Guarantees::new(Durability::Volatile, Visibility::Instance, IndexLevel::Exact, lag);
+        let claims = Claims { guarantees, entries: true, content: true, verified: true, pace: Duration::MAX };
+        assert_eq!(claims.patience(Duration::MAX), Duration::MAX);
+    }
 
     fn case(id: &'static str) -> Case {
         Case { id, needs: &[], body: |_| Box::pin(async { Ok(()) }) }

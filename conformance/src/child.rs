@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Write, stdin, stdout},
     os::unix::process::ExitStatusExt,
     panic::AssertUnwindSafe,
-    process::{Child as Process, ChildStdin, Command, Stdio, exit},
+    process::{Child as Process, ChildStdin, Command, ExitStatus, Stdio, exit},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -138,7 +138,7 @@ impl Child {
             arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
             seed,
         };
-        let mut process = env::current_exe()
+        let process = env::current_exe()
             .and_then(|program| {
                 Command::new(program)
                     .env(PART, serde_json::to_string(&part)?)
@@ -147,6 +147,10 @@ impl Child {
                     .spawn()
             })
             .map_err(|error| Failure::harness(format_args!("a child process did not start: {error}")))?;
+        Self::of(process, patience)
+    }
+
+    fn of(mut process: Process, patience: Duration) -> Outcome<Self> {
         let (input, output) = (process.stdin.take(), process.stdout.take());
         let (input, output) = input.zip(output).ok_or_else(|| Failure::harness("a child process without pipes"))?;
         let (sender, lines) = channel();
@@ -176,7 +180,7 @@ impl Child {
 
     /// The next line that it says.
     #[track_caller]
-    pub(crate) fn line(&self) -> Outcome<String> {
+    pub(crate) fn line(&mut self) -> Outcome<String> {
         match self.next_line()? {
             Some(line) => Ok(line),
             None => Err(self.ended()),
@@ -185,13 +189,13 @@ impl Child {
 
     /// Waits until it is ready to go on with others.
     #[track_caller]
-    pub(crate) fn until_ready(&self) -> Outcome {
+    pub(crate) fn until_ready(&mut self) -> Outcome {
         self.until(READY)
     }
 
     /// Waits until it says `expected`.
     #[track_caller]
-    pub(crate) fn until(&self, expected: &str) -> Outcome {
+    pub(crate) fn until(&mut self, expected: &str) -> Outcome {
         while self.line()? != expected {}
         Ok(())
     }
@@ -203,13 +207,9 @@ impl Child {
         while let Some(line) = self.next_line()? {
             lines.push(line);
         }
-        let status = self.process.wait().map_err(Failure::harness)?;
-        match status.signal() {
-            _ if status.success() => Ok(lines),
-            Some(signal) if signal == Signal::KILL.as_raw() => {
-                Err(Failure::inconclusive("the system killed another process, as it does where memory runs out"))
-            }
-            _ => Err(Failure::broken(format_args!("another process ended: {status}"))),
+        match self.end()? {
+            End::Done => Ok(lines),
+            end => Err(end.unexpected()),
         }
     }
 
@@ -237,15 +237,25 @@ impl Child {
     #[track_caller]
     pub(crate) fn kill(mut self) -> Outcome<Vec<String>> {
         self.process.kill().map_err(Failure::harness)?;
-        let status = self.process.wait().map_err(Failure::harness)?;
+        let end = self.end()?;
         let lines: Vec<String> = self.lines.iter().collect();
         if let Some(failure) = lines.iter().find_map(|line| failed(line)) {
             return Err(failure);
         }
-        if status.success() || status.signal() == Some(Signal::KILL.as_raw()) {
-            return Ok(lines);
+        match end {
+            End::Done | End::Killed => Ok(lines),
+            End::Crashed(_) => Err(end.unexpected().within("before it was killed")),
         }
-        Err(Failure::broken(format_args!("another process ended before it was killed: {status}")))
+    }
+
+    /// Waits until it is gone, and says how.
+    fn end(&mut self) -> Outcome<End> {
+        let status = self.process.wait().map_err(Failure::harness)?;
+        Ok(match status.signal() {
+            _ if status.success() => End::Done,
+            Some(signal) if signal == Signal::KILL.as_raw() => End::Killed,
+            _ => End::Crashed(status),
+        })
     }
 
     /// The next line that it says, unless it has ended.
@@ -264,10 +274,13 @@ impl Child {
 
     /// The failure of a case whose child is not there any more: what it failed with, where it said that.
     #[track_caller]
-    fn ended(&self) -> Failure {
-        match self.lines.iter().find_map(|line| failed(&line)) {
-            Some(failure) => failure,
-            None => Failure::broken("another process ended"),
+    fn ended(&mut self) -> Failure {
+        if let Some(failure) = self.lines.iter().find_map(|line| failed(&line)) {
+            return failure;
+        }
+        match self.end() {
+            Ok(end) => end.unexpected(),
+            Err(failure) => failure,
         }
     }
 
@@ -286,10 +299,68 @@ impl Child {
     }
 }
 
+/// How a process ended.
+#[derive(Debug)]
+enum End {
+    Done,
+    /// By the suite, or by the system.
+    Killed,
+    Crashed(ExitStatus),
+}
+
+impl End {
+    /// The failure of a case that asked for another end.
+    #[track_caller]
+    fn unexpected(&self) -> Failure {
+        match self {
+            Self::Done => Failure::broken("another process ended early"),
+            Self::Killed => {
+                Failure::inconclusive("the system killed another process, as it does where memory runs out")
+            }
+            Self::Crashed(status) => Failure::broken(format_args!("another process ended: {status}")),
+        }
+    }
+}
+
 impl Drop for Child {
     fn drop(&mut self) {
         // It has ended, or a case failed: either way there is nobody left to tell.
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Kind;
+
+    fn shell(script: &str) -> Child {
+        let process = Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        Child::of(process.expect("a shell"), Duration::from_mins(5)).expect("it has pipes")
+    }
+
+    fn kind_of<T: std::fmt::Debug>(outcome: Outcome<T>) -> Kind {
+        outcome.expect_err("it must not pass").kind()
+    }
+
+    #[test]
+    fn a_process_that_the_system_killed_accuses_nobody() {
+        const KILLED: &str = "kill -KILL $$";
+        assert_eq!(kind_of(shell(KILLED).line()), Kind::Inconclusive);
+        assert_eq!(kind_of(shell(KILLED).until_ready()), Kind::Inconclusive);
+        assert_eq!(kind_of(shell(KILLED).finish()), Kind::Inconclusive);
+    }
+
+    #[test]
+    fn a_process_that_crashes_accuses_the_store() {
+        const CRASHED: &str = "kill -ABRT $$";
+        assert_eq!(kind_of(shell(CRASHED).line()), Kind::Broken);
+        assert_eq!(kind_of(shell(CRASHED).finish()), Kind::Broken);
+    }
+
+    #[test]
+    fn a_process_that_ends_early_accuses_the_store() {
+        assert_eq!(kind_of(shell("exit 0").line()), Kind::Broken);
     }
 }

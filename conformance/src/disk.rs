@@ -43,6 +43,13 @@ pub(crate) enum Keep {
     },
 }
 
+/// What a disk says of itself, as far as cases ask.
+#[derive(Deserialize)]
+struct Stats {
+    used: u64,
+    faults: u64,
+}
+
 impl Disk {
     /// A fresh disk, with an empty directory that survives a power loss.
     pub(crate) fn create(mount_point: &Path) -> Outcome<Self> {
@@ -84,15 +91,20 @@ impl Disk {
         self.command(format_args!("short {} times={times}", self.0.name)).map(drop)
     }
 
+    /// How many operations failed, or wrote a part, because they were to.
+    pub(crate) fn faults(&self) -> Outcome<u64> {
+        Ok(self.stats()?.faults)
+    }
+
     /// Leaves room for so many bytes more.
     pub(crate) fn leave_room(&self, bytes: u64) -> Outcome {
-        #[derive(Deserialize)]
-        struct Stats {
-            used: u64,
-        }
-        let stats = self.command(format_args!("stats {}", self.0.name))?;
-        let Stats { used } = serde_json::from_str(&stats).map_err(Failure::harness)?;
+        let used = self.stats()?.used;
         self.command(format_args!("full {} {}", self.0.name, used + bytes)).map(drop)
+    }
+
+    fn stats(&self) -> Outcome<Stats> {
+        let stats = self.command(format_args!("stats {}", self.0.name))?;
+        serde_json::from_str(&stats).map_err(Failure::harness)
     }
 
     /// Lets no operation fail any more, and gives it all the room.

@@ -8,7 +8,7 @@ mod told;
 use std::{collections::BTreeMap, fmt::Write, pin::pin, time::Duration};
 
 use bytes::Bytes;
-use store_api::{Diff, EntryRead, ErrorKind, Event, Key, Watch, WatchId};
+use store_api::{Diff, EntryRead, Error, ErrorKind, Event, Key, Watch, WatchId};
 use tokio::task::yield_now;
 
 use self::told::{Log, SHOWN, course_around, differences};
@@ -23,13 +23,37 @@ use crate::{
     show::shown,
 };
 
-/// The next item of a watch. A passing fault of the store is passed over (W10).
-pub(crate) async fn next_item(watch: &mut Watch) -> Option<store_api::Result<Event>> {
-    loop {
-        match watch.next().await {
-            Some(Err(error)) if error.is_retryable() => yield_now().await,
-            item => return item,
+/// The next item of a watch, which must come. A passing fault of the store is passed over (W10).
+#[track_caller]
+pub(crate) fn next_item(
+    context: &Context,
+    what: &str,
+    watch: &mut Watch,
+) -> impl Future<Output = Outcome<Option<store_api::Result<Event>>>> {
+    let patience = context.patience();
+    demanded_here(async move {
+        let mut fault = None;
+        let next = async {
+            loop {
+                match watch.next().await {
+                    Some(Err(error)) if error.is_retryable() => fault = Some(error),
+                    item => return item,
+                }
+                yield_now().await;
+            }
+        };
+        let waited = soon(patience, what, next).await;
+        waited.map_err(|late| unless_faulty(late, fault.as_ref()))
+    })
+}
+
+/// What is late, unless the last thing told instead is that the store cannot tell it at present (A6).
+fn unless_faulty(late: Failure, last: Option<&Error>) -> Failure {
+    match last {
+        Some(error) if error.is_retryable() => {
+            Failure::inconclusive(format_args!("{late}; the last thing told was a passing fault: {error}"))
         }
+        _ => late,
     }
 }
 
@@ -163,7 +187,7 @@ impl Follower {
 
     async fn read_soon(&mut self, what: &str) -> Outcome<Event> {
         let waited = soon(self.patience, what, self.read()).await;
-        waited.unwrap_or_else(|late| Err(late.with_details(self.account(None))))
+        waited.unwrap_or_else(|late| Err(self.late(late)))
     }
 
     /// The next event, which must be a change.
@@ -210,7 +234,7 @@ impl Follower {
                 let waited = soon(self.patience, "W5: what the watch told folds to the store", self.read()).await;
                 waited.unwrap_or_else(|late| {
                     let differences = differences(&self.state, &due);
-                    Err(late.with_details(format_args!("{}\n{differences}", self.account(None))))
+                    Err(self.late(late).with_details(format_args!("{}\n{differences}", self.account(None))))
                 })?;
             }
             Ok(())
@@ -270,7 +294,7 @@ impl Follower {
 
     async fn last_item(&mut self, what: &str) -> Outcome<Option<store_api::Result<Event>>> {
         let waited = soon(self.patience, what, self.watch.next()).await;
-        let item = waited.map_err(|late| late.with_details(self.account(None)))?;
+        let item = waited.map_err(|late| self.late(late))?;
         self.log.keep(item.as_ref());
         Ok(item)
     }
@@ -363,6 +387,11 @@ impl Follower {
         Failure::broken(wrong).with_details(self.account(None))
     }
 
+    /// The failure of a wait for what the watch is to tell.
+    pub(crate) fn late(&self, late: Failure) -> Failure {
+        unless_faulty(late, self.log.last_error()).with_details(self.account(None))
+    }
+
     /// What the watch is and told last; of a `wrong` event, also what came before it.
     fn account(&self, wrong: Option<&Event>) -> String {
         let start = match self.start {
@@ -397,4 +426,47 @@ fn chain_of_values(before: Option<&Bytes>, diff: &Diff) -> Outcome {
     }
     ensure!(before != diff.new_value(), "W3: two values told in a row do not differ");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use store_api::Result;
+
+    use super::*;
+    use crate::{context::key, failure::Kind};
+
+    /// How a wait ends for an event of a watch that tells this and no more.
+    async fn waited_for(items: impl IntoIterator<Item = Result<Event>, IntoIter: Send + 'static>) -> Failure {
+        let items = stream::StreamExt::chain(stream::iter(items), stream::pending());
+        let mut follower = Follower {
+            watch: Watch::new(WatchId::unique(), items),
+            patience: Duration::from_millis(100),
+            scope: Scope::everything(),
+            start: Start::Known,
+            state: State::new(),
+            told: BTreeMap::new(),
+            caught_up: false,
+            log: Log::default(),
+        };
+        let waited = follower.until("what never comes", |_| false).await;
+        waited.expect_err("it never comes")
+    }
+
+    fn change() -> Event {
+        Event::Changed { key: key("k"), diff: Diff::Added("v".into()) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_tells_of_a_passing_fault_instead_is_not_accused() {
+        let fault = Error::new(ErrorKind::Unavailable, "no answer");
+        assert_eq!(waited_for([Ok(change()), Err(fault)]).await.kind(), Kind::Inconclusive);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_is_silent_is_accused() {
+        let fault = Error::new(ErrorKind::Unavailable, "no answer");
+        assert_eq!(waited_for([Err(fault), Ok(change())]).await.kind(), Kind::Broken);
+        assert_eq!(waited_for([]).await.kind(), Kind::Broken);
+    }
 }

@@ -199,6 +199,11 @@ impl History {
         self.events.iter().filter(|event| matches!(event.action, Action::Call { .. })).count()
     }
 
+    /// How many operations the store answered.
+    pub(crate) fn answered(&self) -> usize {
+        self.events.iter().filter(|event| matches!(event.action, Action::Return(_))).count()
+    }
+
     /// Adds what happened next.
     ///
     /// # Errors

@@ -31,6 +31,7 @@ mod factory;
 mod failure;
 mod faulty;
 mod files;
+mod fnv;
 mod following;
 mod generated;
 mod handles;

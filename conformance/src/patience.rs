@@ -37,11 +37,11 @@ impl Patience {
     /// Counts a tick of the control timer; the failure where that was the last.
     #[track_caller]
     pub(crate) fn tick(&mut self, what: &str) -> Outcome {
-        self.used += TICK;
+        self.used = self.used.saturating_add(TICK);
         if self.used >= self.limit {
             return Err(Failure::broken(format_args!("not within {:?}: {what}", self.limit)));
         }
-        if self.began.elapsed() >= self.limit * STARVED {
+        if self.began.elapsed() >= self.limit.saturating_mul(STARVED) {
             return Err(Failure::inconclusive(format_args!("the machine was too slow to wait for: {what}")));
         }
         Ok(())
@@ -96,6 +96,12 @@ mod tests {
     use std::future::pending;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn there_is_no_limit_that_is_too_long() {
+        let comes = soon(Duration::MAX, "what comes", tokio::time::sleep(3 * TICK)).await;
+        assert!(comes.is_ok());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_waited_for_is_demanded_where_the_wait_is_asked_for() {

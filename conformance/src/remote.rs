@@ -104,7 +104,7 @@ pub(crate) struct Remote {
 
 impl Remote {
     /// Waits until a child that plays [`serve`] has the store open.
-    pub(crate) fn new(child: Child) -> Outcome<Self> {
+    pub(crate) fn new(mut child: Child) -> Outcome<Self> {
         child.until(SERVING)?;
         Ok(Self { child: Mutex::new(child), failure: Mutex::new(None) })
     }

@@ -25,6 +25,7 @@ use crate::{
     cases,
     context::{Conditions, key},
     failure::{Failure, Kind, Outcome},
+    fnv::fnv1a,
     operations::value,
     patience::{Patience, TICK, soon},
 };
@@ -88,7 +89,7 @@ impl Runner {
     pub(crate) fn new(factory: &SharedFactory, options: &Options, seed: u64) -> Self {
         let calls = Arc::new(Calls::default());
         let probe = probe(Arc::clone(factory), Arc::clone(&calls), options.patience);
-        let claims = in_runtime(&calls, options.patience * HANGS, ENDLESS, probe);
+        let claims = in_runtime(&calls, options.patience.saturating_mul(HANGS), ENDLESS, probe);
         let claims = claims.map_err(|failure| format!("the store could not be opened: {failure}"));
         Self { factory: Arc::clone(factory), options: options.clone(), seed, claims }
     }
@@ -156,7 +157,7 @@ impl Runner {
             patience: self.options.patience,
             faulty_fs: self.options.faulty_fs.clone(),
         };
-        let hangs = claims.patience(self.options.patience) * HANGS;
+        let hangs = claims.patience(self.options.patience).saturating_mul(HANGS);
         let endless = u32::try_from(self.options.profile.rounds(1)).unwrap_or(1) * ENDLESS;
         in_runtime(&calls, hangs, endless, async move {
             let context = Context::new(conditions).await?;
@@ -206,8 +207,7 @@ impl Runner {
 
 /// The seed of a case in a run, so that each case makes choices of its own, whichever others run.
 fn seed_of(run: u64, id: &str) -> u64 {
-    // FNV-1a: stable over versions of the language, so that a seed in a report stays good.
-    id.bytes().fold(run ^ 0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    fnv1a(run, id.as_bytes())
 }
 
 /// What the backend claims, asked of a store that is made for it.
@@ -273,7 +273,7 @@ const LEFT_BEHIND: &str = "its threads and its stores are left behind until the 
 
 /// Waits for the end of a case, also of one that never yields, for as long as the store answers what it is asked.
 fn the_end<T>(ended: &Receiver<Outcome<T>>, calls: &Calls, hangs: Duration, endless: u32) -> Outcome<T> {
-    let (mut patience, mut whole) = (Patience::new(hangs), Patience::new(hangs * endless));
+    let (mut patience, mut whole) = (Patience::new(hangs), Patience::new(hangs.saturating_mul(endless)));
     let mut answers = calls.answers();
     loop {
         match ended.recv_timeout(TICK) {
@@ -295,7 +295,7 @@ fn the_end<T>(ended: &Receiver<Outcome<T>>, calls: &Calls, hangs: Duration, endl
         if whole.tick("the end of the case").is_err() {
             let slow = format_args!(
                 "the case has not ended within {:?}, and the store still answers: allow more patience; {LEFT_BEHIND}",
-                hangs * endless
+                hangs.saturating_mul(endless)
             );
             return Err(Failure::inconclusive(slow));
         }

@@ -257,15 +257,17 @@ macro_rules! twist_set {
     };
 }
 
-#[derive(Default)]
-struct LostUpdate;
+struct LostUpdate(Mutex<fastrand::Rng>);
+
+impl Default for LostUpdate {
+    fn default() -> Self {
+        Self(Mutex::new(fastrand::Rng::with_seed(0)))
+    }
+}
 
 twist_test_and_set!(LostUpdate, |self, on, key, test, set| {
-    if fastrand::u32(..100) == 0 {
-        check_then_set(on, key, test, set).await
-    } else {
-        on.test_and_set(key, test, set).await
-    }
+    let loses = lock(&self.0).u32(..100) == 0;
+    if loses { check_then_set(on, key, test, set).await } else { on.test_and_set(key, test, set).await }
 });
 
 #[derive(Default)]

@@ -230,7 +230,12 @@ impl Reader {
 /// A writer and a reader, who either asks or lists. They go on until the reader has looked at a hundred batches while they
 /// were committed, or for two fifths of a second: a store that shows a part of a batch in a twentieth of the time that a commit
 /// takes is missed about once in ten then, and once in a hundred thousand with the rounds of the standard profile.
-fn writer_and_reader(context: &Context, lists: bool, [writing, reading]: [Arc<dyn Indexable>; 2]) -> (Writer, Reader) {
+fn writer_and_reader(
+    context: &Context,
+    lists: bool,
+    [writing, reading]: [Arc<dyn Indexable>; 2],
+    random: Rng,
+) -> (Writer, Reader) {
     let lengths = [2, 40, 1000];
     let rounds = if lists { [3, 3] } else { [30, 1000] };
     let (progress, at_work) = (Arc::<Progress>::default(), Arc::new(()));
@@ -240,7 +245,7 @@ fn writer_and_reader(context: &Context, lists: bool, [writing, reading]: [Arc<dy
         lengths,
         lists,
         questions: Question::all(context.guarantees().index),
-        random: context.random(),
+        random,
         at_work: Arc::downgrade(&at_work),
     };
     let writer = Writer {
@@ -255,8 +260,8 @@ fn writer_and_reader(context: &Context, lists: bool, [writing, reading]: [Arc<dy
     (writer, reader)
 }
 
-async fn on_threads(context: Context, lists: bool, contents: [Arc<dyn Indexable>; 2]) -> Outcome {
-    let (writer, reader) = writer_and_reader(&context, lists, contents);
+async fn on_threads(context: &Context, lists: bool, contents: [Arc<dyn Indexable>; 2], random: Rng) -> Outcome {
+    let (writer, reader) = writer_and_reader(context, lists, contents, random);
     both(reader.read(), writer.write()).await.map(drop)
 }
 
@@ -271,12 +276,12 @@ async fn instances(context: &Context) -> Outcome<[Arc<dyn Indexable>; 2]> {
 
 async fn all_or_nothing(context: Context) -> Outcome {
     let contents = handles(&context).await?;
-    on_threads(context, false, contents).await
+    on_threads(&context, false, contents, context.random()).await
 }
 
 async fn all_or_nothing_in_another_instance(context: Context) -> Outcome {
     let contents = instances(&context).await?;
-    on_threads(context, false, contents).await
+    on_threads(&context, false, contents, context.random()).await
 }
 
 /// Who lists reads all that was ever committed, and is to come to the end of it while a commit goes on: so there are
@@ -286,19 +291,21 @@ fn stores(context: &Context) -> impl Iterator<Item = usize> + use<> {
 }
 
 async fn listed_or_not(context: Context) -> Outcome {
+    let mut random = context.random();
     for _ in stores(&context) {
         let store = context.another_store().await?;
         let contents = handles(&store).await?;
-        on_threads(store, true, contents).await?;
+        on_threads(&store, true, contents, random.fork()).await?;
     }
     Ok(())
 }
 
 async fn listed_or_not_in_another_instance(context: Context) -> Outcome {
+    let mut random = context.random();
     for _ in stores(&context) {
         let store = context.another_store().await?;
         let contents = instances(&store).await?;
-        on_threads(store, true, contents).await?;
+        on_threads(&store, true, contents, random.fork()).await?;
     }
     Ok(())
 }
@@ -306,7 +313,7 @@ async fn listed_or_not_in_another_instance(context: Context) -> Outcome {
 /// Both take turns on one thread, so that the reader looks wherever a commit waits for something.
 async fn between_the_steps(context: Context) -> Outcome {
     let contents = handles(&context).await?;
-    let (mut writer, reader) = writer_and_reader(&context, false, contents);
+    let (mut writer, reader) = writer_and_reader(&context, false, contents, context.random());
     // Each step is looked behind: it takes no luck, and where there are none, no time.
     writer.limit = Duration::ZERO;
     let (read, written) = tokio::join!(reader.read(), writer.write());

@@ -18,7 +18,7 @@ use crate::{
     case::{Case, case},
     clients::{Seat, all, as_many_as_cores, beside, both, table},
     context::{Context, key},
-    failure::{Outcome, ensure, ensure_eq},
+    failure::{Failure, Outcome, ensure, ensure_eq},
     histories::{act, linearizable, pass_over},
     history::{Client, Recorder},
     operations::{increment, insist, number, value},
@@ -285,7 +285,7 @@ async fn histories(context: &Context, handles: Handles, clears: bool) -> Outcome
         }
     });
     all(acting).await?;
-    linearizable(&recorder.finish())
+    linearizable(recorder)
 }
 
 async fn contests_of_handles(context: Context) -> Outcome {
@@ -347,44 +347,73 @@ async fn closed_amid_writes(context: Context) -> Outcome {
     let mut writers = vec![recorder.client(), recorder.client(), recorder.client()];
     let mut random = context.random();
     for round in context.rounds_of_luck(20, 300) {
-        let (entries, k) = (instance.entries(), key((round / 5).to_string()));
+        let handle = Closing {
+            context: context.clone(),
+            entries: instance.entries(),
+            k: key((round / 5).to_string()),
+            closed: Arc::default(),
+        };
         let closes_after = [random.usize(1..20), usize::MAX, usize::MAX];
         let writing = writers.into_iter().zip(table(3)).zip(closes_after).map(|((client, seat), closes_after)| {
-            write_until_closed(client, Arc::clone(&entries), k.clone(), seat, closes_after)
+            handle.clone().record_until_closed(client, seat, closes_after, random.fork())
         });
         writers = all(writing).await?;
-        reader.find(&*instance.entries(), &k).await?;
+        reader.find(&*instance.entries(), &handle.k).await?;
     }
-    linearizable(&recorder.finish())
+    linearizable(recorder)
 }
 
-/// Writes values that nobody else writes until the handle is closed, by others or after so many writes by itself.
-async fn write_until_closed(
-    mut client: Client,
+/// A handle that one of its writers closes.
+#[derive(Clone)]
+struct Closing {
+    context: Context,
     entries: Arc<dyn AtomicWrite>,
     k: Key,
-    mut seat: Seat,
-    closes_after: usize,
-) -> Outcome<Client> {
-    seat.meet();
-    let mut test = None;
-    for i in 0.. {
-        if i == closes_after {
-            entries.close().await?;
+    /// Whether `close` has returned.
+    closed: Arc<AtomicBool>,
+}
+
+impl Closing {
+    /// Records writes of values that nobody else writes until the handle is closed, by others or after so many writes by itself.
+    async fn record_until_closed(
+        self,
+        mut client: Client,
+        mut seat: Seat,
+        closes_after: usize,
+        mut random: fastrand::Rng,
+    ) -> Outcome<Client> {
+        let Self { entries, k, closed, .. } = &self;
+        seat.meet();
+        let mut test = None;
+        for i in 0.. {
+            if i == closes_after {
+                self.close().await?;
+            }
+            let after_close = closed.load(Ordering::SeqCst);
+            let set = value(format_args!("{:x}", random.u64(..)));
+            let written = if i % 3 == 0 {
+                client.set(&**entries, k, set.clone()).await.map(|()| test = Some(set))
+            } else {
+                let verdict = client.test_and_set(&**entries, k, test.clone(), Some(set.clone())).await;
+                verdict.map(|verdict| test = after(verdict, set))
+            };
+            match written {
+                Err(error) if error.kind() == ErrorKind::Closed => break,
+                Ok(()) if after_close => {
+                    return Err(Failure::broken("L1: a write succeeds after `close` has returned"));
+                }
+                written => pass_over(written)?,
+            }
         }
-        let set = value(format_args!("{:x}", fastrand::u64(..)));
-        let written = if i % 3 == 0 {
-            client.set(&*entries, &k, set.clone()).await.map(|()| test = Some(set))
-        } else {
-            let verdict = client.test_and_set(&*entries, &k, test.clone(), Some(set.clone())).await;
-            verdict.map(|verdict| test = after(verdict, set))
-        };
-        match written {
-            Err(error) if error.kind() == ErrorKind::Closed => break,
-            written => pass_over(written)?,
-        }
+        Ok(client)
     }
-    Ok(client)
+
+    async fn close(&self) -> Outcome {
+        let done = self.context.soon("the return of `close` amid writes", self.entries.close()).await;
+        // Also where it failed, so that no other writer goes on for ever.
+        self.closed.store(true, Ordering::SeqCst);
+        Ok(done??)
+    }
 }
 
 /// What is there after a compare that would have set a value.

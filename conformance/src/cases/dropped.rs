@@ -256,7 +256,7 @@ async fn histories(context: Context) -> Outcome {
         }
     });
     all(acting).await?;
-    linearizable(&recorder.finish())
+    linearizable(recorder)
 }
 
 async fn after_close(context: Context) -> Outcome {

@@ -40,6 +40,10 @@ async fn poison(cue: Cue) -> Outcome {
     let instance = cue.open().await?;
     let entries = instance.entries();
     let mut attempts = attempts_of(&cue)?;
+    attempts.write(&*entries).await?;
+    say(attempts.last_line());
+    // Only behind the fault do the writes count.
+    hear();
     while attempts.write(&*entries).await.is_ok() {
         ensure!(attempts.len() < WRITES, "E3: {WRITES} writes were acknowledged, though a sync failed");
         say(attempts.last_line());
@@ -99,15 +103,16 @@ fn poisoned(context: &Context, number: usize, random: &mut fastrand::Rng) -> Out
     attempts.hear(&child.line()?);
     let times = if random.bool() { " times=1" } else { "" };
     context.disk().fail(format_args!("fsync EIO after={}{times}", random.usize(..60)))?;
-    until_poisoned(&child, &mut attempts)?;
+    child.go()?;
+    until_poisoned(&mut child, &mut attempts)?;
     context.disk().mend()?;
     child.go()?;
-    until_poisoned(&child, &mut attempts)?;
+    until_poisoned(&mut child, &mut attempts)?;
     child.kill()?;
     Ok(attempts)
 }
 
-fn until_poisoned(child: &Child, attempts: &mut Attempts) -> Outcome {
+fn until_poisoned(child: &mut Child, attempts: &mut Attempts) -> Outcome {
     loop {
         let line = child.line()?;
         if line == POISONED {
@@ -130,6 +135,7 @@ async fn acknowledges(context: &Context, number: usize, random: &mut fastrand::R
 async fn attempt(cue: Cue) -> Outcome {
     let mut attempts = attempts_of(&cue)?;
     say(OPENING);
+    hear();
     // A disk that fails may not let it open.
     let Ok(instance) = cue.try_open().await else { return Ok(()) };
     let entries = instance.entries();
@@ -145,7 +151,7 @@ async fn attempt(cue: Cue) -> Outcome {
 
 const OPENING: &str = "opening";
 
-/// What a disk is asked for on the way of a write, by how often an engine does it.
+/// What a disk is asked for on the way of a write, by how often an engine does it; each engine writes.
 const OPERATIONS: [&str; 10] =
     ["write", "write", "fsync", "fsync", "fsync", "create", "rename", "truncate", "syncdir", "unlink"];
 
@@ -156,13 +162,15 @@ async fn failing_operations(context: Context) -> Outcome {
     context.open().await?.close().await?;
     let loses_power = context.guarantees().durability == Durability::Power;
     for number in 0..context.rounds(8) {
-        let operation = OPERATIONS[random.usize(..OPERATIONS.len())];
+        // Where luck never chose what the engine does, nothing would be shown.
+        let operation = if number == 0 { OPERATIONS[0] } else { OPERATIONS[random.usize(..OPERATIONS.len())] };
         let error = if random.bool() { "EIO" } else { "ENOSPC" };
         let fault = format!("{operation} {error} after={} times={}", random.usize(..20), random.usize(1..4));
         let mut attempts = Attempts::new(Round { number, seed: context.seed() });
-        let child = context.child("attempt", &[&number.to_string()])?;
+        let mut child = context.child("attempt", &[&number.to_string()])?;
         child.until(OPENING)?;
         context.disk().fail(&fault)?;
+        child.go()?;
         let lines = child.kill_after(random.usize(20..150), &mut random, STEP)?;
         for line in &lines {
             attempts.hear(line);
@@ -175,6 +183,14 @@ async fn failing_operations(context: Context) -> Outcome {
         let checked = attempts.check(&*instance.entries()).await;
         checked.map_err(|failure| failure.within(format_args!("after `{fault}`")))?;
         instance.close().await?;
+    }
+    ensure_struck(&context)
+}
+
+/// Where the disk never did what it was told to do wrong, nothing was shown.
+fn ensure_struck(context: &Context) -> Outcome {
+    if context.disk().faults()? == 0 {
+        return Err(Failure::inconclusive("the store asked the disk for nothing that was to go wrong"));
     }
     Ok(())
 }
@@ -237,5 +253,5 @@ async fn short_writes(context: Context) -> Outcome {
         checked.map_err(|failure| failure.within("after short writes, a `sync`, and a power loss"))?;
         instance.close().await?;
     }
-    Ok(())
+    ensure_struck(&context)
 }

@@ -37,7 +37,7 @@ async fn lost_answers(context: Context) -> Outcome {
         async move { histories::act(&mut client, &*entries, &keys, random, operations).await }
     });
     clients::all(clients).await?;
-    histories::linearizable(&recorder.finish())
+    histories::linearizable(recorder)
 }
 
 async fn lost_commits(context: Context) -> Outcome {

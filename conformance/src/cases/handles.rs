@@ -215,17 +215,14 @@ async fn other_handles_of_entries(context: Context) -> Outcome {
     ensure_eq!(list.try_next().await?, Some(key("k")), "an open `list` of another handle");
     let verdict = staying.test_and_set(&key("k"), Some(value("1")), Some(value("2"))).await?;
     ensure!(verdict.is_applied(), "A2: a false mismatch by another handle");
-    let told = async {
-        while let Some(event) = next_item(&mut watch).await {
-            if let Event::Changed { diff: Diff::Added(new) | Diff::Updated { new, .. }, .. } = event?
-                && new == value("2")
-            {
-                return Ok(());
-            }
+    while let Some(event) = next_item(&context, "a change, told to another handle", &mut watch).await? {
+        if let Event::Changed { diff: Diff::Added(new) | Diff::Updated { new, .. }, .. } = event?
+            && new == value("2")
+        {
+            return Ok(());
         }
-        Err(Failure::broken("the watch of another handle ends"))
-    };
-    context.soon("a change, told by the watch of another handle", told).await?
+    }
+    Err(Failure::broken("the watch of another handle ends"))
 }
 
 async fn other_handles_of_content(context: Context) -> Outcome {

@@ -76,7 +76,7 @@ async fn open(cue: Cue) -> Outcome {
 
 /// Kills a child somewhere in an `open`.
 pub(super) fn kill_while_opening(context: &Context, random: &mut fastrand::Rng) -> Outcome {
-    let child = context.child("open", &[])?;
+    let mut child = context.child("open", &[])?;
     child.until(OPENING)?;
     child.kill_after(0, random, 8 * STEP).map(drop)
 }

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -199,6 +199,8 @@ async fn lists_amid_changes(context: &Context, reader: &Instance, writer: &Insta
 }
 
 async fn half_read(context: Context) -> Outcome {
+    /// How many keys are left for `clear`, which may take an answer for each.
+    const FEW: usize = 20;
     let instance = context.open().await?;
     let entries = instance.entries();
     set_all(&*entries, staying()).await?;
@@ -210,11 +212,22 @@ async fn half_read(context: Context) -> Outcome {
         entries.set(&k, value("set")).await?;
         ensure!(entries.test_and_set(&k, Some(value("set")), None).await?.is_applied(), "it was just set");
         entries.remove(&key("all/1/stays")).await?;
-        instance.sync().await?;
-        entries.clear().await?;
-        Ok(())
+        Ok(instance.sync().await?)
     };
     context.soon("writes beside half-read lists", until_answered(writes)).await??;
+    let removed = AtomicUsize::new(0);
+    let removes = stream::iter(staying()).skip(FEW).map(|(k, _)| {
+        let (entries, removed) = (&entries, &removed);
+        async move {
+            until_answered(|| async { Ok(entries.remove(&k).await?) }).await?;
+            removed.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Failure>(())
+        }
+    });
+    let removes = removes.buffer_unordered(64).try_collect::<()>();
+    context.steadily("removes beside half-read lists", &removed, removes).await??;
+    let clear = until_answered(|| async { Ok(entries.clear().await?) });
+    context.soon("a `clear` beside half-read lists", clear).await??;
     ensure_eq!(entries.list_sorted(&Key::root()).await?, [], "the keys after a `clear`");
     drop((keys, both));
     Ok(())

@@ -9,7 +9,7 @@ use store_api::{AtomicWrite, ContentHash, ContentKey, Event, Indexable, Init, Ke
 use crate::{
     case::{Case, case},
     clients::all,
-    content::{Way, ensure_indexed, ensure_indexed_by_another},
+    content::{Way, ensure_indexed},
     context::{Context, Instance, key},
     failure::{Failure, Outcome, ensure, ensure_eq},
     following::next_item,
@@ -89,13 +89,11 @@ struct Follower {
     context: Context,
     entries: Arc<dyn AtomicWrite>,
     content: Arc<dyn Indexable>,
-    /// Whether the names are set by another instance, so that a best-effort index may be late.
-    is_another: bool,
 }
 
 impl Follower {
-    fn new(context: &Context, instance: &Instance, is_another: bool) -> Self {
-        Self { context: context.clone(), entries: instance.entries(), content: instance.content(), is_another }
+    fn new(context: &Context, instance: &Instance) -> Self {
+        Self { context: context.clone(), entries: instance.entries(), content: instance.content() }
     }
 
     /// Demands the content of a name, and of those that it was set to before.
@@ -116,11 +114,8 @@ impl Follower {
             };
             ensure_eq!(self.content.hash_function().hash(&found), hash, "the hash of what a name finds");
             ensure_eq!(self.content.find(&hash.into()).await?.as_ref(), Some(&found), "`find` without a locator");
-            if self.is_another {
-                ensure_indexed_by_another(&self.context, &*self.content, &found).await?;
-            } else {
-                ensure_indexed(&*self.content, &found, "another handle").await?;
-            }
+            // A best-effort index refreshes once before it says that there is nothing.
+            ensure_indexed(&*self.content, &found, "who read a name").await?;
             let before = found.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
             if before.is_empty() {
                 break;
@@ -155,8 +150,8 @@ impl Follower {
         let mut watch = self.entries.watch(&key("names"), Init::Known(Vec::new())).await?;
         let mut ended = 0;
         while ended < WRITERS {
-            let Some(event) = self.context.soon("the next event of a watch on names", next_item(&mut watch)).await?
-            else {
+            let next = next_item(&self.context, "the next event of a watch on names", &mut watch);
+            let Some(event) = next.await? else {
                 return Err(Failure::broken("W9: a watch ended by itself"));
             };
             let Event::Changed { diff, .. } = event? else { continue };
@@ -211,16 +206,16 @@ async fn names_beside_readers(
     all(clients).await.map(drop)
 }
 
-async fn read_names(context: Context, ways: &'static [Look], instances: [Instance; 3], is_another: bool) -> Outcome {
+async fn read_names(context: Context, ways: &'static [Look], instances: [Instance; 3]) -> Outcome {
     let [adding, naming, reading] = &instances;
     let at_work = Arc::new(());
-    let reader = Follower::new(&context, reading, is_another).read(ways, Arc::downgrade(&at_work));
+    let reader = Follower::new(&context, reading).read(ways, Arc::downgrade(&at_work));
     names_beside_readers(&context, [adding, naming], reader, at_work).await
 }
 
-async fn watch_names(context: Context, instances: [Instance; 3], is_another: bool) -> Outcome {
+async fn watch_names(context: Context, instances: [Instance; 3]) -> Outcome {
     let [adding, naming, reading] = &instances;
-    let watcher = Follower::new(&context, reading, is_another).watch();
+    let watcher = Follower::new(&context, reading).watch();
     names_beside_readers(&context, [adding, naming], watcher, Arc::new(())).await
 }
 
@@ -235,32 +230,32 @@ async fn three_instances(context: &Context) -> Outcome<[Instance; 3]> {
 
 async fn found_names(context: Context) -> Outcome {
     let instances = one_instance(&context).await?;
-    read_names(context, &[Look::Find], instances, false).await
+    read_names(context, &[Look::Find], instances).await
 }
 
 async fn found_names_in_another_instance(context: Context) -> Outcome {
     let instances = three_instances(&context).await?;
-    read_names(context, &[Look::Find], instances, true).await
+    read_names(context, &[Look::Find], instances).await
 }
 
 async fn listed_names(context: Context) -> Outcome {
     let instances = one_instance(&context).await?;
-    read_names(context, &[Look::List, Look::Mismatch], instances, false).await
+    read_names(context, &[Look::List, Look::Mismatch], instances).await
 }
 
 async fn listed_names_in_another_instance(context: Context) -> Outcome {
     let instances = three_instances(&context).await?;
-    read_names(context, &[Look::List, Look::Mismatch], instances, true).await
+    read_names(context, &[Look::List, Look::Mismatch], instances).await
 }
 
 async fn told_names(context: Context) -> Outcome {
     let instances = one_instance(&context).await?;
-    watch_names(context, instances, false).await
+    watch_names(context, instances).await
 }
 
 async fn told_names_by_another_instance(context: Context) -> Outcome {
     let instances = three_instances(&context).await?;
-    watch_names(context, instances, true).await
+    watch_names(context, instances).await
 }
 
 async fn reopened_names(context: Context) -> Outcome {
@@ -271,7 +266,7 @@ async fn reopened_names(context: Context) -> Outcome {
         entries.set(&name(0), value(key)).await?;
         instance.close().await?;
         let instance = context.open().await?;
-        let follower = Follower::new(&context, &instance, true);
+        let follower = Follower::new(&context, &instance);
         let named = follower.entries.find(&name(0)).await?;
         ensure_eq!(named, Some(value(key)), "A10: a name in a reopened store");
         follower.follow(&value(key)).await?;

@@ -16,6 +16,7 @@ use crate::{
     context::{Context, Instance, key},
     disk::Keep,
     failure::{Failure, Outcome, ensure, ensure_eq},
+    fnv::fnv1a,
     operations::{number, value},
     roles::{Cue, Role, role},
     work::{self, Batches, Clears, Entries, Names, Synced, Work},
@@ -85,7 +86,7 @@ impl Everything {
         let mut everything = Self { entries: BTreeMap::new(), content: BTreeSet::new() };
         if let Some(entries) = instance.atomic_write() {
             let all: Vec<_> = entries.entries(&Key::root()).try_collect().await?;
-            everything.entries = all.iter().map(|(key, value)| (key.to_string(), checksum(value))).collect();
+            everything.entries = all.iter().map(|(key, value)| (key.to_string(), fnv1a(0, value))).collect();
         }
         if let Some(content) = instance.indexable() {
             let all: Vec<_> = content.keys().try_collect().await?;
@@ -93,11 +94,6 @@ impl Everything {
         }
         Ok(everything)
     }
-}
-
-fn checksum(value: &[u8]) -> u64 {
-    // FNV-1a: it is the same in every process.
-    value.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Says all that the store shows, and keeps it open.
@@ -111,7 +107,7 @@ async fn tell(cue: Cue) -> Outcome {
 /// Loses the power after another process has opened the store and shown it all, and demands that this is there: nothing
 /// is shown that is not synced, whoever wrote it and whether it was acknowledged.
 pub(super) async fn stays(context: &Context, keep: Keep) -> Outcome {
-    let child = context.child("tell", &[])?;
+    let mut child = context.child("tell", &[])?;
     let told: Everything = serde_json::from_str(&child.line()?).map_err(Failure::harness)?;
     child.kill()?;
     context.disk().lose_power(keep)?;
@@ -196,7 +192,7 @@ async fn shown_is_synced(context: Context) -> Outcome {
     let context = context.store_on_disk().await?;
     let mut random = context.random();
     for round in 0..context.rounds(8) {
-        let child = context.child("show", &[])?;
+        let mut child = context.child("show", &[])?;
         let mut said = vec![child.line()?];
         let fails = round % 2 == 0;
         if fails {

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -19,7 +20,6 @@ use crate::{
     clients,
     context::{Context, key},
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
-    following::next_item,
     histories,
     history::Recorder,
     operations::{increment, insist, number, set_all, value},
@@ -50,7 +50,7 @@ async fn no_increment_is_lost(context: Context) -> Outcome {
     let increments = context.rounds(15);
     let start = |_| context.child("increment", &[&increments.to_string()]);
     let mut children = (0..PROCESSES).map(start).collect::<Outcome<Vec<Child>>>()?;
-    children.iter().try_for_each(Child::until_ready)?;
+    children.iter_mut().try_for_each(Child::until_ready)?;
     children.iter_mut().try_for_each(Child::go)?;
     let mut all: Vec<String> = Vec::new();
     for child in children {
@@ -97,14 +97,14 @@ async fn recorded(context: Context) -> Outcome {
         remote.ended()?;
     }
     ended?;
-    histories::linearizable(&recorder.finish())
+    histories::linearizable(recorder)
 }
 
 /// While another process moves names, what each leads to is there.
 async fn names_of_another(context: Context) -> Outcome {
     let instance = context.open().await?;
     let entries = instance.entries();
-    let child = context.child(Names::ROLE, &["0"])?;
+    let mut child = context.child(Names::ROLE, &["0"])?;
     for _ in 0..context.rounds(40) {
         // Each line is a name that has moved, and another one may be about to.
         child.line()?;
@@ -131,6 +131,8 @@ enum Told {
     Added(String, String),
     Updated(String, Option<String>, String),
     Removed(String, Option<String>),
+    /// The store could not tell at present (W10).
+    Fault,
 }
 
 /// Says each event of a watch that starts from nothing.
@@ -138,17 +140,21 @@ async fn follow(cue: Cue) -> Outcome {
     let instance = cue.open().await?;
     let text = |value: &Bytes| String::from_utf8_lossy(value).into_owned();
     let mut watch = instance.entries().watch(&Key::root(), Init::Known(Vec::new())).await?;
-    while let Some(event) = next_item(&mut watch).await {
-        let told = match event? {
-            Event::CaughtUp => Told::CaughtUp,
-            Event::Changed { key, diff: Diff::Added(new) } => Told::Added(key.to_string(), text(&new)),
-            Event::Changed { key, diff: Diff::Updated { old, new } } => {
+    while let Some(item) = watch.next().await {
+        let told = match item {
+            Ok(Event::CaughtUp) => Told::CaughtUp,
+            Ok(Event::Changed { key, diff: Diff::Added(new) }) => Told::Added(key.to_string(), text(&new)),
+            Ok(Event::Changed { key, diff: Diff::Updated { old, new } }) => {
                 Told::Updated(key.to_string(), old.as_ref().map(text), text(&new))
             }
-            Event::Changed { key, diff: Diff::Removed { old } } => {
+            Ok(Event::Changed { key, diff: Diff::Removed { old } }) => {
                 Told::Removed(key.to_string(), old.as_ref().map(text))
             }
-            other => return Err(Failure::harness(format_args!("an event that the suite does not know: {other:?}"))),
+            Err(error) if error.is_retryable() => Told::Fault,
+            Err(error) => return Err(error.into()),
+            Ok(other) => {
+                return Err(Failure::harness(format_args!("an event that the suite does not know: {other:?}")));
+            }
         };
         say(serde_json::to_string(&told).map_err(Failure::harness)?);
     }
@@ -161,25 +167,34 @@ type Texts = BTreeMap<String, String>;
 struct Follower {
     child: Child,
     state: Texts,
+    /// How long it may tell of nothing but passing faults.
+    patience: Duration,
 }
 
 impl Follower {
     fn start(context: &Context) -> Outcome<Self> {
-        let mut follower = Self { child: context.child("follow", &[])?, state: Texts::new() };
+        let child = context.child("follow", &[])?;
+        let mut follower = Self { child, state: Texts::new(), patience: context.patience() };
         while !matches!(follower.next()?, Told::CaughtUp) {}
         Ok(follower)
     }
 
     fn next(&mut self) -> Outcome<Told> {
-        let told: Told = serde_json::from_str(&self.child.line()?).map_err(Failure::harness)?;
-        self.fold(&told)?;
-        Ok(told)
+        let began = Instant::now();
+        while began.elapsed() < self.patience {
+            let told: Told = serde_json::from_str(&self.child.line()?).map_err(Failure::harness)?;
+            if !matches!(told, Told::Fault) {
+                self.fold(&told)?;
+                return Ok(told);
+            }
+        }
+        Err(Failure::inconclusive("a watch in another process told of passing faults alone"))
     }
 
     /// W3, with the old value that was told.
     fn fold(&mut self, told: &Told) -> Outcome {
         let (key, before, old) = match told {
-            Told::CaughtUp => return Ok(()),
+            Told::CaughtUp | Told::Fault => return Ok(()),
             Told::Added(key, new) => {
                 let before = self.state.insert(key.clone(), new.clone());
                 ensure!(before.is_none(), "W3: {key} is told as added, and had been told before");
@@ -325,7 +340,7 @@ const OPEN: &str = "open";
 /// A store that one process can have open is refused to others, until it is closed or its process is gone.
 async fn in_use(context: Context) -> Outcome {
     let here = context.open().await?;
-    let refused = context.child("hold", &[])?;
+    let mut refused = context.child("hold", &[])?;
     ensure_eq!(refused.line()?, format!("{:?}", ErrorKind::InUse), "L4: an open in another process");
     refused.finish()?;
     here.close().await?;
@@ -335,7 +350,7 @@ async fn in_use(context: Context) -> Outcome {
     holder.go()?;
     holder.finish()?;
     context.open().await?.close().await?;
-    let killed = context.child("hold", &[])?;
+    let mut killed = context.child("hold", &[])?;
     ensure_eq!(killed.line()?, OPEN, "L4: another open in another process");
     killed.kill()?;
     context.open_when_free("L4: an open after the holder was killed").await?.close().await?;

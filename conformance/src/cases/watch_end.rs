@@ -141,7 +141,7 @@ async fn read_to_the_end(mut watch: Watch, begun: oneshot::Sender<()>, unwatched
 
 /// A task that reads a watch to its end; returns once it waits.
 async fn wait_for_the_end(context: &Context, mut watch: Watch) -> Outcome<JoinHandle<Vec<Result<Event>>>> {
-    let first = context.soon("the first event", next_item(&mut watch)).await?.transpose()?;
+    let first = next_item(context, "the first event", &mut watch).await?.transpose()?;
     ensure_eq!(first, Some(Event::CaughtUp), "the first event");
     let (send, waits) = oneshot::channel();
     let mut send = Some(send);

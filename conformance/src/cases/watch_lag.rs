@@ -46,7 +46,7 @@ async fn quickest(context: &Context, watcher: &dyn AtomicWrite, writer: &dyn Ato
                 event = follower.read() => drop(event?),
                 _ = control.tick() => {
                     late += TICK;
-                    patience.tick("W5: a change is told")?;
+                    patience.tick("W5: a change is told").map_err(|failure| follower.late(failure))?;
                 }
             }
         }
@@ -57,7 +57,7 @@ async fn quickest(context: &Context, watcher: &dyn AtomicWrite, writer: &dyn Ato
 
 #[track_caller]
 fn expect_within(context: &Context, declared: Duration, quickest: Duration) -> Outcome {
-    if quickest <= declared + context.pace() + ALLOWED {
+    if quickest <= declared.saturating_add(context.pace()).saturating_add(ALLOWED) {
         return Ok(());
     }
     let late = format!("{CHANGES} changes were told {quickest:?} late or later");

@@ -47,6 +47,11 @@ impl Log {
         }
         self.last.push_back(item.cloned());
     }
+
+    /// The last item, where it is an error.
+    pub(super) fn last_error(&self) -> Option<&Error> {
+        self.last.back()?.as_ref()?.as_ref().err()
+    }
 }
 
 impl std::fmt::Display for Log {

@@ -28,7 +28,7 @@ use super::{Action, Event, History, Operation, Outcome};
 #[derive(Debug, Default)]
 pub struct Recorder {
     shared: Arc<Shared>,
-    clients: Mutex<Vec<Arc<Mutex<Vec<Span>>>>>,
+    clients: Mutex<Vec<Arc<Mutex<Spans>>>>,
 }
 
 /// What the clients share: two counters.
@@ -64,6 +64,14 @@ struct Span {
     end: Option<(u64, Action)>,
 }
 
+/// What a client did.
+#[derive(Debug, Default)]
+struct Spans {
+    kept: Vec<Span>,
+    /// How many operations have no place in a history.
+    left_out: usize,
+}
+
 impl Recorder {
     /// A recorder of nothing yet.
     #[must_use]
@@ -79,6 +87,15 @@ impl Recorder {
         Client { process: self.shared.process(), shared: Arc::clone(&self.shared), spans, in_flight: false }
     }
 
+    /// How many operations were called until now, those included that the history leaves out.
+    pub(crate) fn called(&self) -> usize {
+        let of_client = |spans: &Arc<Mutex<Spans>>| {
+            let spans = lock(spans);
+            spans.kept.len() + spans.left_out
+        };
+        lock(&self.clients).iter().map(of_client).sum()
+    }
+
     /// What happened until this call. An operation that is still going on has an unknown outcome.
     #[must_use]
     pub fn finish(self) -> History {
@@ -86,7 +103,7 @@ impl Recorder {
         let mut events = Vec::new();
         for spans in self.clients.into_inner().unwrap_or_else(PoisonError::into_inner) {
             // A call that took its instant before `end` holds this lock until it is written down.
-            for span in mem::take(&mut *lock(&spans)) {
+            for span in mem::take(&mut lock(&spans).kept) {
                 events.extend(span.into_events().filter(|(at, _)| *at < end));
             }
         }
@@ -119,7 +136,7 @@ pub struct Client {
     shared: Arc<Shared>,
     process: u64,
     /// Shared with the recorder alone, which takes it at the end: no client waits for another.
-    spans: Arc<Mutex<Vec<Span>>>,
+    spans: Arc<Mutex<Spans>>,
     /// Whether the last operation has no outcome.
     in_flight: bool,
 }
@@ -186,7 +203,7 @@ impl Client {
         }
         let mut spans = lock(&self.spans);
         let call = self.shared.tick();
-        spans.push(Span { process: self.process, key: key.clone(), operation, call, end: None });
+        spans.kept.push(Span { process: self.process, key: key.clone(), operation, call, end: None });
     }
 
     /// Records how the operation that was begun last ended. Its instant is the first thing after.
@@ -194,12 +211,13 @@ impl Client {
         let at = self.shared.tick();
         let mut spans = lock(&self.spans);
         // Nothing is there once the recorder has finished.
-        let Some(span) = spans.last_mut() else { return };
+        let Some(span) = spans.kept.last_mut() else { return };
         let action = match result {
             Ok(answer) => Action::Return(outcome(answer)),
             Err(error) if may_have_changed(&span.operation, error) => Action::Unknown,
             Err(_) => {
-                spans.pop();
+                spans.kept.pop();
+                spans.left_out += 1;
                 self.in_flight = false;
                 return;
             }
