@@ -90,6 +90,7 @@ fn completion(report: &CaseReport) -> Result<Completion, Failed> {
     match report.verdict {
         Verdict::Pass => Ok(Completion::Completed),
         Verdict::Fail | Verdict::HarnessError => Err(report.to_string().into()),
+        Verdict::Inconclusive => Err(format!("not settled: {report}").into()),
         other => Ok(Completion::ignored_with(format!("{other}: {reason}"))),
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, Width, presets};
 
-use super::{BackendReport, CaseReport, Report, Verdict};
+use super::{BackendReport, CaseReport, End, Report, Verdict};
 use crate::Clause;
 
 /// How wide the table is, unless it has more backends than fit.
@@ -22,9 +22,8 @@ impl fmt::Display for Report {
         }
         writeln!(f, "{}\n", self.table().trim_fmt())?;
         writeln!(f, "A number counts cases; - is for what a backend does not claim.\n")?;
-        for verdict in [Verdict::Untested, Verdict::Inconclusive] {
-            self.reasons(verdict, f)?;
-        }
+        self.reasons(Verdict::Untested, "untested", f)?;
+        self.reasons(Verdict::Inconclusive, "not settled", f)?;
         self.failures(f)?;
         self.backends.iter().try_for_each(|backend| writeln!(f, "{}", Summary(backend)))
     }
@@ -51,7 +50,7 @@ impl Report {
     }
 
     /// Each reason for a verdict once, with the cases that it stopped.
-    fn reasons(&self, verdict: Verdict, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn reasons(&self, verdict: Verdict, word: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut stopped: BTreeMap<&str, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
         for backend in &self.backends {
             for case in backend.cases.iter().filter(|case| case.verdict == verdict) {
@@ -60,7 +59,7 @@ impl Report {
             }
         }
         for (reason, backends) in stopped {
-            writeln!(f, "{verdict}: {reason}")?;
+            writeln!(f, "{word}: {reason}")?;
             for (backend, cases) in backends {
                 writeln!(f, "  on {backend}  {}", cases.join(" "))?;
             }
@@ -109,7 +108,11 @@ struct Summary<'r>(&'r BackendReport);
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(backend) = self;
-        let verdict = if backend.passed() { "passed" } else { "FAILED" };
+        let verdict = match backend.end() {
+            End::Passed => "passed",
+            End::NotSettled => "not settled",
+            End::Failed => "FAILED",
+        };
         let declared: Vec<String> =
             backend.declared().into_iter().map(|(name, level)| format!("{name} {level}")).collect();
         write!(

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use conformance::{CaseReport, Report};
+use conformance::Report;
 use serde::{Deserialize, Serialize};
 
 use super::write_file;
@@ -24,7 +24,7 @@ pub(super) struct Soak {
 struct State {
     seed: u64,
     next_pass: u64,
-    /// The commands that replay what failed, or did not test its clause.
+    /// The commands that replay what failed, or was not settled.
     failures: BTreeSet<String>,
 }
 
@@ -61,9 +61,9 @@ impl Soak {
     /// Takes in what a pass has found.
     pub(super) fn passed(&mut self, report: &Report) -> Result<(), Failure> {
         for backend in &report.backends {
-            let not_tested: Vec<&str> = backend.not_tested().map(|clause| clause.id).collect();
-            let failed = |case: &&CaseReport| case.verdict.is_failure() || not_tested.contains(&case.clause);
-            self.state.failures.extend(backend.cases.iter().filter(failed).filter_map(|case| case.replay.clone()));
+            let failed = backend.cases.iter().filter(|case| case.verdict.is_failure());
+            let replays = failed.chain(backend.not_settled()).filter_map(|case| case.replay.clone());
+            self.state.failures.extend(replays);
         }
         self.state.next_pass += 1;
         let Some(file) = &self.file else { return Ok(()) };
