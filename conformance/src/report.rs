@@ -272,6 +272,7 @@ pub struct Report {
     /// Which cases were asked for, where not all.
     pub cases: Option<String>,
     /// The backends, in the order in which they were tested.
+    #[serde(serialize_with = "json::backends")]
     pub backends: Vec<BackendReport>,
 }
 

@@ -277,17 +277,7 @@ mod tests {
     #[test]
     fn whatever_a_run_says_is_text() {
         let hostile = "</script><script>alert(1)</script>\"'><img src=x>`</code>&lt;";
-        let mut report = sample::report();
-        report.cases = Some(hostile.into());
-        for backend in &mut report.backends {
-            backend.name = hostile.into();
-            for case in &mut backend.cases {
-                for field in [&mut case.reason, &mut case.location, &mut case.replay, &mut case.details] {
-                    *field = Some(hostile.into());
-                }
-            }
-        }
-        let page = report.to_html();
+        let page = sample::report().filled_with(hostile).to_html();
         for (element, count) in [("<script", 1), ("</script", 1), ("<img", 0), ("</code>&lt;", 0), ("'><", 0)] {
             assert_eq!(page.matches(element).count(), count, "{element}");
         }
