@@ -90,6 +90,8 @@ pub(crate) struct Claims {
     verified: bool,
     /// How long it takes for an answer, as it showed before the cases.
     pace: Duration,
+    /// Whether its files are where its factory is told to put them.
+    heeds_places: bool,
 }
 
 /// How many answers, one after the other, a patience has time for on top of what it has for everything else.
@@ -104,7 +106,18 @@ impl Claims {
             content: backend.indexable().is_some(),
             verified: settings.verify != Some(false),
             pace,
+            heeds_places: true,
         }
+    }
+
+    /// The same of a factory that was seen to heed a [`Place::Directory`](crate::Place::Directory), or not to.
+    pub(crate) fn heeding_places(self, heeds_places: bool) -> Self {
+        Self { heeds_places, ..self }
+    }
+
+    /// Whether its files are where its factory is told to put them.
+    pub(crate) fn heeds_places(&self) -> bool {
+        self.heeds_places
     }
 
     /// How long an operation may take.

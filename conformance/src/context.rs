@@ -98,6 +98,11 @@ impl Context {
             }
             _ => Failure::harness(format_args!("the factory made no store: {error}")),
         })?;
+        if matches!(place, Place::Directory(_)) && !run.claims.heeds_places() {
+            return Err(Failure::harness(
+                "the factory does not heed `Place::Directory`: after the first writes that directory was empty",
+            ));
+        }
         let token = site.token().to_owned();
         let made = Made { site, _ground: ground.clone() };
         run.stores.lock().unwrap_or_else(PoisonError::into_inner).push(made);
@@ -147,20 +152,30 @@ impl Context {
     }
 
     /// A new instance of a store that nobody closed, though nobody has it any more: where one instance is allowed, it may
-    /// need a moment to let go of it.
+    /// need a moment to let go of it, and a service a moment to be reached again.
     #[track_caller]
     pub(crate) fn open_when_free(&self, what: &str) -> impl Future<Output = Outcome<Instance>> {
         let settings = Settings::default();
         demanded_here(async move {
+            let refused = Mutex::new(None);
             let opening = async {
                 loop {
                     match self.try_open(&settings).await {
-                        Err(error) if error.kind() == ErrorKind::InUse => yield_now().await,
+                        Err(error) if error.kind() == ErrorKind::InUse || error.is_retryable() => {
+                            *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                            yield_now().await;
+                        }
                         opened => return opened,
                     }
                 }
             };
-            self.soon(what, opening).await?.map_err(|error| Failure::from(error).within(what))
+            let opened = self.soon(what, opening).await.map_err(|late| {
+                match &*refused.lock().unwrap_or_else(PoisonError::into_inner) {
+                    Some(error) => late.with_details(format_args!("the last answer: {error:#?}")),
+                    None => late,
+                }
+            });
+            opened?.map_err(|error| Failure::from(error).within(what))
         })
     }
 

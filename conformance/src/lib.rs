@@ -58,7 +58,6 @@ pub use faulty::Faulty;
 pub use options::{Options, Profile, Progress};
 pub use report::{BackendReport, CaseReport, Report, Verdict};
 pub use run::run;
-#[doc(hidden)]
 pub use suite::main;
 
 /// The examples of the README, which are tested.

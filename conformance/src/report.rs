@@ -122,6 +122,15 @@ impl Tally {
     }
 }
 
+/// How a run ended on one backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Passed,
+    /// It has not failed, and there are cases that showed nothing either way.
+    NotSettled,
+    Failed,
+}
+
 /// What a run found on one backend.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
@@ -138,14 +147,13 @@ pub struct BackendReport {
 }
 
 impl BackendReport {
-    /// The clauses that the run was asked about, that the backend does not disclaim, and that no case tested for another
-    /// reason than missing equipment: each is a failure of the run.
-    pub fn not_tested(&self) -> impl Iterator<Item = &'static Clause> {
-        Clause::all().iter().filter(|clause| matches!(self.verdict_of(clause.id), Some(Verdict::Inconclusive)))
+    /// The cases that showed nothing either way, in two attempts each: with one of them the run has not passed.
+    pub fn not_settled(&self) -> impl Iterator<Item = &CaseReport> {
+        self.cases.iter().filter(|case| case.verdict == Verdict::Inconclusive)
     }
 
-    /// The verdict on a clause: the worst of its cases; passed where one passed and the rest could not be tested or is
-    /// not supported. `None` where no case was about it.
+    /// The verdict on a clause: the worst of its cases; passed where one passed and for the rest equipment is missing, or
+    /// it is not supported. `None` where no case was about it.
     #[must_use]
     pub fn verdict_of(&self, clause: &str) -> Option<Verdict> {
         self.tally_of(clause).map(|tally| tally.verdict)
@@ -203,7 +211,7 @@ impl BackendReport {
         let verdicts = || self.of_clause(clause).map(|case| case.verdict);
         let worst = verdicts().max()?;
         let passed = verdicts().any(|verdict| verdict == Verdict::Pass);
-        let verdict = if passed && !worst.is_failure() { Verdict::Pass } else { worst };
+        let verdict = if passed && worst == Verdict::Untested { Verdict::Pass } else { worst };
         Some(Tally {
             verdict,
             cases: verdicts().filter(|ended| *ended == verdict).count(),
@@ -234,11 +242,20 @@ impl BackendReport {
         self.cases.iter().map(|case| case.duration).sum()
     }
 
-    /// Whether the backend kept what was tested: no failure, no clause that is declared and was not tested, and one case
-    /// at least that passed.
+    /// Whether the backend kept what was tested: no failure, no case that is not settled, and one at least that passed.
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.failures().next().is_none() && self.count(Verdict::Pass) > 0 && self.not_tested().next().is_none()
+        self.end() == End::Passed
+    }
+
+    fn end(&self) -> End {
+        if self.failures().next().is_some() {
+            return End::Failed;
+        }
+        if self.not_settled().next().is_some() {
+            return End::NotSettled;
+        }
+        if self.count(Verdict::Pass) > 0 { End::Passed } else { End::Failed }
     }
 }
 
@@ -255,6 +272,7 @@ pub struct Report {
     /// Which cases were asked for, where not all.
     pub cases: Option<String>,
     /// The backends, in the order in which they were tested.
+    #[serde(serialize_with = "json::backends")]
     pub backends: Vec<BackendReport>,
 }
 
@@ -308,6 +326,22 @@ mod tests {
         assert_eq!(tally(shut, "K1"), Some((Verdict::HarnessError, "1".into())));
         assert_eq!(tally(shut, "A2"), None);
         assert!(sound.passed() && !broken.passed() && !shut.passed() && !report.passed());
+    }
+
+    #[test]
+    fn a_case_that_is_not_settled_is_hidden_by_none_that_passed() {
+        let mut report = sample::report();
+        report.backends.truncate(1);
+        assert!(report.passed());
+        report.backends[0].cases[2].verdict = Verdict::Inconclusive;
+        assert!(!report.passed());
+        let backend = &report.backends[0];
+        assert_eq!(backend.verdict_of("A2"), Some(Verdict::Inconclusive));
+        assert_eq!(backend.not_settled().map(|case| case.id).collect::<Vec<_>>(), ["atomic/A2-another"]);
+        let shown = report.to_string();
+        assert!(shown.contains("not settled: no other process\n  on sound  atomic/A2-another\n"), "{shown}");
+        assert!(shown.contains("\nnot settled  sound\n") && !shown.contains("FAIL"), "{shown}");
+        assert!(report.to_html().contains("<h1>sound is not settled</h1>"));
     }
 
     #[test]

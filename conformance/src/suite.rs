@@ -59,8 +59,22 @@ impl Options {
     }
 }
 
-/// What [`suite!`](crate::suite) expands to, for a program that has something to do of its own before: plays a child
-/// where it is one, then runs the tests that the command line asks for. `options` is called once, and not in a child.
+/// What [`suite!`] expands to, for a program that has something to do of its own before, such as mounting a
+/// `faulty-fs`: plays a child where it is one, then runs the tests that the command line asks for.
+///
+/// `options` is called once, and not in a child; its error is a line for standard error, and fails the tests. One test per
+/// case and factory: what passed passes, what the backend does not claim or lacks equipment is ignored with the reason, and
+/// the rest fails, which includes a case that is not settled by a second attempt.
+///
+/// ```no_run
+/// # use conformance::{Options, SharedFactory};
+/// # fn factory() -> SharedFactory { unimplemented!() }
+/// fn main() -> std::process::ExitCode {
+///     conformance::main(&[factory()], || Ok(Options::from_env()?.jobs(1)))
+/// }
+/// ```
+///
+/// [`suite!`]: crate::suite
 pub fn main(factories: &[SharedFactory], options: impl FnOnce() -> Result<Options, String>) -> ExitCode {
     crate::child(|name| factories.iter().find(|factory| factory.name() == name).cloned());
     match options() {
@@ -77,10 +91,12 @@ pub fn main(factories: &[SharedFactory], options: impl FnOnce() -> Result<Option
 
 fn tests(factory: &SharedFactory, options: &Options) -> Vec<Trial> {
     let runner = Arc::new(Runner::new(factory, options, options.seed));
+    let under_nextest = env::var_os("NEXTEST").is_some();
     let test = |case: &'static crate::case::Case| {
         let (name, runs) = (format!("{}::{}", factory.name(), case.id), Arc::clone(&runner));
         let trial = Trial::ignorable_test(name, move || completion(&runs.one(case)));
-        trial.with_ignored_flag(runner.lack(case).is_some())
+        // A test that ignores itself says why, but to nextest it has passed: it skips only what is flagged.
+        trial.with_ignored_flag(under_nextest && runner.lack(case).is_some())
     };
     runner.asked().map(test).collect()
 }
@@ -90,6 +106,7 @@ fn completion(report: &CaseReport) -> Result<Completion, Failed> {
     match report.verdict {
         Verdict::Pass => Ok(Completion::Completed),
         Verdict::Fail | Verdict::HarnessError => Err(report.to_string().into()),
+        Verdict::Inconclusive => Err(format!("not settled: {report}").into()),
         other => Ok(Completion::ignored_with(format!("{other}: {reason}"))),
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use irminsul::{Bytes, MAX_VALUE_LEN};
 
-use crate::{failure::Failure, output::printable};
+use crate::{failure::Failure, output::as_given};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
@@ -28,7 +28,7 @@ impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stdin => f.write_str("standard input"),
-            Self::File(_) => write!(f, "\"{}\"", printable(&self.name())),
+            Self::File(_) => write!(f, "\"{}\"", as_given(&self.name())),
         }
     }
 }

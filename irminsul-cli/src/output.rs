@@ -57,6 +57,16 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if shown == text { text.into() } else { shown.into() }
 }
 
+/// A name as it was given, on one line that a terminal can show: control characters are escaped as in Rust, and nothing
+/// else, so that it names the same when it is typed again.
+pub(crate) fn as_given(name: &str) -> Cow<'_, str> {
+    if !name.contains(char::is_control) {
+        return name.into();
+    }
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    name.chars().map(shown).collect()
+}
+
 /// A number with its noun, as in `1 entry` and `2 entries`.
 pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
@@ -65,6 +75,12 @@ pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_shown_as_it_was_given() {
+        assert_eq!(as_given(r"a\nb 'c'"), r"a\nb 'c'");
+        assert_eq!(as_given("a\n\u{1b}[2J\\"), r"a\n\u{1b}[2J\");
+    }
 
     #[test]
     fn what_moves_a_terminal_is_escaped_and_the_rest_is_not() {

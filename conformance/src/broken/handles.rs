@@ -152,7 +152,7 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "declares-by-turns",
         "Every other time a store declares another lag.",
-        ["atomic/A10-every-instance-declares-the-same"],
+        ["handle/L2-every-instance-declares-the-same"],
         DeclaresByTurns
     ),
     bug!(
@@ -164,7 +164,7 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "one-sync-at-a-time",
         "A `sync` beside another one fails.",
-        ["atomic/A10-sync-succeeds-amid-writes"],
+        ["error/E1-sync-succeeds-amid-writes"],
         OneSyncAtATime
     ),
     bug!(

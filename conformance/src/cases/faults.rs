@@ -1,5 +1,6 @@
-//! A5 in a store whose answers get lost: what the suite's own [`Faulty`] makes of a sound store is a history that some
-//! order explains, and batches that are whole.
+//! A5 and I7 for clients whose answers get lost: the suite's own [`Faulty`] around the store loses them, above the
+//! backend, and what is left is a history that some order explains, and batches that are whole. What a backend does about
+//! an answer that its own engine or service loses, and about its own retries, is not seen from there.
 
 use std::time::Duration;
 

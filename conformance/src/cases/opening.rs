@@ -1,4 +1,5 @@
-//! L4, L5 and A10: opening again, opening what must be refused, and what is declared.
+//! L4, L5 and A10: opening again, opening what must be refused; that `sync` succeeds (E1), and that all instances declare
+//! the same (L2), whether or not anything is declared to survive.
 
 use std::{
     collections::BTreeMap,
@@ -36,8 +37,8 @@ pub(super) const CASES: &[Case] = &[
         another_hash_function_beside
     ),
     case!("atomic/A10-a-store-dropped-without-close-keeps-what-was-acknowledged", [Reopens], dropped),
-    case!("atomic/A10-sync-succeeds-amid-writes", [], sync_amid_writes),
-    case!("atomic/A10-every-instance-declares-the-same", [], declared),
+    case!("error/E1-sync-succeeds-amid-writes", [], sync_amid_writes),
+    case!("handle/L2-every-instance-declares-the-same", [], declared),
 ];
 
 async fn write_all(handles: &Handles, writes: &[Write]) -> Outcome {

@@ -61,16 +61,18 @@ async fn power_lost<W: Work>(context: Context) -> Outcome {
             } else {
                 context.disk().lose_power(keep)?;
             }
-            let instance = context.open().await?;
+            let instance = context.open_when_free(AFTER_A_LOSS).await?;
             // What earlier rounds left is looked at again at the end.
             W::check(&instance, &rounds[number..]).await?;
             instance.close().await.map_err(Failure::from)
         };
         looked_at.await.map_err(|failure| failure.within(format_args!("power loss {number}, {keep:?}")))?;
     }
-    W::check(&context.open().await?, &rounds).await?;
+    W::check(&context.open_when_free(AFTER_A_LOSS).await?, &rounds).await?;
     ensure_worked(&rounds)
 }
+
+const AFTER_A_LOSS: &str = "an open after a power loss";
 
 /// All that a store shows.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,7 +113,7 @@ pub(super) async fn stays(context: &Context, keep: Keep) -> Outcome {
     let told: Everything = serde_json::from_str(&child.line()?).map_err(Failure::harness)?;
     child.kill()?;
     context.disk().lose_power(keep)?;
-    let instance = context.open().await?;
+    let instance = context.open_when_free(AFTER_A_LOSS).await?;
     let found = Everything::of(&instance).await?;
     instance.close().await?;
     let differs = told.entries.iter().find(|(key, sum)| found.entries.get(*key) != Some(*sum));
@@ -211,7 +213,7 @@ async fn shown_is_synced(context: Context) -> Outcome {
             context.disk().lose_power(keep(&mut random))?;
         }
         let shown: u64 = said.iter().filter_map(|line| line.parse().ok()).max().unwrap_or(0);
-        let instance = context.open().await?;
+        let instance = context.open_when_free(AFTER_A_LOSS).await?;
         let found = number(instance.entries().find(&counter()).await?.as_ref())?;
         ensure!(found >= shown, "A10: {shown} was shown, and after power loss {round} {found} is there");
         instance.close().await?;
@@ -226,16 +228,14 @@ async fn power_lost_while_opening(context: Context) -> Outcome {
         let context = context.store_on_disk().await?;
         kill_while_opening(&context, &mut random)?;
         context.disk().lose_power(keep(&mut random))?;
-        let opened = context.open().await.map_err(|failure| failure.within("after a power loss in the first open"));
-        opened?.close().await?;
+        context.open_when_free("an open after a power loss in the first open").await?.close().await?;
         let said = [cut_off::<Entries>(&context, round, &mut random)?];
         for _ in 0..2 {
             context.disk().lose_power(keep(&mut random))?;
             kill_while_opening(&context, &mut random)?;
         }
         context.disk().lose_power(keep(&mut random))?;
-        let opened = context.open().await.map_err(|failure| failure.within("after power losses in later opens"));
-        let instance = opened?;
+        let instance = context.open_when_free("an open after power losses in later opens").await?;
         Entries::check(&instance, &said).await?;
         instance.close().await?;
     }

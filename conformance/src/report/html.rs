@@ -3,12 +3,13 @@
 mod timeline;
 
 use std::{
+    collections::BTreeSet,
     fmt::{self, Display, from_fn},
     time::Duration,
 };
 
 use self::timeline::timeline;
-use super::{BackendReport, CaseReport, Report, Verdict};
+use super::{BackendReport, CaseReport, End, Report, Verdict};
 use crate::Clause;
 
 impl Report {
@@ -44,13 +45,26 @@ impl Report {
     }
 
     fn headline(&self) -> String {
-        let failed = self.backends.iter().filter(|backend| !backend.passed()).count();
-        match (&self.backends[..], failed) {
-            ([], _) => "No backend was tested".into(),
-            ([only], 0) => format!("{} keeps what it declares", only.name),
-            ([only], _) => format!("{} breaks what it declares", only.name),
-            (many, 0) => format!("All {} backends keep what they declare", many.len()),
-            (many, failed) => format!("{failed} of {} backends failed", many.len()),
+        let ended = |end| self.backends.iter().filter(|backend| backend.end() == end).count();
+        match (&self.backends[..], ended(End::Failed), ended(End::NotSettled)) {
+            ([], ..) => "No backend was tested".into(),
+            ([only], 0, 0) => format!("{} keeps what {}", only.name, self.extent("it declares")),
+            ([only], 0, _) => format!("{} is not settled", only.name),
+            ([only], ..) => format!("{} breaks what it declares", only.name),
+            (many, 0, 0) => format!("All {} backends keep what {}", many.len(), self.extent("they declare")),
+            (many, 0, open) => format!("{open} of {} backends are not settled", many.len()),
+            (many, failed, _) => format!("{failed} of {} backends failed", many.len()),
+        }
+    }
+
+    /// What is known to be kept: what is declared, unless equipment was missing for a part of it.
+    fn extent(&self, declared: &str) -> String {
+        let untested = |case: &&CaseReport| case.verdict == Verdict::Untested;
+        let cases = self.backends.iter().flat_map(|backend| &backend.cases).filter(untested);
+        match cases.map(|case| case.clause).collect::<BTreeSet<_>>().len() {
+            0 => declared.to_owned(),
+            1 => "was tested; 1 clause is not fully tested".to_owned(),
+            clauses => format!("was tested; {clauses} clauses are not fully tested"),
         }
     }
 
@@ -115,7 +129,11 @@ impl Report {
 
 /// What a backend declares, and how it did.
 fn card(f: &mut fmt::Formatter<'_>, number: usize, backend: &BackendReport) -> fmt::Result {
-    let (class, verdict) = if backend.passed() { ("pass", "✓ passed") } else { ("fail", "✗ failed") };
+    let (class, verdict) = match backend.end() {
+        End::Passed => ("pass", "✓ passed"),
+        End::NotSettled => ("inconclusive", "? not settled"),
+        End::Failed => ("fail", "✗ failed"),
+    };
     let declared =
         all(backend.declared(), |f, (name, level)| write!(f, "<dt>{}</dt><dd>{}</dd>", text(name), text(level)));
     writeln!(
@@ -254,22 +272,12 @@ fn time(duration: Duration) -> impl Display {
 
 #[cfg(test)]
 mod tests {
-    use crate::report::sample;
+    use crate::report::{Verdict, sample};
 
     #[test]
     fn whatever_a_run_says_is_text() {
         let hostile = "</script><script>alert(1)</script>\"'><img src=x>`</code>&lt;";
-        let mut report = sample::report();
-        report.cases = Some(hostile.into());
-        for backend in &mut report.backends {
-            backend.name = hostile.into();
-            for case in &mut backend.cases {
-                for field in [&mut case.reason, &mut case.location, &mut case.replay, &mut case.details] {
-                    *field = Some(hostile.into());
-                }
-            }
-        }
-        let page = report.to_html();
+        let page = sample::report().filled_with(hostile).to_html();
         for (element, count) in [("<script", 1), ("</script", 1), ("<img", 0), ("</code>&lt;", 0), ("'><", 0)] {
             assert_eq!(page.matches(element).count(), count, "{element}");
         }
@@ -280,6 +288,9 @@ mod tests {
     fn a_page_of_a_single_backend_and_one_of_none_say_so() {
         let mut report = sample::report();
         report.backends.truncate(1);
+        let told = "<h1>sound keeps what was tested; 1 clause is not fully tested</h1>";
+        assert!(report.to_html().contains(told));
+        report.backends[0].cases.retain(|case| case.verdict != Verdict::Untested);
         assert!(report.to_html().contains("<h1>sound keeps what it declares</h1>"));
         report.backends.clear();
         assert!(report.to_html().contains("<h1>No backend was tested</h1>"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use store_api::Guarantees;
 
-use crate::Report;
+use crate::{BackendReport, Report};
 
 impl Report {
     /// The report as an object of JSON, indented.
@@ -13,6 +13,8 @@ impl Report {
     /// Its fields are those of [`Report`], [`BackendReport`](crate::BackendReport) and
     /// [`CaseReport`](crate::CaseReport), by their names, which are stable; more may be added. Besides:
     ///
+    /// - `passed`, of the run and of each backend, is what [`Report::passed`] and
+    ///   [`BackendReport::passed`](crate::BackendReport::passed) say;
     /// - a `verdict` is `unsupported`, `pass`, `untested`, `inconclusive`, `harness-error` or `fail`;
     /// - `declares` has `durability`, `visibility`, `index`, `watch_lag_own_ms` and `watch_lag_others_ms`, which is null
     ///   where no other instance sees the store, and is null itself where the store could not be opened;
@@ -20,8 +22,21 @@ impl Report {
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "only maps whose keys are not text fail, and there is none")]
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("structs and lists are JSON")
+        serde_json::to_string_pretty(&Judged { passed: self.passed(), found: self })
+            .expect("structs and lists are JSON")
     }
+}
+
+/// What was found, with the verdict on it.
+#[derive(Serialize)]
+struct Judged<'r, T> {
+    passed: bool,
+    #[serde(flatten)]
+    found: &'r T,
+}
+
+pub(super) fn backends<S: Serializer>(backends: &[BackendReport], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(backends.iter().map(|found| Judged { passed: found.passed(), found }))
 }
 
 pub(super) fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -62,6 +77,7 @@ mod tests {
         assert_eq!(report["profile"], "quick");
         assert_eq!(report["seed"], 7);
         assert_eq!(report["cases"], Value::Null);
+        assert_eq!(report["passed"], false);
         let [sound, broken, shut] = &report["backends"].as_array().unwrap()[..] else { panic!("three backends") };
         assert_eq!(
             broken["declares"],
@@ -74,6 +90,7 @@ mod tests {
         assert_eq!(shut["declares"], Value::Null);
         assert_eq!(shut["cases"][0]["verdict"], "harness-error");
         assert_eq!(broken["passes"], 3);
+        assert_eq!([sound, broken, shut].map(|backend| backend["passed"].as_bool()), [true, false, false].map(Some));
         assert_eq!(
             broken["cases"][1],
             json!({

@@ -56,6 +56,22 @@ pub(super) fn report() -> Report {
     }
 }
 
+impl Report {
+    /// The same, with this text wherever a run takes in one.
+    pub(super) fn filled_with(mut self, text: &str) -> Self {
+        self.cases = Some(text.into());
+        for backend in &mut self.backends {
+            backend.name = text.into();
+            for case in &mut backend.cases {
+                for field in [&mut case.reason, &mut case.location, &mut case.replay, &mut case.details] {
+                    *field = Some(text.into());
+                }
+            }
+        }
+        self
+    }
+}
+
 fn case(id: &'static str, verdict: Verdict) -> CaseReport {
     let clause = id.split(['/', '-']).nth(1).expect("an id names its clause");
     let duration = Duration::from_millis(1500);

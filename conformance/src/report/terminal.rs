@@ -1,10 +1,13 @@
 //! A report for a terminal: a table of clauses and backends, then what it does not say by itself.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Display, from_fn},
+};
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, Width, presets};
 
-use super::{BackendReport, CaseReport, Report, Verdict};
+use super::{BackendReport, CaseReport, End, Report, Verdict};
 use crate::Clause;
 
 /// How wide the table is, unless it has more backends than fit.
@@ -17,14 +20,13 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "irminsul conformance {}, profile {}, seed {}", self.suite, self.profile, self.seed)?;
         match &self.cases {
-            Some(pattern) => writeln!(f, ", cases {pattern}\n")?,
+            Some(pattern) => writeln!(f, ", cases {}\n", line(pattern))?,
             None => writeln!(f, "\n")?,
         }
         writeln!(f, "{}\n", self.table().trim_fmt())?;
         writeln!(f, "A number counts cases; - is for what a backend does not claim.\n")?;
-        for verdict in [Verdict::Untested, Verdict::Inconclusive] {
-            self.reasons(verdict, f)?;
-        }
+        self.reasons(Verdict::Untested, "untested", f)?;
+        self.reasons(Verdict::Inconclusive, "not settled", f)?;
         self.failures(f)?;
         self.backends.iter().try_for_each(|backend| writeln!(f, "{}", Summary(backend)))
     }
@@ -34,7 +36,7 @@ impl Report {
     fn table(&self) -> Table {
         let mut table = Table::new();
         table.load_style(presets::NOTHING.header_separator(LineStyle::none().fill('─')));
-        let names = self.backends.iter().map(|backend| backend.name.clone());
+        let names = self.backends.iter().map(|backend| line(&backend.name).to_string());
         table.set_header(["clause".to_owned()].into_iter().chain(names));
         for (group, clauses) in self.groups() {
             if !table.is_empty() {
@@ -51,7 +53,7 @@ impl Report {
     }
 
     /// Each reason for a verdict once, with the cases that it stopped.
-    fn reasons(&self, verdict: Verdict, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn reasons(&self, verdict: Verdict, word: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut stopped: BTreeMap<&str, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
         for backend in &self.backends {
             for case in backend.cases.iter().filter(|case| case.verdict == verdict) {
@@ -60,9 +62,9 @@ impl Report {
             }
         }
         for (reason, backends) in stopped {
-            writeln!(f, "{verdict}: {reason}")?;
+            writeln!(f, "{word}: {}", line(reason))?;
             for (backend, cases) in backends {
-                writeln!(f, "  on {backend}  {}", cases.join(" "))?;
+                writeln!(f, "  on {}  {}", line(backend), cases.join(" "))?;
             }
             writeln!(f)?;
         }
@@ -72,7 +74,7 @@ impl Report {
     fn failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for backend in &self.backends {
             for case in backend.failures() {
-                writeln!(f, "{} on {}\n{case}", case.id, backend.name)?;
+                writeln!(f, "{} on {}\n{case}", case.id, line(&backend.name))?;
             }
         }
         Ok(())
@@ -109,13 +111,17 @@ struct Summary<'r>(&'r BackendReport);
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(backend) = self;
-        let verdict = if backend.passed() { "passed" } else { "FAILED" };
+        let verdict = match backend.end() {
+            End::Passed => "passed",
+            End::NotSettled => "not settled",
+            End::Failed => "FAILED",
+        };
         let declared: Vec<String> =
             backend.declared().into_iter().map(|(name, level)| format!("{name} {level}")).collect();
         write!(
             f,
             "{verdict}  {}\n        {}\n        declares {}",
-            backend.name,
+            line(&backend.name),
             backend.figures(),
             declared.join(", ")
         )
@@ -125,30 +131,55 @@ impl fmt::Display for Summary<'_> {
 /// A case that did not pass: what was demanded, where, and how to see it again.
 impl fmt::Display for CaseReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}: {}", self.verdict, self.reason.as_deref().unwrap_or("nothing to tell"))?;
+        writeln!(f, "{}: {}", self.verdict, line(self.reason.as_deref().unwrap_or("nothing to tell")))?;
         if let Some(clause) = Clause::by_id(self.clause) {
             writeln!(f, "  clause {}: {}", clause.id, clause.text)?;
         }
         if let Some(location) = &self.location {
-            writeln!(f, "  demanded at {location}")?;
+            writeln!(f, "  demanded at {}", line(location))?;
         }
         match &self.replay {
-            Some(command) => writeln!(f, "  again with {command}")?,
+            Some(command) => writeln!(f, "  again with {}", line(command))?,
             None => writeln!(f, "  again with seed {} and case {}", self.seed, self.id)?,
         }
         if let Some(witness) = &self.witness {
             write!(f, "\n{witness}")?;
         }
         if let Some(details) = &self.details {
-            writeln!(f, "\n{details}")?;
+            writeln!(f)?;
+            details.lines().try_for_each(|detail| writeln!(f, "{}", line(detail)))?;
         }
         Ok(())
     }
 }
 
+/// Text on one line that moves no terminal: what controls one, or turns the direction of writing, is escaped.
+fn line(text: &str) -> impl Display {
+    from_fn(move |f| {
+        text.chars().try_for_each(|character| match character {
+            control if control.is_control() => write!(f, "{}", control.escape_default()),
+            turn @ ('\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => write!(f, "{}", turn.escape_unicode()),
+            other => write!(f, "{other}"),
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::report::sample;
+    use crate::report::{Verdict, sample};
+
+    #[test]
+    fn whatever_a_run_says_moves_no_terminal() {
+        let hostile = "\u{1b}[2J\r\u{9b}1A\u{7}\u{202e}\npassed  mem:";
+        let mut report = sample::report().filled_with(hostile);
+        report.backends[0].cases[0].verdict = Verdict::Inconclusive;
+        let shown = report.to_string();
+        assert!(shown.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'), "{shown:?}");
+        let forged = shown.lines().filter(|line| line.starts_with("passed")).count();
+        let details = report.backends.iter().flat_map(|backend| backend.failures()).count();
+        assert_eq!(forged, details, "only details have lines of their own:\n{shown}");
+        assert!(shown.contains(r"\u{1b}[2J\r\u{9b}1A"), "{shown}");
+    }
 
     #[test]
     fn the_table_has_the_clauses_by_group_and_a_column_for_each_backend() {

@@ -10,7 +10,7 @@ use crate::{
     failure::{Failure, chain, note},
     input::{self, Input},
     outcome::Outcome,
-    output::{Output, printable},
+    output::{Output, as_given},
     progress::Progress,
 };
 
@@ -67,7 +67,7 @@ struct Checked {
 
 impl fmt::Display for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\t{}", printable(&self.file), self.verdict)?;
+        write!(f, "{}\t{}", as_given(&self.file), self.verdict)?;
         self.witness.as_ref().map_or(Ok(()), |witness| write!(f, "\n{witness}\n"))
     }
 }

@@ -18,14 +18,19 @@ use futures_util::future::join_all;
 use irminsul::{Address, Registry};
 use tokio::sync::oneshot;
 
-use self::{bars::Bars, soak::Soak};
+use self::{
+    bars::Bars,
+    soak::{Soak, Subject},
+};
 use crate::{failure::Failure, outcome::Outcome, output::Output, signal::told_to_end};
 
 pub(crate) use self::tested::Tested;
 
-/// Test whether stores keep the contract, clause by clause; exit 1 if one does not
+/// Test whether stores keep the contract, clause by clause; exit 1 if one does not, or is not settled
 ///
-/// It works on fresh stores beside or below each address, leaves what is there alone, and removes them again.
+/// It works on fresh stores beside or below each address, leaves what is there alone, and removes them again, also when it
+/// is interrupted; a second signal ends it at once and leaves them. Then the report has the passes that had ended, and
+/// what the cases under way had in the temporary directory (irminsul-conformance-*) or on a faulty-fs stays.
 #[derive(Args)]
 pub(crate) struct Conform {
     /// The addresses of the stores
@@ -79,7 +84,7 @@ impl Conform {
             output.line(format_args!("written: {}", directory.join(DATA).display()))?;
         }
         for replay in &earlier {
-            output.line(format_args!("failed in an earlier run of this soak: {replay}"))?;
+            output.line(format_args!("failed, or not settled, in an earlier run of this soak: {replay}"))?;
         }
         Ok(if report.passed() && earlier.is_empty() { Outcome::Fine } else { Outcome::Negative })
     }
@@ -112,10 +117,13 @@ impl Conform {
             let what = || directory.display().to_string();
             fs::create_dir_all(directory).map_err(|source| Failure::Write { what: what(), source })?;
         }
-        let soak = match profile {
-            Profile::Soak(_) => Soak::resume(self.report.as_deref(), self.seed)?,
-            _ => Soak::resume(None, self.seed)?,
+        let subject = Subject {
+            stores: stores.iter().map(|store| store.name()).collect(),
+            cases: self.case.clone(),
+            faulty_fs: self.faulty_fs.is_some(),
         };
+        let kept_in = self.report.as_deref().filter(|_| matches!(profile, Profile::Soak(_)));
+        let soak = Soak::resume(kept_in, subject, self.seed)?;
         let mut options = Options::new().seed(soak.seed()).command(self.command(profile));
         if let Some(pattern) = &self.case {
             options = options.case(pattern);

@@ -62,7 +62,7 @@ impl<'w> Drawing<'w> {
             "<text class=\"time\" x=\"{NAMES}\" y=\"{}\">time →</text></svg><figcaption>Key <code>{}</code>, absent at \
              first: {} of its {} operations. {sentence}</figcaption></figure>",
             bottom + ROW / 2,
-            text(&witness.key),
+            text(&witness.key.escape_default().to_string()),
             witness.bars.len(),
             witness.of,
         )

@@ -1,4 +1,4 @@
-//! What a soak leaves for the one that goes on with it: the seed, the next pass, and the failures so far.
+//! What a soak leaves for the one that goes on with it: what it is of, the seed, the next pass, and the failures so far.
 
 use std::{
     collections::BTreeSet,
@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use conformance::{CaseReport, Report};
+use conformance::Report;
 use serde::{Deserialize, Serialize};
 
 use super::write_file;
@@ -20,19 +20,37 @@ pub(super) struct Soak {
     state: State,
 }
 
+/// What the passes of a soak have in common, since their failures are told together.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Subject {
+    /// The addresses of the stores.
+    pub(super) stores: Vec<String>,
+    /// Which cases were asked for, where not all.
+    pub(super) cases: Option<String>,
+    /// Whether a faulty-fs was there.
+    pub(super) faulty_fs: bool,
+}
+
 #[derive(Serialize, Deserialize)]
 struct State {
+    #[serde(flatten)]
+    subject: Subject,
     seed: u64,
     next_pass: u64,
-    /// The commands that replay what failed, or did not test its clause.
+    /// The commands that replay what failed, or was not settled.
     failures: BTreeSet<String>,
 }
 
 impl Soak {
-    /// Goes on where the one before stopped, where there was one; it keeps its seed.
-    pub(super) fn resume(directory: Option<&Path>, seed: Option<u64>) -> Result<Self, Failure> {
+    /// Goes on where the one before stopped, where there was one; it keeps its seed, and is of the same.
+    pub(super) fn resume(directory: Option<&Path>, subject: Subject, seed: Option<u64>) -> Result<Self, Failure> {
         let file = directory.map(|directory| directory.join(FILE));
         let earlier = file.as_deref().map_or(Ok(None), read)?;
+        if let Some(other) = earlier.as_ref().and_then(|earlier| subject.differs_from(&earlier.subject)) {
+            return Err(Failure::refused(format!(
+                "--report: the soak of this report has other {other}: give it the same, or name another directory"
+            )));
+        }
         if let (Some(earlier), Some(seed)) = (&earlier, seed)
             && earlier.seed != seed
         {
@@ -41,7 +59,8 @@ impl Soak {
                 earlier.seed
             )));
         }
-        let fresh = || State { seed: seed.unwrap_or_else(random_seed), next_pass: 0, failures: BTreeSet::new() };
+        let fresh =
+            || State { subject, seed: seed.unwrap_or_else(random_seed), next_pass: 0, failures: BTreeSet::new() };
         Ok(Self { file, state: earlier.unwrap_or_else(fresh) })
     }
 
@@ -61,14 +80,26 @@ impl Soak {
     /// Takes in what a pass has found.
     pub(super) fn passed(&mut self, report: &Report) -> Result<(), Failure> {
         for backend in &report.backends {
-            let not_tested: Vec<&str> = backend.not_tested().map(|clause| clause.id).collect();
-            let failed = |case: &&CaseReport| case.verdict.is_failure() || not_tested.contains(&case.clause);
-            self.state.failures.extend(backend.cases.iter().filter(failed).filter_map(|case| case.replay.clone()));
+            let failed = backend.cases.iter().filter(|case| case.verdict.is_failure());
+            let replays = failed.chain(backend.not_settled()).filter_map(|case| case.replay.clone());
+            self.state.failures.extend(replays);
         }
         self.state.next_pass += 1;
         let Some(file) = &self.file else { return Ok(()) };
         let state = serde_json::to_string(&self.state).map_err(|e| Failure::Output(e.into()))?;
         write_file(file, &state)
+    }
+}
+
+impl Subject {
+    /// In what it is another one.
+    fn differs_from(&self, earlier: &Self) -> Option<&'static str> {
+        let differences = [
+            (self.stores != earlier.stores, "stores"),
+            (self.cases != earlier.cases, "cases (--case)"),
+            (self.faulty_fs != earlier.faulty_fs, "equipment (--faulty-fs)"),
+        ];
+        differences.into_iter().find_map(|(differs, what)| differs.then_some(what))
     }
 }
 
