@@ -5,7 +5,11 @@
 
 mod queue;
 
-use std::{fmt, sync::Arc, thread};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError},
+    thread::{self, JoinHandle},
+};
 
 use store_api::{Effect, Error, ErrorKind, Result};
 use tokio::sync::{oneshot, watch};
@@ -70,6 +74,8 @@ pub struct Committer<E: Engine> {
     core: Arc<Core<E, Reply<E::Outcome>>>,
     in_place: bool,
     ended: watch::Receiver<bool>,
+    /// `None` once it was joined.
+    thread: std::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
 type Reply<T> = oneshot::Sender<Result<T>>;
@@ -90,11 +96,11 @@ impl<E: Engine> Committer<E> {
             // Receivers that are gone wait for nothing.
             let _ = ending.send(true);
         };
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name(name.into())
             .spawn(run)
             .map_err(|error| Error::new(ErrorKind::Other, "no thread could be started").with_source(error))?;
-        Ok(Self { core, in_place, ended })
+        Ok(Self { core, in_place, ended, thread: std::sync::Mutex::new(Some(thread)) })
     }
 
     /// Applies a write, and answers when it is as durable as the engine makes it. A write whose future is dropped before
@@ -134,6 +140,23 @@ impl<E: Engine> Committer<E> {
         let mut ended = self.ended.clone();
         // An error means that the thread is gone without saying so, which is an end too.
         let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// [`close`](Self::close) for an instance that is dropped, of an engine that must not be left alone with its end: it
+    /// blocks the caller's thread. `false`, without waiting, on the committer's own thread, where a waker can drop the last
+    /// handle.
+    pub fn join(&self) -> bool {
+        self.core.queue.close();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match thread {
+            Some(thread) if thread.thread().id() == thread::current().id() => false,
+            // Its panic was reported, and its callers were answered.
+            Some(thread) => {
+                let _ = thread.join();
+                true
+            }
+            None => true,
+        }
     }
 }
 

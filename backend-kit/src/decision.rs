@@ -4,6 +4,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::OFFLOAD_LEN;
+
 /// What a write asks of the current value.
 #[derive(Clone)]
 pub enum Test {
@@ -11,6 +13,15 @@ pub enum Test {
     Any,
     /// That it is this one; `None` is absent.
     Is(Option<Bytes>),
+}
+
+impl Test {
+    /// Whether a write with this test leaves the async worker: comparing or copying takes long.
+    #[must_use]
+    pub fn is_long(&self, set: Option<&Bytes>) -> bool {
+        let long = |value: &Bytes| value.len() > OFFLOAD_LEN;
+        set.is_some_and(long) || matches!(self, Self::Is(Some(test)) if long(test))
+    }
 }
 
 // The value is the application's (E2).

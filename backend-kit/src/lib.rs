@@ -4,10 +4,12 @@
 //! |---|---|---|
 //! | [`Hub`] | who watches what; baselines, conflation, order, ends | W1 to W10, W12 |
 //! | [`Gate`] | closed handles, instances and batches | L1, L2 |
+//! | [`EntryHandle`], [`ContentHandle`] | the traits of the contract, over what an engine has | L1, L2, K3, V1 |
 //! | [`Committer`] | one thread that applies what has queued as one transaction, and syncs once | A9, A10, L3, E3 |
 //! | [`BufferedBatch`] | a batch that holds no lock while it is open | I7 |
 //! | [`Pages`] | streams that hold no snapshot and no lock | A7, L1 |
 //! | [`range_below`] | scopes as ranges of ordered engines | W12 |
+//! | [`folder`] | a store that is a folder: its lock, which says who has it; its sync | L4 |
 //! | [`frame`] | bytes with a checksum over key and value | A12 |
 //! | [`offload()`], [`hash()`] | long work leaves the async worker | |
 //! | [`Decision`] | what a write does, given what is there | A2, A3 |
@@ -20,8 +22,10 @@ mod batch;
 mod committer;
 mod context;
 mod decision;
+pub mod folder;
 pub mod frame;
 mod gate;
+mod handle;
 mod hub;
 mod io;
 mod limits;
@@ -35,6 +39,7 @@ pub use committer::{Committer, Engine, Failure, Patience};
 pub use context::Context;
 pub use decision::{Decision, Test};
 pub use gate::Gate;
+pub use handle::{ContentHandle, ContentStore, EntryHandle, EntryStore};
 pub use hub::{Change, Hub, Interest, Old, Priming, Scope, Wakers, known_entry};
 pub use io::{io_error, io_error_kind};
 pub use limits::{check_entry_key, check_value, incompatible_hash};

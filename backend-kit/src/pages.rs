@@ -4,14 +4,14 @@ use std::{
     fmt,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{self, Poll},
     vec,
 };
 
 use futures_core::Stream;
 use store_api::Result;
 
-use crate::Gate;
+use crate::{Context, Gate};
 
 /// Some items in order, and where the next page begins.
 pub struct Page<T, C> {
@@ -19,6 +19,14 @@ pub struct Page<T, C> {
     pub items: Vec<Result<T>>,
     /// Where the next page begins, or `None` after the last.
     pub next: Option<C>,
+}
+
+impl<T, C> Page<T, C> {
+    /// Says of its errors where they came from.
+    pub(crate) fn explain(self, context: Context, operation: &'static str) -> Self {
+        let items = self.items.into_iter().map(|item| item.map_err(context.on(operation)));
+        Self { items: items.collect(), next: self.next }
+    }
 }
 
 // The items may be values (E2).
@@ -65,7 +73,7 @@ where
 {
     type Item = Result<T>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<T>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Option<Result<T>>> {
         let this = &mut *self;
         loop {
             if let Some(error) = this.closed() {

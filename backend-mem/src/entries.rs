@@ -159,7 +159,7 @@ impl Entries {
                 }
             }
             Scope::Under(under) => {
-                let mut cursor = Some(Cursor::start());
+                let mut cursor = Some(Cursor::default());
                 while let Some(from) = cursor {
                     let page = self.page(under, from, Entry::clone);
                     page.items.iter().flatten().for_each(|entry| visit(&entry.key, entry.seq, &entry.value));
@@ -238,15 +238,10 @@ impl Shard {
 }
 
 /// How far a stream has come: the shards before are done, and in this one the keys up to the last.
+#[derive(Default)]
 pub(crate) struct Cursor {
     shard: usize,
     last: Option<Key>,
-}
-
-impl Cursor {
-    pub(crate) fn start() -> Self {
-        Self { shard: 0, last: None }
-    }
 }
 
 fn shard_of(hash: u64) -> usize {

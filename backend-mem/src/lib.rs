@@ -32,13 +32,13 @@ mod named;
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use backend_kit::{Context, DEFAULT_BATCH_LIMIT, Gate, Hub, incompatible_hash};
+use backend_kit::{ContentHandle, Context, DEFAULT_BATCH_LIMIT, EntryHandle, Gate, Hub, incompatible_hash};
 use store_api::{
     AtomicWrite, Backend, Durability, Guarantees, HashFunction, IndexLevel, Indexable, Result, Visibility, WatchLag,
 };
 use tokio::sync::RwLock;
 
-use self::{atomic_write::MemAtomicWrite, content::Content, entries::Entries, indexable::MemIndexable};
+use self::{content::Content, entries::Entries};
 
 const MEM: Context = Context::new("mem");
 
@@ -144,11 +144,11 @@ impl Store {
 #[async_trait]
 impl Backend for Mem {
     fn atomic_write(&self) -> Option<Arc<dyn AtomicWrite>> {
-        Some(Arc::new(MemAtomicWrite::new(Arc::clone(&self.instance))))
+        Some(Arc::new(EntryHandle::new(Arc::clone(&self.instance))))
     }
 
     fn indexable(&self) -> Option<Arc<dyn Indexable>> {
-        Some(Arc::new(MemIndexable::new(Arc::clone(&self.instance))))
+        Some(Arc::new(ContentHandle::new(Arc::clone(&self.instance))))
     }
 
     fn guarantees(&self) -> Guarantees {

@@ -1,15 +1,11 @@
-//! The handle on the entries.
+//! The entries, as their handles need them.
 
-use std::{pin::Pin, sync::Arc};
+use std::sync::Arc;
 
-use async_trait::async_trait;
-use backend_kit::{
-    Gate, OFFLOAD_LEN, Page, Pages, Scope, Test, check_entry_key, check_value, frame, known_entry, offload,
-};
+use backend_kit::{Context, EntryStore, Gate, Hub, Page, Scope, Test, frame, offload};
 use bytes::Bytes;
-use futures_core::Stream;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use store_api::{AtomicWrite, EntryRead, EntryStream, Init, Key, KeyStream, Result, TestAndSet, Watch, WatchId};
+use store_api::{Init, Key, Result, TestAndSet, Watch};
 
 use crate::{
     Instance, SQLITE,
@@ -23,87 +19,10 @@ use crate::{
 const PAGE_KEYS: i64 = 1024;
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
-pub(crate) struct SqliteAtomicWrite {
-    instance: Arc<Instance>,
-    gate: Arc<Gate>,
-}
-
-impl SqliteAtomicWrite {
-    pub(crate) fn new(instance: Arc<Instance>) -> Self {
-        let gate = instance.gate.child();
-        Self { instance, gate }
-    }
-
-    async fn write(&self, key: &Key, test: Test, set: Option<Bytes>) -> Result<TestAndSet> {
-        self.gate.check()?;
-        check_entry_key(key)?;
-        set.as_ref().map_or(Ok(()), check_value)?;
-        let is_long = |value: &Option<Bytes>| value.as_ref().is_some_and(|value| value.len() > OFFLOAD_LEN);
-        let long = is_long(&set) || matches!(&test, Test::Is(test) if is_long(test));
-        let write = Write::Entry { key: key.clone(), test, set };
-        let committer = &self.instance.committer;
-        match if long { committer.enqueue(write).await? } else { committer.write(write).await? } {
-            Written::Entry(outcome) => Ok(outcome),
-            Written::Content(_) | Written::Done => Err(unexpected_answer()),
-        }
-    }
-
-    async fn exists(&self, key: &Key) -> Result<bool> {
-        self.gate.check()?;
-        let key = key.clone();
-        let exists = move |connection: &Connection, _| {
-            let mut exists = connection.prepare_cached("SELECT 1 FROM entries WHERE key = ?1")?;
-            Ok(Found::Answer(Ok(exists.exists([key.as_str().as_bytes()])?)))
-        };
-        self.instance.readers.read(exists).await
-    }
-
-    async fn read(&self, key: &Key) -> Result<Option<Bytes>> {
-        self.gate.check()?;
-        let key = key.clone();
-        self.instance.readers.read(move |connection: &Connection, limit| find(connection, &key, limit)).await
-    }
-
-    async fn start_watch(&self, scope: Scope, init: Init<Vec<(Key, Bytes)>>) -> Result<Watch> {
-        self.gate.check()?;
-        let (instance, gate) = (Arc::clone(&self.instance), Arc::clone(&self.gate));
-        let register = move || {
-            let priming = instance.observer.register(&gate, &scope, init)?;
-            Ok(priming.finish(Arc::clone(&instance)))
-        };
-        offload(register).await?
-    }
-
-    async fn enqueue(&self, write: Write) -> Result<()> {
-        self.gate.check()?;
-        self.instance.committer.enqueue(write).await.map(drop)
-    }
-
-    /// A stream of what is read in the rows of a scope, a page at a time.
-    fn pages<T: Send + Unpin + 'static>(
-        &self,
-        under: &Key,
-        columns: &'static str,
-        item: fn(&Row<'_>) -> rusqlite::Result<Item<T>>,
-    ) -> ItemStream<T> {
-        let (instance, under) = (Arc::clone(&self.instance), under.clone());
-        Box::pin(Pages::new(Arc::clone(&self.gate), Cursor::Start, move |from: Cursor| {
-            let (instance, under) = (Arc::clone(&instance), under.clone());
-            async move {
-                let page = move |connection: &Connection, _| {
-                    Ok(Found::Answer(Ok(read_page(connection, &under, &from, columns, item)?)))
-                };
-                instance.readers.read_blocking(page).await
-            }
-        }))
-    }
-}
-
-type ItemStream<T> = Pin<Box<dyn Stream<Item = Result<T>> + Send>>;
-
 /// How far a stream has come.
-#[derive(Clone)]
-enum Cursor {
+#[derive(Clone, Default)]
+pub(crate) enum Cursor {
+    #[default]
     Start,
     /// Behind this key.
     Behind(Vec<u8>),
@@ -155,14 +74,14 @@ fn read_page<T>(
 
 fn key_item(row: &Row<'_>) -> rusqlite::Result<Item<Key>> {
     let key = row.get_ref(0).map(key_of)?;
-    Ok(Item { item: key.map_err(SQLITE.on("list")), bytes: 0 })
+    Ok(Item { item: key, bytes: 0 })
 }
 
 fn entry_item(row: &Row<'_>) -> rusqlite::Result<Item<(Key, Bytes)>> {
     let frame = row.get_ref(1)?;
     let bytes = frame.as_blob().map_or(0, <[u8]>::len);
-    let item = key_of(row.get_ref(0)?).map_err(SQLITE.on("entries")).and_then(|key| {
-        let value = open_frame(&key, frame).map(Bytes::copy_from_slice).map_err(SQLITE.at("entries", &key))?;
+    let item = key_of(row.get_ref(0)?).and_then(|key| {
+        let value = open_frame(&key, frame).map(Bytes::copy_from_slice).map_err(|error| error.with_key(&key))?;
         Ok((key, value))
     });
     Ok(Item { item, bytes })
@@ -185,63 +104,76 @@ fn find(connection: &Connection, key: &Key, limit: i64) -> rusqlite::Result<Foun
     })
 }
 
-#[async_trait]
-impl EntryRead for SqliteAtomicWrite {
-    async fn mem(&self, key: &Key) -> Result<bool> {
-        self.exists(key).await.map_err(SQLITE.at("mem", key))
-    }
-
-    async fn find(&self, key: &Key) -> Result<Option<Bytes>> {
-        self.read(key).await.map_err(SQLITE.at("find", key))
-    }
-
-    fn list(&self, under: &Key) -> KeyStream {
-        self.pages(under, "key", key_item)
-    }
-
-    fn entries(&self, under: &Key) -> EntryStream {
-        self.pages(under, "key, frame", entry_item)
-    }
-
-    async fn watch(&self, under: &Key, init: Init<Vec<(Key, Bytes)>>) -> Result<Watch> {
-        self.start_watch(Scope::Under(under.clone()), init).await.map_err(SQLITE.at("watch", under))
-    }
-
-    async fn watch_key(&self, key: &Key, init: Init<Option<Bytes>>) -> Result<Watch> {
-        check_entry_key(key).map_err(SQLITE.at("watch_key", key))?;
-        let init = known_entry(key, init);
-        self.start_watch(Scope::Key(key.clone()), init).await.map_err(SQLITE.at("watch_key", key))
-    }
-
-    async fn unwatch(&self, id: WatchId) -> Result<()> {
-        self.gate.check().map_err(SQLITE.on("unwatch"))?;
-        self.instance.hub.unwatch(&self.gate, id);
-        Ok(())
+impl Instance {
+    /// What is read in the rows of a scope.
+    async fn page<T: Send + 'static>(
+        self: Arc<Self>,
+        under: Key,
+        from: Cursor,
+        columns: &'static str,
+        item: fn(&Row<'_>) -> rusqlite::Result<Item<T>>,
+    ) -> Result<Page<T, Cursor>> {
+        let page = move |connection: &Connection, _| {
+            Ok(Found::Answer(Ok(read_page(connection, &under, &from, columns, item)?)))
+        };
+        self.readers.read_blocking(page).await
     }
 }
 
-#[async_trait]
-impl AtomicWrite for SqliteAtomicWrite {
-    async fn set(&self, key: &Key, value: Bytes) -> Result<()> {
-        self.write(key, Test::Any, Some(value)).await.map(drop).map_err(SQLITE.at("set", key))
+impl EntryStore for Instance {
+    const CONTEXT: Context = SQLITE;
+
+    type Cursor = Cursor;
+
+    fn gate(&self) -> &Arc<Gate> {
+        &self.gate
     }
 
-    async fn test_and_set(&self, key: &Key, test: Option<Bytes>, set: Option<Bytes>) -> Result<TestAndSet> {
-        self.write(key, Test::Is(test), set).await.map_err(SQLITE.at("test_and_set", key))
+    fn hub(&self) -> &Arc<Hub> {
+        &self.hub
     }
 
-    async fn remove(&self, key: &Key) -> Result<()> {
-        self.write(key, Test::Any, None).await.map(drop).map_err(SQLITE.at("remove", key))
+    async fn has(self: &Arc<Self>, key: &Key) -> Result<bool> {
+        let key = key.clone();
+        let exists = move |connection: &Connection, _| {
+            let mut exists = connection.prepare_cached("SELECT 1 FROM entries WHERE key = ?1")?;
+            Ok(Found::Answer(Ok(exists.exists([key.as_str().as_bytes()])?)))
+        };
+        self.readers.read(exists).await
     }
 
-    async fn clear(&self) -> Result<()> {
-        self.enqueue(Write::Clear).await.map_err(SQLITE.on("clear"))
+    async fn find(self: &Arc<Self>, key: &Key) -> Result<Option<Bytes>> {
+        let key = key.clone();
+        self.readers.read(move |connection: &Connection, limit| find(connection, &key, limit)).await
     }
 
-    async fn close(&self) -> Result<()> {
-        if self.gate.close() {
-            self.instance.hub.end_closed();
+    async fn write(self: &Arc<Self>, key: &Key, test: Test, set: Option<Bytes>) -> Result<TestAndSet> {
+        let long = test.is_long(set.as_ref());
+        let write = Write::Entry { key: key.clone(), test, set };
+        match if long { self.committer.enqueue(write).await? } else { self.committer.write(write).await? } {
+            Written::Entry(outcome) => Ok(outcome),
+            Written::Content(_) | Written::Done => Err(unexpected_answer()),
         }
-        Ok(())
+    }
+
+    async fn clear(self: &Arc<Self>) -> Result<()> {
+        self.committer.enqueue(Write::Clear).await.map(drop)
+    }
+
+    async fn page_of_keys(self: Arc<Self>, under: Key, from: Cursor) -> Result<Page<Key, Cursor>> {
+        self.page(under, from, "key", key_item).await
+    }
+
+    async fn page_of_entries(self: Arc<Self>, under: Key, from: Cursor) -> Result<Page<(Key, Bytes), Cursor>> {
+        self.page(under, from, "key, frame", entry_item).await
+    }
+
+    async fn watch(self: &Arc<Self>, handle: &Arc<Gate>, scope: Scope, init: Init<Vec<(Key, Bytes)>>) -> Result<Watch> {
+        let (instance, handle) = (Arc::clone(self), Arc::clone(handle));
+        let register = move || {
+            let priming = instance.observer.register(&handle, &scope, init)?;
+            Ok(priming.finish(Arc::clone(&instance)))
+        };
+        offload(register).await?
     }
 }

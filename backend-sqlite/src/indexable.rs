@@ -1,15 +1,11 @@
-//! The handle on the content.
+//! The content, as its handles need it.
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use backend_kit::{Addition, BatchTarget, BufferedBatch, Gate, OFFLOAD_LEN, Page, Pages, check_value, hash};
+use backend_kit::{Addition, ContentStore, Context, Gate, OFFLOAD_LEN, Page};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
-use store_api::{
-    Append, Batch, ContentHash, ContentKey, ContentKeyStream, ContentRead, Error, ErrorKind, HashFunction, Indexable,
-    Indexed, Result,
-};
+use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result};
 
 use crate::{
     Instance, SQLITE,
@@ -21,53 +17,6 @@ use crate::{
 
 /// How many keys a page of a stream has.
 const PAGE_KEYS: i64 = 1024;
-
-#[derive(Clone)]
-pub(crate) struct SqliteIndexable {
-    instance: Arc<Instance>,
-    gate: Arc<Gate>,
-}
-
-impl SqliteIndexable {
-    pub(crate) fn new(instance: Arc<Instance>) -> Self {
-        let gate = instance.gate.child();
-        Self { instance, gate }
-    }
-
-    async fn row(&self, hash: ContentHash) -> Result<Option<i64>> {
-        self.gate.check()?;
-        let row = move |connection: &Connection, _| {
-            let mut select = connection.prepare_cached("SELECT id FROM content WHERE hash = ?1")?;
-            Ok(Found::Answer(Ok(select.query_row([hash.as_bytes()], |row| row.get(0)).optional()?)))
-        };
-        self.instance.readers.read(row).await
-    }
-
-    async fn read(&self, key: &ContentKey) -> Result<Option<Bytes>> {
-        self.gate.check()?;
-        let (instance, key) = (Arc::clone(&self.instance), *key);
-        let function = instance.options.verify.then_some(instance.hash);
-        // A long value is read, and hashed, on a thread that may block.
-        let read = move |connection: &Connection, limit| find(connection, &key, limit, function);
-        instance.readers.read(read).await
-    }
-
-    async fn append(&self, given: Option<ContentHash>, value: Bytes) -> Result<ContentKey> {
-        self.gate.check()?;
-        check_value(&value)?;
-        let (hash, trusted) = match given {
-            Some(hash) => (hash, false),
-            None => (hash(self.instance.hash, &value).await?, true),
-        };
-        let long = value.len() > OFFLOAD_LEN;
-        let write = Write::Add(Addition { hash, value, trusted });
-        let committer = &self.instance.committer;
-        match if long { committer.enqueue(write).await? } else { committer.write(write).await? } {
-            Written::Content(key) => Ok(key),
-            Written::Entry(_) | Written::Done => Err(unexpected_answer()),
-        }
-    }
-}
 
 /// The value of a key, unless it is longer than `limit`: where its locator says, or where its hash is.
 fn find(
@@ -113,9 +62,15 @@ fn find_by(
 
 /// How far a stream of keys has come: behind this row, and up to the last that there was when it began.
 #[derive(Clone, Copy)]
-struct Cursor {
+pub(crate) struct Cursor {
     behind: i64,
     last: Option<i64>,
+}
+
+impl Default for Cursor {
+    fn default() -> Self {
+        Self { behind: i64::MIN, last: None }
+    }
 }
 
 fn page_of_keys(connection: &Connection, from: Cursor) -> rusqlite::Result<Page<ContentKey, Cursor>> {
@@ -132,7 +87,7 @@ fn page_of_keys(connection: &Connection, from: Cursor) -> rusqlite::Result<Page<
         behind = row.get(0)?;
         read += 1;
         let hash = row.get_ref(1)?.as_blob().ok().and_then(|hash| ContentHash::try_from(hash).ok());
-        page.items.push(hash.map(|hash| located(hash, behind)).ok_or_else(malformed).map_err(SQLITE.on("keys")));
+        page.items.push(hash.map(|hash| located(hash, behind)).ok_or_else(malformed));
     }
     if read == PAGE_KEYS {
         page.next = Some(Cursor { behind, last: Some(last) });
@@ -140,72 +95,59 @@ fn page_of_keys(connection: &Connection, from: Cursor) -> rusqlite::Result<Page<
     Ok(page)
 }
 
-#[async_trait]
-impl ContentRead for SqliteIndexable {
+impl ContentStore for Instance {
+    const CONTEXT: Context = SQLITE;
+
+    type Cursor = Cursor;
+
+    fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
     fn hash_function(&self) -> HashFunction {
-        self.instance.hash
+        self.hash
     }
 
-    async fn mem(&self, key: &ContentKey) -> Result<bool> {
-        let row = self.row(key.to_hash()).await.map_err(SQLITE.at("mem", key.to_hash()))?;
-        Ok(row.is_some())
+    fn verifies(&self) -> bool {
+        self.options.verify
     }
 
-    async fn find(&self, key: &ContentKey) -> Result<Option<Bytes>> {
-        self.read(key).await.map_err(SQLITE.at("find", key.to_hash()))
+    fn batch_limit(&self) -> usize {
+        self.options.batch_limit
     }
 
-    async fn index(&self, hash: &ContentHash) -> Result<Option<ContentKey>> {
-        let row = self.row(*hash).await.map_err(SQLITE.at("index", hash))?;
-        Ok(row.map(|row| located(*hash, row)))
-    }
-
-    fn keys(&self) -> ContentKeyStream {
-        let instance = Arc::clone(&self.instance);
-        let start = Cursor { behind: i64::MIN, last: None };
-        Box::pin(Pages::new(Arc::clone(&self.gate), start, move |from| {
-            let instance = Arc::clone(&instance);
-            let page = move |connection: &Connection, _| Ok(Found::Answer(Ok(page_of_keys(connection, from)?)));
-            Box::pin(async move { instance.readers.read_blocking(page).await })
-        }))
-    }
-}
-
-#[async_trait]
-impl Append for SqliteIndexable {
-    async fn add(&self, value: Bytes) -> Result<ContentKey> {
-        self.append(None, value).await.map_err(SQLITE.on("add"))
-    }
-
-    async fn unsafe_add(&self, hash: ContentHash, value: Bytes) -> Result<ContentKey> {
-        self.append(Some(hash), value).await.map_err(SQLITE.at("unsafe_add", hash))
-    }
-}
-
-#[async_trait]
-impl BatchTarget for SqliteIndexable {
-    async fn commit(&self, additions: Vec<Addition>) -> Result<()> {
-        let committed = match self.gate.check() {
-            Ok(()) => self.instance.committer.enqueue(Write::Batch(additions)).await.map(drop),
-            Err(error) => Err(error),
+    async fn index(self: &Arc<Self>, hash: &ContentHash) -> Result<Option<ContentKey>> {
+        let hash = *hash;
+        let row = move |connection: &Connection, _| {
+            let mut select = connection.prepare_cached("SELECT id FROM content WHERE hash = ?1")?;
+            let row = select.query_row([hash.as_bytes()], |row| row.get(0)).optional()?;
+            Ok(Found::Answer(Ok(row.map(|row| located(hash, row)))))
         };
-        committed.map_err(SQLITE.on("commit"))
+        self.readers.read(row).await
     }
-}
 
-#[async_trait]
-impl Indexed for SqliteIndexable {
-    async fn begin(&self) -> Result<Box<dyn Batch>> {
-        self.gate.check().map_err(SQLITE.on("begin"))?;
-        let options = &self.instance.options;
-        Ok(Box::new(BufferedBatch::new(self.clone(), &self.gate, options.batch_limit, options.verify)))
+    async fn find(self: &Arc<Self>, key: &ContentKey) -> Result<Option<Bytes>> {
+        let key = *key;
+        let function = self.options.verify.then_some(self.hash);
+        // A long value is read, and hashed, on a thread that may block.
+        self.readers.read(move |connection: &Connection, limit| find(connection, &key, limit, function)).await
     }
-}
 
-#[async_trait]
-impl Indexable for SqliteIndexable {
-    async fn close(&self) -> Result<()> {
-        self.gate.close();
-        Ok(())
+    async fn add(self: &Arc<Self>, addition: Addition) -> Result<ContentKey> {
+        let long = addition.value.len() > OFFLOAD_LEN;
+        let write = Write::Add(addition);
+        match if long { self.committer.enqueue(write).await? } else { self.committer.write(write).await? } {
+            Written::Content(key) => Ok(key),
+            Written::Entry(_) | Written::Done => Err(unexpected_answer()),
+        }
+    }
+
+    async fn commit(self: &Arc<Self>, additions: Vec<Addition>) -> Result<()> {
+        self.committer.enqueue(Write::Batch(additions)).await.map(drop)
+    }
+
+    async fn page(self: Arc<Self>, from: Cursor) -> Result<Page<ContentKey, Cursor>> {
+        let page = move |connection: &Connection, _| Ok(Found::Answer(Ok(page_of_keys(connection, from)?)));
+        self.readers.read_blocking(page).await
     }
 }

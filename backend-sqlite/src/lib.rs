@@ -42,16 +42,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use backend_kit::{Committer, Context, DEFAULT_BATCH_LIMIT, Gate, Hub, offload};
+use backend_kit::{Committer, ContentHandle, Context, DEFAULT_BATCH_LIMIT, EntryHandle, Gate, Hub, offload};
 use store_api::{
     AtomicWrite, Backend, Durability, Guarantees, HashFunction, IndexLevel, Indexable, Result, Visibility, WatchLag,
 };
 
 use self::{
-    atomic_write::SqliteAtomicWrite,
     connection::{Location, leave_untouched, retry_while},
     error::is_unavailable,
-    indexable::SqliteIndexable,
     observer::Observer,
     readers::Readers,
     writer::{Write, Writer},
@@ -247,11 +245,11 @@ impl Drop for Instance {
 #[async_trait]
 impl Backend for Sqlite {
     fn atomic_write(&self) -> Option<Arc<dyn AtomicWrite>> {
-        Some(Arc::new(SqliteAtomicWrite::new(Arc::clone(&self.instance))))
+        Some(Arc::new(EntryHandle::new(Arc::clone(&self.instance))))
     }
 
     fn indexable(&self) -> Option<Arc<dyn Indexable>> {
-        Some(Arc::new(SqliteIndexable::new(Arc::clone(&self.instance))))
+        Some(Arc::new(ContentHandle::new(Arc::clone(&self.instance))))
     }
 
     fn guarantees(&self) -> Guarantees {

@@ -49,6 +49,7 @@
 //! |---|---|---|
 //! | `mem:` | in memory, of its own | `mem` |
 //! | `mem:name` | in memory, shared under the name inside the process, gone with its last handle | `mem` |
+//! | `rocksdb:path`, `rocksdb:///path` | the folder at a relative, an absolute path, for one process at a time | `rocksdb` |
 //! | `sqlite:` | a temporary file, gone with its last handle | `sqlite` |
 //! | `sqlite:path`, `sqlite:///path` | the database at a relative, an absolute path, shared by the processes of a host | `sqlite` |
 //!
@@ -59,11 +60,13 @@
 //! | `batch` | bytes | 268435456 | the most that one batch may hold (I7) |
 //! | `poll` | milliseconds, at least 1 | `sqlite`: 50 | how often a watch looks for the changes of other processes (W11) |
 //! | `busy` | milliseconds | `sqlite`: 5000 | how long to wait for a lock that another process holds (A6) |
-//! | `sync` | `full`, `normal` | `full` | `sqlite` only: a write survives a power loss, a killed process (A10) |
-//! | `create` | `on`, `off` | `on` | `sqlite` only: create a missing file; the directory never is |
+//! | `sync` | `full`, `normal`; `on`, `off` | `full`, `on` | `sqlite`; `rocksdb`: a write survives a power loss, a killed process (A10) |
+//! | `create` | `on`, `off` | `on` | `sqlite`, `rocksdb`: create a missing store; the directory above it never is |
+//! | `cache` | bytes | 67108864 | `rocksdb` only: how much of what was read stays in memory |
+//! | `compression` | `none`, `lz4`, `zstd` | `lz4` | `rocksdb` only: how what is written is compressed |
 //!
 //! The first five are accepted by every scheme, so that a configuration can switch engines. The same choices are
-//! typed in [`mem::MemOptions`] and [`sqlite::SqliteOptions`]. A [`Registry`] is what [`open`] asks; give it your own
+//! typed in [`mem::MemOptions`], [`sqlite::SqliteOptions`] and `rocksdb::RocksdbOptions`. A [`Registry`] is what [`open`] asks; give it your own
 //! engine with [`Registry::register`].
 //!
 //! # Features
@@ -72,6 +75,7 @@
 //! |---|---|---|
 //! | `mem` | yes | the in-memory engine |
 //! | `sqlite` | yes | the engine on files, its C source bundled |
+//! | `rocksdb` | no | the engine for much data in one process; needs a C++ compiler and libclang, and minutes to compile |
 //!
 //! Without default features there are the contracts, the registry and the wrappers, and no engine.
 //!
@@ -118,6 +122,12 @@ pub use self::{
 #[cfg(feature = "mem")]
 pub mod mem {
     pub use backend_mem::{Mem, MemOptions};
+}
+
+/// RocksDB, by its types: `RocksdbOptions::new(path).sync(Sync::Off).open()`.
+#[cfg(feature = "rocksdb")]
+pub mod rocksdb {
+    pub use backend_rocksdb::{Compression, Rocksdb, RocksdbOptions, Sync};
 }
 
 /// SQLite, by its types: `SqliteOptions::new(path).sync(Sync::Normal).open()`.

@@ -79,7 +79,7 @@ pub struct Registry {
 }
 
 /// Schemes of this project and the cargo feature that compiles each in.
-const KNOWN: [(&str, &str); 2] = [("mem", "mem"), ("sqlite", "sqlite")];
+const KNOWN: [(&str, &str); 3] = [("mem", "mem"), ("rocksdb", "rocksdb"), ("sqlite", "sqlite")];
 
 impl Registry {
     /// A registry without any engine.

@@ -1,5 +1,5 @@
 use std::sync::{
-    Condvar, Mutex,
+    Condvar, Mutex, OnceLock, Weak,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -321,4 +321,34 @@ async fn e3_a_sync_that_fails_while_tidying_poisons() {
     let error = committer.write(1).await.unwrap_err();
     assert_eq!((error.kind(), error.effect()), (ErrorKind::Poisoned, Effect::NotApplied));
     assert_eq!(list.applied(), [TIDIES_BADLY]);
+}
+
+#[tokio::test]
+async fn a_join_returns_when_the_engine_is_gone() {
+    let (list, committer) = start(false);
+    committer.write(1).await.unwrap();
+    assert!(committer.join() && committer.join());
+    assert_eq!(list.0.dropped.load(Ordering::SeqCst), 1);
+    assert_eq!(committer.write(2).await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+/// An engine on whose thread its own committer is joined, as a waker can.
+struct Joins(Arc<OnceLock<Weak<Committer<Joins>>>>);
+
+impl Engine for Joins {
+    type Write = ();
+    type Outcome = bool;
+
+    fn commit(&mut self, _: &[&()], _: Patience) -> Result<Vec<Result<bool>>, Failure> {
+        let committer = self.0.get().and_then(Weak::upgrade).unwrap();
+        Ok(vec![Ok(committer.join())])
+    }
+}
+
+#[tokio::test]
+async fn a_join_on_the_committers_own_thread_does_not_wait() {
+    let own = Arc::new(OnceLock::new());
+    let committer = Arc::new(Committer::start(Joins(Arc::clone(&own)), "joins", false).unwrap());
+    own.set(Arc::downgrade(&committer)).unwrap_or_else(|_| panic!("it is set once"));
+    assert!(!committer.enqueue(()).await.unwrap());
 }

@@ -4,7 +4,7 @@ use std::{
     ffi::c_int,
     fs::File,
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use backend_kit::folder;
 use rusqlite::{Connection, ffi, hooks::Wal, wal::CheckpointMode};
 
 use crate::{
@@ -97,7 +98,7 @@ impl Log {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         };
-        synced.and_then(|()| sync_names_beside(file)).map_err(|error| {
+        synced.and_then(|()| file.parent().map_or(Ok(()), folder::sync)).map_err(|error| {
             let failure = ffi::Error::new(ffi::SQLITE_IOERR_FSYNC);
             rusqlite::Error::SqliteFailure(failure, Some(format!("the log could not be synced: {error}")))
         })
@@ -130,22 +131,6 @@ impl Log {
         self.checkpoint_at = CHECKPOINT_PAGES;
         self.is_empty = true;
     }
-}
-
-/// Syncs the names in a file's folder. A folder that may be entered and not be read cannot be synced; a file system that
-/// knows no such sync does without.
-#[cfg(unix)]
-fn sync_names_beside(file: &Path) -> io::Result<()> {
-    let Some(folder) = file.parent() else { return Ok(()) };
-    match File::open(folder).and_then(|folder| folder.sync_all()) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => Ok(()),
-        synced => synced,
-    }
-}
-
-#[cfg(not(unix))]
-fn sync_names_beside(_: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 /// How many pages the log has, and how many of them are in the file.

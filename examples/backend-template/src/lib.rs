@@ -53,15 +53,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use backend_kit::{Committer, Context, DEFAULT_BATCH_LIMIT, Gate, Hub, offload};
+use backend_kit::{Committer, ContentHandle, Context, DEFAULT_BATCH_LIMIT, EntryHandle, Gate, Hub, offload};
 use store_api::{
     AtomicWrite, Backend, Durability, Guarantees, HashFunction, IndexLevel, Indexable, Result, Visibility, WatchLag,
 };
 
 use self::{
-    atomic_write::LogAtomicWrite,
     folder::Folder,
-    indexable::LogIndexable,
     log::Values,
     recovery::recover,
     state::State,
@@ -197,11 +195,11 @@ impl Instance {
 #[async_trait]
 impl Backend for LogStore {
     fn atomic_write(&self) -> Option<Arc<dyn AtomicWrite>> {
-        Some(Arc::new(LogAtomicWrite::new(Arc::clone(&self.instance))))
+        Some(Arc::new(EntryHandle::new(Arc::clone(&self.instance))))
     }
 
     fn indexable(&self) -> Option<Arc<dyn Indexable>> {
-        Some(Arc::new(LogIndexable::new(Arc::clone(&self.instance))))
+        Some(Arc::new(ContentHandle::new(Arc::clone(&self.instance))))
     }
 
     fn guarantees(&self) -> Guarantees {

@@ -30,15 +30,7 @@ impl Opener for MemOpener {
             "" => MemOptions::new(),
             name => MemOptions::named(name),
         };
-        if let Some(name) = options.choice("hash") {
-            store = store.hash(name.parse()?);
-        }
-        if let Some(on) = options.switch("verify") {
-            store = store.verify(on);
-        }
-        if let Some(bytes) = options.bytes("batch") {
-            store = store.batch_limit(bytes);
-        }
+        with_common_options!(store, options);
         Ok(Arc::new(store.open().await?))
     }
 

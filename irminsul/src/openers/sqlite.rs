@@ -9,7 +9,10 @@ use std::{
 use async_trait::async_trait;
 use backend_sqlite::{SqliteOptions, Sync};
 
-use super::scratch;
+use super::{
+    files::{CREATE, missing_is_fine, on_blocking_thread, scratch_at},
+    scratch,
+};
 use crate::{Address, Backend, Error, ErrorKind, Opener, OptionSpec, OptionValues, Options, Result};
 
 const SYNC: OptionSpec = OptionSpec::new(
@@ -18,9 +21,6 @@ const SYNC: OptionSpec = OptionSpec::new(
     "full",
     "full: a write survives a power loss; normal: a killed process",
 );
-const CREATE: OptionSpec =
-    OptionSpec::new("create", OptionValues::Switch, "on", "create the file when it is missing; the directory never is");
-
 /// The database of a scratch store in a temporary directory of its own.
 const FILE: &str = "store.db";
 
@@ -48,15 +48,7 @@ impl Opener for SqliteOpener {
             "" => SqliteOptions::temporary(),
             path => SqliteOptions::new(path),
         };
-        if let Some(name) = options.choice("hash") {
-            store = store.hash(name.parse()?);
-        }
-        if let Some(on) = options.switch("verify") {
-            store = store.verify(on);
-        }
-        if let Some(bytes) = options.bytes("batch") {
-            store = store.batch_limit(bytes);
-        }
+        with_common_options!(store, options);
         if let Some(interval) = options.duration("poll") {
             store = store.poll(interval);
         }
@@ -101,7 +93,7 @@ impl Opener for SqliteOpener {
             return Err(scratch::not_ours());
         }
         let directory = directory.map(Path::to_owned);
-        on_blocking_thread(move || {
+        on_blocking_thread("sqlite", move || {
             remove_database(&path)?;
             directory.map_or(Ok(()), |directory| missing_is_fine(fs::remove_dir(directory)))
         })
@@ -109,21 +101,10 @@ impl Opener for SqliteOpener {
     }
 }
 
-/// The address of a file that does not exist yet.
-fn scratch_at(address: &Address, path: &Path) -> Result<Address> {
-    let location = path.to_str().ok_or_else(|| {
-        Error::new(
-            ErrorKind::InvalidInput,
-            "the directory of a scratch store is not UTF-8: choose another (TMPDIR, where it is temporary)",
-        )
-    })?;
-    Ok(address.clone().with_location(location).without_option(CREATE.name))
-}
-
 async fn scratch_directory() -> Result<PathBuf> {
     let directory = std::env::temp_dir().join(scratch::name());
     let created = directory.clone();
-    on_blocking_thread(move || fs::create_dir(created)).await?;
+    on_blocking_thread("sqlite", move || fs::create_dir(created)).await?;
     Ok(directory)
 }
 
@@ -133,25 +114,4 @@ fn remove_database(path: &Path) -> io::Result<()> {
         file.push(suffix);
         missing_is_fine(fs::remove_file(file))
     })
-}
-
-fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T> {
-    let failed = |kind, source: io::Error| {
-        Error::new(kind, "the files of the scratch store: the file system refused")
-            .with_backend("sqlite")
-            .with_source(source)
-    };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => Err(failed(ErrorKind::Denied, error)),
-        Ok(Err(error)) => Err(failed(ErrorKind::Other, error)),
-        Err(stopped) => Err(failed(ErrorKind::Other, io::Error::other(stopped))),
-    }
 }

@@ -1,0 +1,140 @@
+//! A store that is a folder: made for its owner only, locked by one instance at a time (L4), and synced, so that the names
+//! in it survive a power loss.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Write},
+    path::Path,
+    process,
+};
+
+use store_api::{Error, ErrorKind, Result};
+
+use crate::io_error;
+
+/// A file that is locked until this is dropped, and says who locked it. It stays there: to remove it would let a third
+/// instance lock another file of the same name.
+#[derive(Debug)]
+pub struct LockFile(File);
+
+impl LockFile {
+    /// Locks the file, which is created, for its owner only, where there is none.
+    ///
+    /// # Errors
+    ///
+    /// `InUse`, at once, with the id of the process that holds the lock; what the system says of the file.
+    pub fn take(path: &Path) -> Result<Self> {
+        let refuse = |error| io_error("the store cannot be locked", error);
+        let mut file = private().open(path).map_err(refuse)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(in_use(&file)),
+            Err(TryLockError::Error(error)) => return Err(refuse(error)),
+        }
+        file.set_len(0).and_then(|()| write!(file, "{}", process::id())).map_err(refuse)?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        // Closing the file would do, unless a process that is just being started has a copy of it for a moment.
+        // Where this fails, closing remains.
+        let _ = self.0.unlock();
+    }
+}
+
+fn private() -> OpenOptions {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+fn in_use(lock: &File) -> Error {
+    let holder = io::read_to_string(lock).ok().and_then(|pid| pid.parse::<u32>().ok());
+    let holder = holder.map_or_else(|| "another process".into(), |pid| format!("process {pid}"));
+    Error::new(ErrorKind::InUse, format!("the store is open in {holder}; close it there, or wait for it"))
+}
+
+/// Makes a folder that only its owner can enter; one that is there is fine.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn make(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
+/// The names in a folder.
+///
+/// # Errors
+///
+/// What the system says of the folder.
+pub fn names(path: &Path) -> Result<Vec<String>> {
+    let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+    let names = fs::read_dir(path).and_then(|entries| entries.map(name).collect());
+    names.map_err(|error| io_error(format_args!("{} cannot be read", shown(path)), error))
+}
+
+/// Syncs the names in a folder, where the system knows such a sync. One that may be entered and not be read cannot be
+/// synced.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn sync(path: &Path) -> io::Result<()> {
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    match File::open(path).and_then(|folder| folder.sync_all()) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => Ok(()),
+        synced => synced,
+    }
+}
+
+/// A path in one line (E2).
+#[must_use]
+pub fn shown(path: &Path) -> String {
+    path.display().to_string().escape_debug().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn l4_a_lock_is_one_instances_and_says_whose() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("lock");
+        let lock = LockFile::take(&path).unwrap();
+        let refusal = LockFile::take(&path).unwrap_err();
+        assert_eq!(refusal.kind(), ErrorKind::InUse);
+        assert!(refusal.to_string().contains(&format!("process {}", process::id())), "{refusal}");
+        drop(lock);
+        LockFile::take(&path).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_is_its_owners() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("store");
+        make(&path).unwrap();
+        make(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        sync(&path).unwrap();
+        assert!(names(&path).unwrap().is_empty());
+    }
+}

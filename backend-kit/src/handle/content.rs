@@ -1,0 +1,167 @@
+//! The handle on the content.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use store_api::{
+    Append, Batch, ContentHash, ContentKey, ContentKeyStream, ContentRead, HashFunction, Indexable, Indexed, Result,
+};
+
+use crate::{Addition, BatchTarget, BufferedBatch, Context, Gate, Page, Pages, check_value, hash};
+
+/// An instance's content, as a handle needs it. It is called through handles that are open, with values that are within
+/// the limits (V1).
+pub trait ContentStore: Send + Sync + Sized + 'static {
+    /// Who is named in errors.
+    const CONTEXT: Context;
+
+    /// How far a stream has come.
+    type Cursor: Default + Send + Unpin + 'static;
+
+    /// That of the instance.
+    fn gate(&self) -> &Arc<Gate>;
+
+    /// The store's.
+    fn hash_function(&self) -> HashFunction;
+
+    /// Whether what is read is checked against its hash (I6).
+    fn verifies(&self) -> bool;
+
+    /// How many bytes of values a batch may hold (I7).
+    fn batch_limit(&self) -> usize;
+
+    /// The key of the value with this hash (I3).
+    fn index(self: &Arc<Self>, hash: &ContentHash) -> impl Future<Output = Result<Option<ContentKey>>> + Send;
+
+    /// The value, verified where the store verifies (I5, I6).
+    fn find(self: &Arc<Self>, key: &ContentKey) -> impl Future<Output = Result<Option<Bytes>>> + Send;
+
+    /// Stores a value (I1, I4).
+    fn add(self: &Arc<Self>, addition: Addition) -> impl Future<Output = Result<ContentKey>> + Send;
+
+    /// Stores all of it at one instant, whole or not at all, also across a crash (I7).
+    fn commit(self: &Arc<Self>, additions: Vec<Addition>) -> impl Future<Output = Result<()>> + Send;
+
+    /// Some keys (A7).
+    fn page(
+        self: Arc<Self>,
+        from: Self::Cursor,
+    ) -> impl Future<Output = Result<Page<ContentKey, Self::Cursor>>> + Send + 'static;
+}
+
+/// A handle on the content of an instance. Clones are the same handle.
+pub struct ContentHandle<S> {
+    store: Arc<S>,
+    gate: Arc<Gate>,
+}
+
+impl<S: ContentStore> ContentHandle<S> {
+    /// An open one.
+    pub fn new(store: Arc<S>) -> Self {
+        let gate = store.gate().child();
+        Self { store, gate }
+    }
+
+    async fn append(&self, given: Option<ContentHash>, value: Bytes) -> Result<ContentKey> {
+        self.gate.check()?;
+        check_value(&value)?;
+        let addition = match given {
+            Some(hash) => Addition { hash, value, trusted: false },
+            None => Addition { hash: hash(self.store.hash_function(), &value).await?, value, trusted: true },
+        };
+        self.store.add(addition).await
+    }
+}
+
+impl<S> Clone for ContentHandle<S> {
+    fn clone(&self) -> Self {
+        Self { store: Arc::clone(&self.store), gate: Arc::clone(&self.gate) }
+    }
+}
+
+#[async_trait]
+impl<S: ContentStore> ContentRead for ContentHandle<S> {
+    fn hash_function(&self) -> HashFunction {
+        self.store.hash_function()
+    }
+
+    async fn mem(&self, key: &ContentKey) -> Result<bool> {
+        let hash = key.to_hash();
+        let indexed = match self.gate.check() {
+            Ok(()) => self.store.index(&hash).await,
+            Err(error) => Err(error),
+        };
+        indexed.map(|key| key.is_some()).map_err(S::CONTEXT.at("mem", hash))
+    }
+
+    async fn find(&self, key: &ContentKey) -> Result<Option<Bytes>> {
+        let found = match self.gate.check() {
+            Ok(()) => self.store.find(key).await,
+            Err(error) => Err(error),
+        };
+        found.map_err(S::CONTEXT.at("find", key.to_hash()))
+    }
+
+    async fn index(&self, hash: &ContentHash) -> Result<Option<ContentKey>> {
+        let indexed = match self.gate.check() {
+            Ok(()) => self.store.index(hash).await,
+            Err(error) => Err(error),
+        };
+        indexed.map_err(S::CONTEXT.at("index", hash))
+    }
+
+    fn keys(&self) -> ContentKeyStream {
+        let store = Arc::clone(&self.store);
+        let page = move |from| {
+            let page = Arc::clone(&store).page(from);
+            async move { page.await.map(|page| page.explain(S::CONTEXT, "keys")).map_err(S::CONTEXT.on("keys")) }
+        };
+        Box::pin(Pages::new(Arc::clone(&self.gate), S::Cursor::default(), page))
+    }
+}
+
+#[async_trait]
+impl<S: ContentStore> Append for ContentHandle<S> {
+    async fn add(&self, value: Bytes) -> Result<ContentKey> {
+        self.append(None, value).await.map_err(S::CONTEXT.on("add"))
+    }
+
+    async fn unsafe_add(&self, hash: ContentHash, value: Bytes) -> Result<ContentKey> {
+        self.append(Some(hash), value).await.map_err(S::CONTEXT.at("unsafe_add", hash))
+    }
+}
+
+#[async_trait]
+impl<S: ContentStore> BatchTarget for ContentHandle<S> {
+    async fn commit(&self, additions: Vec<Addition>) -> Result<()> {
+        let committed = match self.gate.check() {
+            Ok(()) => self.store.commit(additions).await,
+            Err(error) => Err(error),
+        };
+        committed.map_err(S::CONTEXT.on("commit"))
+    }
+}
+
+#[async_trait]
+impl<S: ContentStore> Indexed for ContentHandle<S> {
+    async fn begin(&self) -> Result<Box<dyn Batch>> {
+        self.gate.check().map_err(S::CONTEXT.on("begin"))?;
+        let batch = BufferedBatch::new(self.clone(), &self.gate, self.store.batch_limit(), self.store.verifies());
+        Ok(Box::new(batch))
+    }
+}
+
+#[async_trait]
+impl<S: ContentStore> Indexable for ContentHandle<S> {
+    async fn close(&self) -> Result<()> {
+        self.gate.close();
+        Ok(())
+    }
+}
+
+impl<S> fmt::Debug for ContentHandle<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ContentHandle").field("gate", &self.gate).finish_non_exhaustive()
+    }
+}

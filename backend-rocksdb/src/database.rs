@@ -1,0 +1,314 @@
+//! RocksDB with its column families: how it is set up, read, and let go of.
+//!
+//! | family | key | value |
+//! |---|---|---|
+//! | `default` | the key of an entry | its frame (A12) |
+//! | `content` | the hash of a value | the value; long ones lie in blob files |
+//! | `hashes` | the hash of a value | nothing: an iterator over `content` would read the values |
+//!
+//! One write-ahead log orders them all (X1). What a crash left in it is written anew, and synced, when it is opened,
+//! before anything is read: nothing is shown that may only be in the system's cache (A10, E3).
+
+use std::{
+    panic::catch_unwind,
+    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLockError},
+};
+
+use backend_kit::OFFLOAD_LEN;
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice,
+    DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, FlushOptions, InfoLogger, LogLevel, Options, ReadOptions, ReadTier,
+    WriteBufferManager,
+};
+use store_api::{Error, HashFunction, Result};
+
+use crate::{
+    Compression, RocksdbOptions,
+    error::{from_rocksdb, would_block},
+    folder::Folder,
+};
+
+const CONTENT: &str = "content";
+const HASHES: &str = "hashes";
+
+/// From this length on, content lies in blob files.
+const BLOB_LEN: u64 = 4 * 1024;
+
+/// How many files RocksDB keeps open.
+const OPEN_FILES: i32 = 512;
+
+/// How much is written before it is put into its place, per family. After a full disk RocksDB goes on when so much is free.
+pub(crate) const WRITE_BUFFER: u64 = 64 * 1024 * 1024;
+
+/// With less, each write would have to be put into its place.
+const LEAST_WRITE_MEMORY: usize = 8 * 1024 * 1024;
+
+/// How long the write-ahead logs may become, and with them the next open after a crash.
+const LOG_BYTES: u64 = 256 * 1024 * 1024;
+
+/// What is kept under keys of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Space {
+    Entries,
+    Content,
+    Hashes,
+}
+
+/// How far a read may go for its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tier {
+    /// Memory: it runs on an async worker.
+    Memory,
+    Disk,
+}
+
+/// What a read came to.
+pub(crate) enum Found<T> {
+    Answer(Option<T>),
+    /// With [`Tier::Memory`]: it is not there, or takes long to copy.
+    NotInMemory,
+}
+
+/// The database of an instance, until it is closed.
+pub(crate) struct Database {
+    /// Written to by [`close`](Self::close) alone: who cannot read it at once finds it closed.
+    open: RwLock<Option<Open>>,
+    /// Held from before a group is written until the watches were told, and while a watch is registered: a watch begins
+    /// before a group or behind it.
+    order: Mutex<()>,
+    from_memory: ReadOptions,
+    from_disk: ReadOptions,
+}
+
+struct Open {
+    database: DB,
+    // Behind the database: let go of when that is closed.
+    folder: Folder,
+}
+
+impl Database {
+    /// Opens what is in the folder of the options, and says how the store hashes.
+    pub(crate) fn open(options: &RocksdbOptions) -> Result<(Self, HashFunction)> {
+        let (folder, hash) = Folder::open(&options.path, options.create, options.hash)?;
+        let families = Families::new(options);
+        let opened = DB::open_cf_descriptors(&families.database, folder.path(), families.descriptors());
+        let database = opened.map_err(from_rocksdb)?;
+        let mut from_memory = ReadOptions::default();
+        from_memory.set_read_tier(ReadTier::BlockCache);
+        let open = RwLock::new(Some(Open { database, folder }));
+        Ok((Self { open, order: Mutex::new(()), from_memory, from_disk: ReadOptions::default() }, hash))
+    }
+
+    /// The database, which stays open until this is dropped.
+    pub(crate) fn lease(&self) -> Result<Lease<'_>> {
+        let open = self.open.try_read().map_err(|_| Error::closed())?;
+        if open.is_none() {
+            return Err(Error::closed());
+        }
+        Ok(Lease { open, database: self })
+    }
+
+    /// Keeps groups from being written.
+    pub(crate) fn hold_order(&self) -> MutexGuard<'_, ()> {
+        // It guards no data.
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// [`hold_order`](Self::hold_order), unless that would wait.
+    pub(crate) fn try_hold_order(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.order.try_lock() {
+            Ok(order) => Some(order),
+            Err(TryLockError::Poisoned(order)) => Some(order.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// What `take` makes of the value under a key.
+    pub(crate) fn get<T>(
+        &self,
+        space: Space,
+        key: &[u8],
+        tier: Tier,
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Found<T>> {
+        let lease = self.lease()?;
+        match lease.get(space, key, tier)? {
+            Found::Answer(value) => Ok(Found::Answer(value.map(|value| take(&value)))),
+            Found::NotInMemory => Ok(Found::NotInMemory),
+        }
+    }
+
+    /// Waits for those who read, and lets go of all files. Who closes it at the same time waits, too.
+    pub(crate) fn close(&self, flush: Flush) {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(Open { database, folder }) = open.take() else { return };
+        let mut is_whole = true;
+        if flush == Flush::Yes {
+            let names = [DEFAULT_COLUMN_FAMILY_NAME, CONTENT, HASHES];
+            let families: Vec<_> = names.iter().filter_map(|name| database.cf_handle(name)).collect();
+            if let Err(error) = database.flush_cfs_opt(&families, &FlushOptions::default()) {
+                // Nothing is lost: the log has it, and the next open reads that.
+                tracing::warn!(error = %error, "the store was closed without a flush");
+                is_whole = false;
+            }
+        }
+        drop(database);
+        // Behind a failure the manifest may be longer here than it is on the disk.
+        if is_whole && flush == Flush::Yes {
+            folder.note_closed();
+        }
+    }
+}
+
+/// Whether what is only in the log is written into its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flush {
+    Yes,
+    /// It takes long, and nothing is lost without.
+    No,
+}
+
+impl Open {
+    fn family(&self, space: Space) -> &ColumnFamily {
+        let name = match space {
+            Space::Entries => DEFAULT_COLUMN_FAMILY_NAME,
+            Space::Content => CONTENT,
+            Space::Hashes => HASHES,
+        };
+        self.database.cf_handle(name).expect("the database was opened with its families")
+    }
+}
+
+/// Keeps the database open.
+pub(crate) struct Lease<'d> {
+    open: RwLockReadGuard<'d, Option<Open>>,
+    database: &'d Database,
+}
+
+impl Lease<'_> {
+    fn open(&self) -> &Open {
+        self.open.as_ref().expect("a lease is of an open database")
+    }
+
+    pub(crate) fn rocksdb(&self) -> &DB {
+        &self.open().database
+    }
+
+    pub(crate) fn family(&self, space: Space) -> &ColumnFamily {
+        self.open().family(space)
+    }
+
+    /// Whether the disk has the room that RocksDB asks for before it goes on behind a full one.
+    pub(crate) fn has_room(&self) -> bool {
+        self.open().folder.free_bytes().is_none_or(|free| free >= WRITE_BUFFER)
+    }
+
+    pub(crate) fn get(&self, space: Space, key: &[u8], tier: Tier) -> Result<Found<DBPinnableSlice<'_>>> {
+        let options = match tier {
+            Tier::Memory => &self.database.from_memory,
+            Tier::Disk => &self.database.from_disk,
+        };
+        // The default family needs no look-up of its name.
+        let found = match space {
+            Space::Entries => self.rocksdb().get_pinned_opt(key, options),
+            _ => self.rocksdb().get_pinned_cf_opt(self.family(space), key, options),
+        };
+        match found {
+            Ok(Some(value)) if tier == Tier::Memory && value.len() > OFFLOAD_LEN => Ok(Found::NotInMemory),
+            Ok(value) => Ok(Found::Answer(value)),
+            Err(error) if tier == Tier::Memory && would_block(&error) => Ok(Found::NotInMemory),
+            Err(error) => Err(from_rocksdb(error)),
+        }
+    }
+
+    /// The keys of a space from `start` on, and below `end`, as they are at this moment.
+    pub(crate) fn range(&self, space: Space, start: &[u8], end: Option<&[u8]>) -> DBRawIterator<'_> {
+        let mut options = ReadOptions::default();
+        if let Some(end) = end {
+            options.set_iterate_upper_bound(end);
+        }
+        let mut rows = self.rocksdb().raw_iterator_cf_opt(self.family(space), options);
+        rows.seek(start);
+        rows
+    }
+}
+
+/// How RocksDB is set up.
+struct Families {
+    database: Options,
+    entries: Options,
+    content: Options,
+    hashes: Options,
+}
+
+impl Families {
+    fn new(options: &RocksdbOptions) -> Self {
+        let cache = Cache::new_lru_cache(options.cache);
+        let compression = match options.compression {
+            Compression::None => DBCompressionType::None,
+            Compression::Lz4 => DBCompressionType::Lz4,
+            Compression::Zstd => DBCompressionType::Zstd,
+        };
+        let mut blocks = BlockBasedOptions::default();
+        blocks.set_block_cache(&cache);
+        // Bounded by the cache, as all that grows with the store.
+        blocks.set_cache_index_and_filter_blocks(true);
+        blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+        blocks.set_bloom_filter(10.0, false);
+        let family = || {
+            let mut family = Options::default();
+            family.set_block_based_table_factory(&blocks);
+            family.set_compression_type(compression);
+            family.set_write_buffer_size(usize::try_from(WRITE_BUFFER).unwrap_or(usize::MAX));
+            family
+        };
+        let mut content = family();
+        content.set_enable_blob_files(true);
+        content.set_min_blob_size(BLOB_LEN);
+        content.set_blob_compression_type(compression);
+        content.set_blob_cache(&cache);
+        Self { database: whole(options.cache), entries: family(), content, hashes: family() }
+    }
+
+    fn descriptors(&self) -> Vec<ColumnFamilyDescriptor> {
+        let families = [(DEFAULT_COLUMN_FAMILY_NAME, &self.entries), (CONTENT, &self.content), (HASHES, &self.hashes)];
+        families.map(|(name, options)| ColumnFamilyDescriptor::new(name, options.clone())).into()
+    }
+}
+
+/// What holds for all families.
+fn whole(memory: usize) -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_max_open_files(OPEN_FILES);
+    options.set_max_total_wal_size(LOG_BYTES);
+    options
+        .set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(memory.max(LEAST_WRITE_MEMORY), false));
+    // Behind a log that a full disk cut, the families must not be of different ages: RocksDB would refuse to open them.
+    options.set_atomic_flush(true);
+    // Old files are removed behind the reads and writes that let go of them.
+    options.set_avoid_unnecessary_blocking_io(true);
+    options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, tell));
+    options
+}
+
+/// What RocksDB would write into a log of its own: files and states, no values. It is told from RocksDB's threads, some of
+/// which hold its locks: a subscriber must not use the store.
+fn tell(level: LogLevel, message: &str) {
+    // A panic must not unwind into RocksDB.
+    let _ = catch_unwind(|| trace(level, message));
+}
+
+fn trace(level: LogLevel, message: &str) {
+    match level {
+        LogLevel::Debug | LogLevel::Info | LogLevel::Header => tracing::debug!(target: "rocksdb", "{message}"),
+        LogLevel::Warn => tracing::warn!(target: "rocksdb", "{message}"),
+        LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "rocksdb", "{message}"),
+    }
+}
+
+/// The end of an iteration: its error, if it has one.
+pub(crate) fn ended(rows: &DBRawIterator<'_>) -> Result<()> {
+    rows.status().map_err(from_rocksdb)
+}

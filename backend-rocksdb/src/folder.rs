@@ -1,0 +1,195 @@
+//! The folder of a store: whether it is one, the lock that one instance holds, and what must be known before RocksDB
+//! touches anything.
+//!
+//! RocksDB writes into what it opens: a new manifest at least. So the format and the hash function are in a file of their
+//! own, the marker, which is the first to be there and never changes (L5). The lock is a file of its own as well, as
+//! RocksDB's does not say who holds it.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use backend_kit::{
+    folder::{self, LockFile, shown},
+    frame, incompatible_hash, io_error,
+};
+use store_api::{Error, ErrorKind, HashFunction, Result};
+
+const MARKER: &str = "irminsul";
+const NEW_MARKER: &str = "irminsul.new";
+const LOCK: &str = "irminsul.lock";
+
+/// Written when the store is closed, and removed when it is opened.
+const CLOSED: &str = "irminsul.closed";
+
+/// What RocksDB finds its files by.
+const CURRENT: &str = "CURRENT";
+
+/// The endings of the files in which RocksDB keeps data.
+const DATA: [&str; 3] = ["sst", "blob", "log"];
+
+/// The first words of a marker; the version and the hash function follow.
+const FORMAT: &str = "irminsul-rocksdb";
+const VERSION: &str = "1";
+
+/// A folder that this instance holds until it is dropped.
+pub(crate) struct Folder {
+    path: PathBuf,
+    _lock: LockFile,
+}
+
+impl Folder {
+    /// Takes the folder, which is made if it is missing and may be, and says how the store hashes; a folder of something
+    /// else is left alone.
+    pub(crate) fn open(path: &Path, create: bool, wanted: Option<HashFunction>) -> Result<(Self, HashFunction)> {
+        let refuse = |error| io_error(format_args!("{} cannot be opened", shown(path)), error);
+        if create {
+            folder::make(path).map_err(refuse)?;
+        }
+        let exists = path.join(MARKER).try_exists().map_err(refuse)?;
+        if !exists {
+            check_vacant(path, create)?;
+        }
+        // What is opened later must be what was found here, wherever the process is by then.
+        let path = fs::canonicalize(path).map_err(refuse)?;
+        let this = Self { _lock: LockFile::take(&path.join(LOCK))?, path };
+        // With the lock: another instance may have been creating it.
+        let hash =
+            match this.marker()? {
+                Some(hash) => wanted.map_or(Ok(hash), |wanted| {
+                    if wanted == hash { Ok(hash) } else { Err(incompatible_hash(wanted, hash)) }
+                })?,
+                None => this.mark(wanted.unwrap_or_default())?,
+            };
+        this.check_whole()?;
+        this.check_closed()?;
+        Ok((this, hash))
+    }
+
+    /// How many bytes are free on its disk, where the system says so.
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(&self.path).ok()?;
+        disk.f_bavail.checked_mul(disk.f_frsize)
+    }
+
+    /// Notes how long the manifest was that the last instance left behind: RocksDB takes one that was cut short for that
+    /// of a crash, and removes the data that it does not name any more.
+    pub(crate) fn note_closed(&self) {
+        let note = || {
+            let note = frame::seal(CLOSED.as_bytes(), self.manifest()?.as_bytes());
+            let mut file = File::create(self.path.join(CLOSED))?;
+            file.write_all(&note)?;
+            file.sync_all()
+        };
+        if let Err(error) = note() {
+            // The next open then finds no note, or none that is whole, and does without.
+            tracing::warn!(error = %error, "the end of the store could not be noted");
+        }
+    }
+
+    /// `Corrupt` where the manifest is not what the last instance left behind.
+    fn check_closed(&self) -> Result<()> {
+        let refuse = |error| io_error("the note of the last close cannot be read", error);
+        let path = self.path.join(CLOSED);
+        let note = match fs::read(&path) {
+            Ok(note) => note,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(refuse(error)),
+        };
+        let found = match self.manifest() {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => String::new(),
+            found => found.map_err(refuse)?,
+        };
+        if frame::open(CLOSED.as_bytes(), &note).is_ok_and(|noted| found.as_bytes() != noted) {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                "the manifest of the store is not as it was when it was closed; restore it from a copy",
+            ));
+        }
+        // From here on the manifest changes.
+        fs::remove_file(path).and_then(|()| folder::sync(&self.path)).map_err(refuse)
+    }
+
+    /// The name of the manifest, and its length.
+    fn manifest(&self) -> io::Result<String> {
+        let current = fs::read_to_string(self.path.join(CURRENT))?;
+        let len = fs::metadata(self.path.join(current.trim_end()))?.len();
+        Ok(format!("{} {len}", current.trim_end()))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The hash function in the marker, if there is one.
+    fn marker(&self) -> Result<Option<HashFunction>> {
+        let bytes = match fs::read(self.path.join(MARKER)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error("the marker of the store cannot be read", error)),
+        };
+        let damaged = || Error::new(ErrorKind::Corrupt, "the marker of the store is damaged; restore it from a copy");
+        let text = frame::open(MARKER.as_bytes(), &bytes).map_err(|_| damaged())?;
+        let text = std::str::from_utf8(text).map_err(|_| damaged())?;
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
+        match words[..] {
+            [FORMAT, VERSION, hash] => hash.parse().map(Some).map_err(|_| damaged()),
+            [FORMAT, version, ..] => Err(Error::new(
+                ErrorKind::Incompatible,
+                format!(
+                    "the store has format version {version}, and this library writes {VERSION}; use the one for it"
+                ),
+            )),
+            _ => Err(damaged()),
+        }
+    }
+
+    /// Makes the folder one of this library. A crash leaves no marker, or a whole one.
+    fn mark(&self, hash: HashFunction) -> Result<HashFunction> {
+        let text = format!("{FORMAT} {VERSION} {hash}\n");
+        let put = || {
+            let new = self.path.join(NEW_MARKER);
+            let mut file = File::create(&new)?;
+            file.write_all(&frame::seal(MARKER.as_bytes(), text.as_bytes()))?;
+            file.sync_all()?;
+            fs::rename(new, self.path.join(MARKER))?;
+            folder::sync(&self.path)?;
+            // The folder may have been made a moment ago, by this instance or by one that crashed.
+            self.path.parent().map_or(Ok(()), folder::sync)
+        };
+        put().map_err(|error| io_error("the store cannot be created", error))?;
+        Ok(hash)
+    }
+
+    /// `Corrupt` where RocksDB would find nothing, begin anew, and remove what data is there.
+    fn check_whole(&self) -> Result<()> {
+        let names = folder::names(&self.path)?;
+        let is_data =
+            |name: &String| Path::new(name).extension().is_some_and(|end| DATA.iter().any(|data| end == *data));
+        if !names.iter().any(|name| name == CURRENT) && names.iter().any(is_data) {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!("the file {CURRENT} of the store is missing, and its data is there; restore it from a copy"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// `Ok` for a folder without a marker where a store may be created: with nothing in it but what a crash can leave.
+fn check_vacant(path: &Path, create: bool) -> Result<()> {
+    if !create {
+        let message = format!("{} holds no store; check the path, or open it with `create`", shown(path));
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    }
+    let names = folder::names(path)?;
+    // Another instance may have been faster.
+    let is_ours = names.iter().any(|name| name == MARKER);
+    if !is_ours && names.iter().any(|name| name != NEW_MARKER && name != LOCK) {
+        let message = format!("{} is not empty, and holds no store of this kind; name another folder", shown(path));
+        return Err(Error::new(ErrorKind::Incompatible, message));
+    }
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! The content, as its handles need it. Its keys have no locator: RocksDB finds a value by its hash.
+
+use std::sync::Arc;
+
+use backend_kit::{Addition, ContentStore, Context, Gate, OFFLOAD_LEN, Page, offload};
+use bytes::Bytes;
+use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result};
+
+use crate::{
+    Instance, ROCKSDB,
+    database::{Lease, Space, ended},
+    error::malformed,
+    writer::Write,
+};
+
+/// How many keys a page of a stream has.
+const PAGE_KEYS: usize = 1024;
+
+impl ContentStore for Instance {
+    const CONTEXT: Context = ROCKSDB;
+
+    /// Behind this hash.
+    type Cursor = Option<ContentHash>;
+
+    fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    fn hash_function(&self) -> HashFunction {
+        self.hash
+    }
+
+    fn verifies(&self) -> bool {
+        self.options.verify
+    }
+
+    fn batch_limit(&self) -> usize {
+        self.options.batch_limit
+    }
+
+    async fn index(self: &Arc<Self>, hash: &ContentHash) -> Result<Option<ContentKey>> {
+        let found = self.read(Space::Hashes, Bytes::copy_from_slice(hash.as_bytes()), |_| Ok(())).await?;
+        Ok(found.map(|()| (*hash).into()))
+    }
+
+    async fn find(self: &Arc<Self>, key: &ContentKey) -> Result<Option<Bytes>> {
+        let hash = key.to_hash();
+        let function = self.options.verify.then_some(self.hash);
+        let take = move |value: &[u8]| match function {
+            Some(function) if function.hash(value) != hash => {
+                Err(Error::new(ErrorKind::Corrupt, "the value does not match its hash; add the true one again"))
+            }
+            _ => Ok(Bytes::copy_from_slice(value)),
+        };
+        self.read(Space::Content, Bytes::copy_from_slice(hash.as_bytes()), take).await
+    }
+
+    async fn add(self: &Arc<Self>, addition: Addition) -> Result<ContentKey> {
+        let key = addition.hash.into();
+        let long = addition.value.len() > OFFLOAD_LEN;
+        self.write(Write::Content(vec![addition]), long).await.map(|_| key)
+    }
+
+    async fn commit(self: &Arc<Self>, additions: Vec<Addition>) -> Result<()> {
+        self.write(Write::Content(additions), true).await.map(drop)
+    }
+
+    async fn page(self: Arc<Self>, from: Self::Cursor) -> Result<Page<ContentKey, Self::Cursor>> {
+        offload(move || page(&self.database.lease()?, from)).await?
+    }
+}
+
+fn page(lease: &Lease<'_>, from: Option<ContentHash>) -> Result<Page<ContentKey, Option<ContentHash>>> {
+    let start = from.map(|last| [last.as_bytes(), &[0][..]].concat()).unwrap_or_default();
+    let mut rows = lease.range(Space::Hashes, &start, None);
+    let mut page = Page { items: Vec::new(), next: None };
+    while let Some(bytes) = rows.key() {
+        let hash = ContentHash::try_from(bytes).map_err(|_| malformed())?;
+        page.items.push(Ok(hash.into()));
+        if page.items.len() == PAGE_KEYS {
+            page.next = Some(Some(hash));
+            return Ok(page);
+        }
+        rows.next();
+    }
+    ended(&rows)?;
+    Ok(page)
+}

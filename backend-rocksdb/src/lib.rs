@@ -1,0 +1,281 @@
+//! The RocksDB backend of irminsul: one process, many tasks, much data.
+//!
+//! A folder, which one instance has open at a time. Writes that queue share one write of RocksDB's, and one sync; reads
+//! of what is cached are answered in place; long content lies in files of its own, which compactions leave alone.
+//!
+//! | guarantee | level |
+//! |---|---|
+//! | durability | `Power` with [`Sync::On`] (the default), `Process` with [`Sync::Off`] |
+//! | visibility | `Instance` |
+//! | index | `Exact` |
+//! | watch lag | own changes at once; there are no others |
+//!
+//! Close an instance when you are done: one that is dropped lets go of its folder, too, but blocks the thread that drops
+//! it meanwhile, for a moment as a rule. RocksDB's own threads are the process's: an instance starts them where they are missing, they serve all that is
+//! open in the process, and wait idle when nothing is.
+//!
+//! ```no_run
+//! use backend_rocksdb::{RocksdbOptions, Sync};
+//! use store_api::{AtomicWrite, Backend, Key};
+//!
+//! # async fn example() -> store_api::Result<()> {
+//! let store = RocksdbOptions::new("app.rocksdb").sync(Sync::On).open().await?;
+//! let entries = store.atomic_write().unwrap();
+//! entries.set(&Key::new("greeting")?, "hello".into()).await?;
+//! store.close().await
+//! # }
+//! ```
+
+mod atomic_write;
+mod database;
+mod error;
+mod folder;
+mod indexable;
+mod writer;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use backend_kit::{Committer, ContentHandle, Context, DEFAULT_BATCH_LIMIT, EntryHandle, Gate, Hub, offload};
+use bytes::Bytes;
+use store_api::{
+    AtomicWrite, Backend, Durability, Error, ErrorKind, Guarantees, HashFunction, IndexLevel, Indexable, Result,
+    Visibility, WatchLag,
+};
+
+use self::{
+    database::{Database, Flush, Found, Space, Tier},
+    writer::{Write, Writer},
+};
+
+const ROCKSDB: Context = Context::new("rocksdb");
+
+/// What is synced before a write is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sync {
+    /// Each write, together with those that queued with it: it survives a power loss.
+    #[default]
+    On,
+    /// None: a write survives a killed process, and a power loss only after [`Backend::sync`].
+    Off,
+}
+
+/// How what lies on the disk is compressed. A store can be opened with another one than it was written with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Compression {
+    /// Not at all: for what is compressed already.
+    None,
+    /// LZ4: costs next to nothing.
+    #[default]
+    Lz4,
+    /// Zstandard: less space, for more time.
+    Zstd,
+}
+
+/// How to open a RocksDB store.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RocksdbOptions {
+    path: PathBuf,
+    sync: Sync,
+    create: bool,
+    hash: Option<HashFunction>,
+    verify: bool,
+    batch_limit: usize,
+    cache: usize,
+    compression: Compression,
+}
+
+impl RocksdbOptions {
+    /// The store in this folder, created if there is none.
+    #[must_use]
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        Self {
+            path: path.as_ref().to_owned(),
+            sync: Sync::On,
+            create: true,
+            hash: None,
+            verify: true,
+            batch_limit: DEFAULT_BATCH_LIMIT,
+            cache: 64 * 1024 * 1024,
+            compression: Compression::Lz4,
+        }
+    }
+
+    /// What is synced before a write is acknowledged. [`Sync::On`] by default.
+    #[must_use]
+    pub fn sync(mut self, sync: Sync) -> Self {
+        self.sync = sync;
+        self
+    }
+
+    /// Whether a missing folder is created, for its owner only. On by default; the folder above it is not created.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// The hash function of a store that is created, and the one that a store must have (L5). BLAKE3, or what the store
+    /// has, when not said.
+    #[must_use]
+    pub fn hash(mut self, function: HashFunction) -> Self {
+        self.hash = Some(function);
+        self
+    }
+
+    /// Whether content is checked against its hash when it is read (I6). On by default.
+    #[must_use]
+    pub fn verify(mut self, verify: bool) -> Self {
+        self.verify = verify;
+        self
+    }
+
+    /// How many bytes of values a batch may hold (I7). 256 MiB by default.
+    #[must_use]
+    pub fn batch_limit(mut self, bytes: usize) -> Self {
+        self.batch_limit = bytes;
+        self
+    }
+
+    /// How many bytes of what was read stay in memory: blocks, indexes, filters, content. 64 MiB by default. As many are
+    /// used for what was written and is not yet in its place.
+    #[must_use]
+    pub fn cache(mut self, bytes: usize) -> Self {
+        self.cache = bytes;
+        self
+    }
+
+    /// How what is written is compressed. [`Compression::Lz4`] by default.
+    #[must_use]
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    ///
+    /// `InUse` when an instance has it open, in this process or another, which is named (L4); `InvalidInput` when there is
+    /// nothing and nothing may be created; `Incompatible` for a folder of something else, or a store of another format or
+    /// hash function (L5); `Corrupt`, `Denied`, `ReadOnly`, `NoSpace`.
+    pub async fn open(self) -> Result<Rocksdb> {
+        let opened = match offload(move || Instance::open(self)).await {
+            Ok(opened) => opened,
+            Err(error) => Err(error),
+        };
+        Ok(Rocksdb { instance: Arc::new(opened.map_err(ROCKSDB.on("open"))?) })
+    }
+}
+
+/// An open RocksDB store. Clones are the same instance.
+#[derive(Clone)]
+pub struct Rocksdb {
+    instance: Arc<Instance>,
+}
+
+/// What one `open` returned: what its handles share.
+struct Instance {
+    database: Arc<Database>,
+    options: RocksdbOptions,
+    hash: HashFunction,
+    gate: Arc<Gate>,
+    hub: Arc<Hub>,
+    committer: Committer<Writer>,
+}
+
+impl Instance {
+    fn open(options: RocksdbOptions) -> Result<Self> {
+        let (database, hash) = Database::open(&options)?;
+        let (database, hub) = (Arc::new(database), Arc::new(Hub::new()));
+        let syncs = options.sync == Sync::On;
+        let writer = Writer::new(Arc::clone(&database), Arc::clone(&hub), hash, syncs);
+        let committer = Committer::start(writer, "irminsul-rocksdb", !syncs)?;
+        Ok(Self { database, options, hash, gate: Gate::new(), hub, committer })
+    }
+
+    /// What `take` makes of the value under a key. What is not in memory, or is long, is read on a thread that may block.
+    async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        space: Space,
+        key: Bytes,
+        take: impl Fn(&[u8]) -> Result<T> + Send + 'static,
+    ) -> Result<Option<T>> {
+        if let Found::Answer(found) = self.database.get(space, &key, Tier::Memory, &take)? {
+            return found.transpose();
+        }
+        let database = Arc::clone(&self.database);
+        match offload(move || database.get(space, &key, Tier::Disk, &take)).await?? {
+            Found::Answer(found) => found.transpose(),
+            Found::NotInMemory => Err(Error::new(ErrorKind::Other, "RocksDB did not read from the disk")),
+        }
+    }
+
+    /// Writes, on the committer's thread where that is long.
+    async fn write(&self, write: Write, long: bool) -> Result<store_api::TestAndSet> {
+        if long { self.committer.enqueue(write).await } else { self.committer.write(write).await }
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.gate.close();
+        self.hub.end_closed();
+        self.committer.close().await;
+        let database = Arc::clone(&self.database);
+        offload(move || database.close(Flush::Yes)).await
+    }
+}
+
+impl Drop for Instance {
+    /// To let another thread close the database would be to let it do so while the process ends, behind the end of what
+    /// RocksDB needs for it.
+    fn drop(&mut self) {
+        if self.committer.join() {
+            self.database.close(Flush::No);
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for Rocksdb {
+    fn atomic_write(&self) -> Option<Arc<dyn AtomicWrite>> {
+        Some(Arc::new(EntryHandle::new(Arc::clone(&self.instance))))
+    }
+
+    fn indexable(&self) -> Option<Arc<dyn Indexable>> {
+        Some(Arc::new(ContentHandle::new(Arc::clone(&self.instance))))
+    }
+
+    fn guarantees(&self) -> Guarantees {
+        let durability = match self.instance.options.sync {
+            Sync::On => Durability::Power,
+            Sync::Off => Durability::Process,
+        };
+        Guarantees::new(durability, Visibility::Instance, IndexLevel::Exact, WatchLag::new(Duration::ZERO, None))
+    }
+
+    async fn sync(&self) -> Result<()> {
+        let synced = match self.instance.gate.check() {
+            Ok(()) => self.instance.committer.enqueue(Write::Sync).await.map(drop),
+            Err(error) => Err(error),
+        };
+        synced.map_err(ROCKSDB.on("sync"))
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.instance.close().await.map_err(ROCKSDB.on("close"))
+    }
+}
+
+impl fmt::Debug for Rocksdb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rocksdb").field("options", &self.instance.options).finish_non_exhaustive()
+    }
+}

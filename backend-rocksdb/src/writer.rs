@@ -1,0 +1,339 @@
+//! How a group of writes becomes one write of RocksDB's: decided, written, then told.
+//!
+//! It is the only writer, so that what it read stays so until it writes (A2). RocksDB appends a write to its log, syncs
+//! that if it is asked to, and only then shows it: no read finds what is not synced (A10).
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use backend_kit::{Addition, Change, Decision, Engine, Failure, Hub, Old, Patience, Scope, Test, Wakers, frame};
+use bytes::Bytes;
+use rocksdb::{DBRawIterator, WriteBatch, WriteOptions};
+use store_api::{ContentHash, ErrorKind, HashFunction, Key, Result, TestAndSet};
+
+use crate::{
+    atomic_write::{key_of, open_frame, rows_of},
+    database::{Database, Found, Lease, Space, Tier, ended},
+    error::{from_rocksdb, is_fatal, is_full, not_applied, would_block},
+};
+
+/// How long RocksDB needs at most to find out that there is room again.
+const LOOKS_FOR_ROOM: Duration = Duration::from_secs(8);
+
+/// Behind every key: no UTF-8 has this byte.
+const BEHIND_ALL: [u8; 1] = [0xff];
+
+/// What the committer writes.
+pub(crate) enum Write {
+    Entry { key: Key, test: Test, set: Option<Bytes> },
+    Clear,
+    Content(Vec<Addition>),
+    Sync,
+}
+
+/// The one that writes. Its answer to a write that tests nothing is `Applied`.
+pub(crate) struct Writer {
+    database: Arc<Database>,
+    hub: Arc<Hub>,
+    hash: HashFunction,
+    /// With patience, and without.
+    patient: WriteOptions,
+    impatient: WriteOptions,
+    /// Whether each write syncs.
+    syncs: bool,
+    /// The disk was full: RocksDB takes nothing until it has found room.
+    was_full: bool,
+}
+
+impl Writer {
+    pub(crate) fn new(database: Arc<Database>, hub: Arc<Hub>, hash: HashFunction, syncs: bool) -> Self {
+        let mut patient = WriteOptions::default();
+        patient.set_sync(syncs);
+        let mut impatient = WriteOptions::default();
+        impatient.set_sync(syncs);
+        impatient.set_no_slowdown(true);
+        Self { database, hub, hash, patient, impatient, syncs, was_full: false }
+    }
+}
+
+impl Engine for Writer {
+    type Write = Write;
+    type Outcome = TestAndSet;
+
+    fn commit(&mut self, group: &[&Write], patience: Patience) -> Result<Vec<Result<TestAndSet>>, Failure> {
+        let lease = self.database.lease().map_err(Failure::Failed)?;
+        // No watch begins in the middle of a group. On an async worker nobody is waited for.
+        let order = match patience {
+            Patience::Wait => self.database.hold_order(),
+            Patience::None => self.database.try_hold_order().ok_or(Failure::WouldBlock)?,
+        };
+        let mut decided = Decided::new(&lease, self.hash, patience, self.hub.is_watched());
+        let answers = group.iter().map(|write| decided.decide(write)).collect::<Result<_, Failure>>()?;
+        // What a `clear` removes is read for the watches alone.
+        let cleared = if decided.is_watched && decided.is_cleared { outermost(&self.hub.scopes()) } else { Vec::new() };
+        let cleared = cleared.iter().flat_map(|scope| rows_of(&lease, scope)).flatten().collect();
+        let Decided { batch, entries, is_watched, .. } = decided;
+        let syncs = group.iter().any(|write| matches!(write, Write::Sync));
+        let options = if patience == Patience::Wait { &self.patient } else { &self.impatient };
+        if self.was_full && (syncs || !batch.is_empty()) {
+            await_room(&lease, options, patience)?;
+            self.was_full = false;
+        }
+        if !batch.is_empty() {
+            let written = lease.rocksdb().write_opt(batch, options);
+            self.was_full = written.as_ref().is_err_and(is_full);
+            written.map_err(failed)?;
+        }
+        let seq = lease.rocksdb().latest_sequence_number();
+        let told = is_watched.then(|| tell(&self.hub, seq, &entries, cleared));
+        // Where each write syncs, all that was acknowledged is synced.
+        let synced = if syncs && !self.syncs { lease.rocksdb().flush_wal(true) } else { Ok(()) };
+        drop(order);
+        drop(lease);
+        told.unwrap_or_default().wake();
+        // The writes of the group are in effect: it has not failed.
+        synced.map_err(|error| Failure::SyncFailed(from_rocksdb(error)))?;
+        Ok(answers)
+    }
+}
+
+/// Returns when RocksDB writes again. It looks for room every five seconds: as long as there is none nobody waits, and where
+/// there is, the write that asks for it succeeds. What RocksDB does not get over by itself, such as a quota, ends with the
+/// next open.
+fn await_room(lease: &Lease<'_>, options: &WriteOptions, patience: Patience) -> Result<(), Failure> {
+    let began = Instant::now();
+    loop {
+        let mut probe = WriteBatch::default();
+        probe.put_log_data([]);
+        match lease.rocksdb().write_opt(probe, options) {
+            Err(error) if is_full(&error) && patience == Patience::None => return Err(Failure::WouldBlock),
+            Err(error) if is_full(&error) && lease.has_room() && began.elapsed() < LOOKS_FOR_ROOM => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) if is_full(&error) && lease.has_room() => return Err(Failure::SyncFailed(from_rocksdb(error))),
+            probed => return probed.map_err(failed),
+        }
+    }
+}
+
+fn failed(error: rocksdb::Error) -> Failure {
+    if would_block(&error) {
+        Failure::WouldBlock
+    } else if is_fatal(&error) {
+        Failure::SyncFailed(from_rocksdb(error))
+    } else {
+        Failure::Failed(not_applied(error))
+    }
+}
+
+/// What the writes of a group come to.
+struct Decided<'l, 'w> {
+    lease: &'l Lease<'l>,
+    hash: HashFunction,
+    tier: Tier,
+    /// Somebody must be told: then the state before each change is read.
+    is_watched: bool,
+    is_cleared: bool,
+    entries: HashMap<Key, Pending>,
+    content: HashMap<ContentHash, &'w Addition>,
+    batch: WriteBatch,
+}
+
+/// An entry that a group writes.
+struct Pending {
+    /// Its state before the group, where somebody watches.
+    old: Old,
+    new: Option<Bytes>,
+}
+
+impl<'l, 'w> Decided<'l, 'w> {
+    fn new(lease: &'l Lease<'l>, hash: HashFunction, patience: Patience, is_watched: bool) -> Self {
+        Self {
+            lease,
+            hash,
+            tier: if patience == Patience::Wait { Tier::Disk } else { Tier::Memory },
+            is_watched,
+            is_cleared: false,
+            entries: HashMap::new(),
+            content: HashMap::new(),
+            batch: WriteBatch::default(),
+        }
+    }
+
+    /// What a write answers once the group is written. An outer error is the group's.
+    fn decide(&mut self, write: &'w Write) -> Result<Result<TestAndSet>, Failure> {
+        match write {
+            Write::Entry { key, test, set } => self.decide_entry(key, test, set.as_ref()),
+            Write::Content(additions) => self.decide_content(additions),
+            Write::Clear => {
+                self.clear();
+                Ok(Ok(TestAndSet::Applied))
+            }
+            Write::Sync => Ok(Ok(TestAndSet::Applied)),
+        }
+    }
+
+    fn decide_entry(&mut self, key: &Key, test: &Test, set: Option<&Bytes>) -> Result<Result<TestAndSet>, Failure> {
+        // What is there is of no concern to a write that asks for nothing, where nobody is told: to write the same again
+        // changes nothing that can be seen (A3).
+        let (old, current) = match test {
+            Test::Any if !self.is_watched => (Old::Present(None), None),
+            _ => match self.before(key)? {
+                // Bytes that rotted are no value to compare with; a write that asks for none replaces them.
+                (_, Err(error)) if !matches!(test, Test::Any) => return Ok(Err(error.with_key(key))),
+                (old, Err(_)) => (old, None),
+                (old, Ok(current)) => (old, Some(current)),
+            },
+        };
+        let decision = match &current {
+            Some(current) => Decision::of(test, current.as_deref(), set.map(|set| &**set)),
+            None => Decision::Replace,
+        };
+        Ok(Ok(match decision {
+            Decision::Mismatch => TestAndSet::Mismatch { current: current.flatten() },
+            Decision::Unchanged => TestAndSet::Applied,
+            Decision::Replace => {
+                self.replace(key, old, set);
+                TestAndSet::Applied
+            }
+        }))
+    }
+
+    /// The state of an entry before this group, and before this write. An inner error is the entry's own.
+    fn before(&self, key: &Key) -> Result<(Old, Result<Option<Bytes>>), Failure> {
+        if let Some(pending) = self.entries.get(key) {
+            return Ok((pending.old.clone(), Ok(pending.new.clone())));
+        }
+        if self.is_cleared && !self.is_watched {
+            return Ok((Old::Absent, Ok(None)));
+        }
+        let stored = self.stored(key)?;
+        let old = stored.as_ref().map_or(Old::Present(None), |value| value.clone().into());
+        Ok((old, if self.is_cleared { Ok(None) } else { stored }))
+    }
+
+    fn replace(&mut self, key: &Key, old: Old, set: Option<&Bytes>) {
+        let name = key.as_str().as_bytes();
+        match set {
+            Some(value) => self.batch.put(name, frame::seal(name, value)),
+            None => self.batch.delete(name),
+        }
+        match self.entries.entry(key.clone()) {
+            Entry::Occupied(mut pending) => pending.get_mut().new = set.cloned(),
+            Entry::Vacant(vacant) => {
+                vacant.insert(Pending { old, new: set.cloned() });
+            }
+        }
+    }
+
+    /// The value of a key before this group. An inner error is the entry's own.
+    fn stored(&self, key: &Key) -> Result<Result<Option<Bytes>>, Failure> {
+        match self.lease.get(Space::Entries, key.as_str().as_bytes(), self.tier) {
+            Ok(Found::Answer(None)) => Ok(Ok(None)),
+            Ok(Found::Answer(Some(frame))) => {
+                Ok(open_frame(key, &frame).map(|value| Some(Bytes::copy_from_slice(value))))
+            }
+            Ok(Found::NotInMemory) => Err(Failure::WouldBlock),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// One record, however much it removes.
+    fn clear(&mut self) {
+        let rows = self.lease.range(Space::Entries, &[], None);
+        let any = rows.key().is_some() || rows.status().is_err() || !self.entries.is_empty();
+        drop(rows);
+        if any {
+            self.batch.delete_range::<&[u8]>(&[], &BEHIND_ALL);
+            self.is_cleared = true;
+            self.entries.values_mut().for_each(|pending| pending.new = None);
+        }
+    }
+
+    /// All of them are looked at before any is taken: if one cannot be, none is (I7).
+    fn decide_content(&mut self, additions: &'w [Addition]) -> Result<Result<TestAndSet>, Failure> {
+        let mut taken = Vec::new();
+        for addition in additions {
+            match self.takes(addition)? {
+                Ok(true) => taken.push(addition),
+                Ok(false) => {}
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        for addition in taken {
+            let hash = addition.hash;
+            self.batch.put_cf(self.lease.family(Space::Content), hash.as_bytes(), &addition.value);
+            self.batch.put_cf(self.lease.family(Space::Hashes), hash.as_bytes(), []);
+            self.content.insert(hash, addition);
+        }
+        Ok(Ok(TestAndSet::Applied))
+    }
+
+    fn takes(&self, addition: &Addition) -> Result<Result<bool>, Failure> {
+        if let Some(present) = self.content.get(&addition.hash) {
+            return Ok(Ok(addition.replaces(self.hash, present.trusted, &present.value)));
+        }
+        let hash = addition.hash;
+        let get = |space| match self.lease.get(space, hash.as_bytes(), self.tier) {
+            Ok(Found::Answer(value)) => Ok(Ok(value)),
+            Ok(Found::NotInMemory) => Err(Failure::WouldBlock),
+            Err(error) => Ok(Err(error)),
+        };
+        match get(Space::Hashes)? {
+            Ok(None) => return Ok(Ok(true)),
+            Ok(Some(_)) => {}
+            Err(error) => return Ok(Err(error)),
+        }
+        // What is there is compared, not trusted: it may have been added under a false hash, or have rotted (I2, I4).
+        Ok(match get(Space::Content)? {
+            Ok(Some(present)) => Ok(addition.replaces(self.hash, false, &present)),
+            Ok(None) => Ok(true),
+            // Bytes that rotted give way to the value that has the hash.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                Ok(addition.trusted || self.hash.hash(&addition.value) == addition.hash)
+            }
+            Err(error) => Err(error),
+        })
+    }
+}
+
+/// Tells the watches what a group changed; `cleared` has the rows of what they cover from before a `clear`.
+fn tell(hub: &Hub, seq: u64, entries: &HashMap<Key, Pending>, cleared: Vec<DBRawIterator<'_>>) -> Wakers {
+    let mut wakers = Wakers::default();
+    let mut publish = |key: Key, old: Old, new: Option<Bytes>| {
+        wakers.extend([hub.publish(&Change { key, seq, old, new })]);
+    };
+    for (key, Pending { old, new }) in entries {
+        if *old != Old::from(new.clone()) {
+            publish(key.clone(), old.clone(), new.clone());
+        }
+    }
+    let mut fault = None;
+    for mut rows in cleared {
+        while let Some(name) = rows.key() {
+            match key_of(name) {
+                Ok(key) if !entries.contains_key(&key) => publish(key, Old::Present(None), None),
+                Ok(_) => {}
+                Err(error) => fault = Some(error),
+            }
+            rows.next();
+        }
+        fault = fault.or(ended(&rows).err());
+    }
+    if let Some(error) = fault {
+        wakers.extend([hub.fault(&error)]);
+    }
+    wakers
+}
+
+/// The scopes that no other one covers: with them nothing is told twice.
+fn outermost(scopes: &[Scope]) -> Vec<Scope> {
+    let covered = |scope: &Scope| {
+        scopes.iter().any(|other| other != scope && matches!(other, Scope::Under(_)) && other.covers(scope.path()))
+    };
+    scopes.iter().filter(|scope| !covered(scope)).cloned().collect()
+}

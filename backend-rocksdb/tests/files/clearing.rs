@@ -1,0 +1,84 @@
+//! `clear` is one record, however much it removes, and the watches are told.
+
+use std::collections::BTreeSet;
+
+use backend_rocksdb::Sync;
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use store_api::{AtomicWrite, Backend, Diff, Event, Init, Key, Watch};
+
+use crate::scene::{Scene, key, value};
+
+async fn set_all(entries: &dyn AtomicWrite, keys: impl Iterator<Item = Key>) {
+    let sets = stream::iter(keys).map(|key| async move { entries.set(&key, value(1)).await });
+    sets.buffer_unordered(256).try_collect::<()>().await.unwrap();
+}
+
+/// The next change that a watch is told.
+async fn next_change(watch: &mut Watch) -> (Key, Diff) {
+    loop {
+        if let Event::Changed { key, diff } = watch.next().await.unwrap().unwrap() {
+            return (key, diff);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a8_what_is_cleared_is_told_once_in_each_of_the_scopes_that_overlap() {
+    let scene = Scene::new();
+    let store = scene.open().await;
+    let entries = store.atomic_write().unwrap();
+    let keys: BTreeSet<Key> = ["a", "a/b", "a/b/c", "ab", "b"].map(key).into();
+    set_all(&*entries, keys.iter().cloned()).await;
+    let scopes = [("", 5), ("a", 3), ("a/b", 2), ("b", 1)];
+    let mut watches = Vec::new();
+    for (scope, count) in scopes {
+        let scope = Key::new(scope).unwrap();
+        watches.push((entries.watch(&scope, Init::Current).await.unwrap(), count));
+    }
+    let mut single = entries.watch_key(&key("a/b"), Init::Known(Some(value(1)))).await.unwrap();
+    entries.clear().await.unwrap();
+    // Behind the removals.
+    for scope in ["a", "b", "a/b"] {
+        entries.set(&key(scope), value(2)).await.unwrap();
+    }
+    for (watch, count) in &mut watches {
+        let mut removed = BTreeSet::new();
+        while removed.len() < *count {
+            match next_change(watch).await {
+                (key, Diff::Removed { .. }) => assert!(removed.insert(key)),
+                // Conflated with its removal.
+                (key, Diff::Updated { new, .. }) if new == value(2) => assert!(removed.insert(key)),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    let (_, diff) = next_change(&mut single).await;
+    assert!(matches!(diff, Diff::Removed { old: Some(_) } | Diff::Updated { old: Some(_), .. }), "{diff:?}");
+}
+
+#[tokio::test]
+async fn a8_clearing_much_writes_little() {
+    let scene = Scene::new();
+    let store = scene.options().sync(Sync::Off).open().await.unwrap();
+    let entries = store.atomic_write().unwrap();
+    set_all(&*entries, (0..100_000).map(|i| key(&format!("many/{i}")))).await;
+    let logged = |scene: &Scene| -> usize { scene.logs().map(|(_, bytes)| bytes.len()).sum() };
+    let before = logged(&scene);
+    entries.clear().await.unwrap();
+    let written = logged(&scene) - before;
+    assert!(written < 1_000, "{written} bytes for one range");
+    assert_eq!(entries.list_count().await, 0);
+    entries.set(&key("many/1"), Bytes::new()).await.unwrap();
+    assert_eq!(entries.list_count().await, 1);
+}
+
+trait ListCount {
+    async fn list_count(&self) -> usize;
+}
+
+impl<T: AtomicWrite + ?Sized> ListCount for T {
+    async fn list_count(&self) -> usize {
+        self.list(&Key::root()).try_fold(0, |count, _| async move { Ok(count + 1) }).await.unwrap()
+    }
+}

@@ -1,0 +1,70 @@
+//! What a store leaves behind when it is closed, dropped, or killed.
+
+use std::{env, fs, process::Command};
+
+use backend_rocksdb::Sync;
+use store_api::{AtomicWrite, Backend};
+use tokio::runtime::Runtime;
+
+use crate::scene::{Scene, key, value};
+
+#[tokio::test]
+async fn a_close_leaves_nothing_in_the_log() {
+    let scene = Scene::new();
+    let store = scene.options().sync(Sync::Off).open().await.unwrap();
+    let (entries, content) = (store.atomic_write().unwrap(), store.indexable().unwrap());
+    entries.set(&key("k"), value(1)).await.unwrap();
+    let added = content.add(value(2)).await.unwrap();
+    store.close().await.unwrap();
+    for (name, _) in scene.logs() {
+        fs::remove_file(scene.store().join(name)).unwrap();
+    }
+    let store = scene.open().await;
+    assert_eq!(store.atomic_write().unwrap().find(&key("k")).await.unwrap(), Some(value(1)));
+    assert_eq!(store.indexable().unwrap().find(&added).await.unwrap(), Some(value(2)));
+}
+
+#[tokio::test]
+async fn a_store_that_was_dropped_has_let_go_of_its_folder() {
+    let scene = Scene::new();
+    let store = scene.open().await;
+    store.atomic_write().unwrap().set(&key("k"), value(1)).await.unwrap();
+    drop(store);
+    let store = scene.open().await;
+    assert_eq!(store.atomic_write().unwrap().find(&key("k")).await.unwrap(), Some(value(1)));
+}
+
+/// How many threads of stores this process has.
+fn count() -> usize {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    // One that ends meanwhile has no name any more.
+    let names = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
+    // The system keeps 15 letters.
+    names.filter(|name| name.starts_with("irminsul-rocksd")).count()
+}
+
+/// The only test of its name's pattern in this process: the others have stores open.
+#[test]
+fn l4_the_thread_of_an_instance_ends_with_it() {
+    let test = env::args().any(|argument| argument == "--exact");
+    if !test {
+        let program = env::current_exe().unwrap();
+        let name = "closing::l4_the_thread_of_an_instance_ends_with_it";
+        let alone = Command::new(program).args([name, "--exact", "--nocapture"]).status().unwrap();
+        assert!(alone.success(), "the test by itself");
+        return;
+    }
+    Runtime::new().unwrap().block_on(async {
+        let scene = Scene::new();
+        for round in 0..10 {
+            let store = scene.open().await;
+            store.atomic_write().unwrap().set(&key("k"), value(round)).await.unwrap();
+            assert_eq!(count(), 1, "in round {round}");
+            if round % 2 == 0 {
+                store.close().await.unwrap();
+            }
+            drop(store);
+            assert_eq!(count(), 0, "in round {round}");
+        }
+    });
+}

@@ -1,0 +1,162 @@
+//! Which folders are taken, and which are left alone.
+
+use std::fs;
+
+use backend_rocksdb::RocksdbOptions;
+use bytes::Bytes;
+use store_api::{AtomicWrite, Backend, ContentKey, ErrorKind, HashFunction};
+
+use crate::scene::{Scene, key, refused, value};
+
+#[tokio::test]
+async fn l4_a_second_instance_is_refused_and_told_who_has_it() {
+    let scene = Scene::new();
+    let store = scene.open().await;
+    let refusal = refused(ErrorKind::InUse, scene.options().open().await);
+    assert!(refusal.contains(&format!("process {}", std::process::id())), "{refusal}");
+    store.close().await.unwrap();
+    scene.open().await;
+}
+
+#[tokio::test]
+async fn l5_another_hash_function_is_refused_and_nothing_is_touched() {
+    let scene = Scene::new();
+    let store = scene.options().hash(HashFunction::Sha256).open().await.unwrap();
+    store.atomic_write().unwrap().set(&key("k"), value(1)).await.unwrap();
+    store.close().await.unwrap();
+    let before = scene.files();
+    let refusal = refused(ErrorKind::Incompatible, scene.options().hash(HashFunction::Blake3).open().await);
+    assert!(refusal.contains("sha256") && refusal.contains("blake3"), "{refusal}");
+    assert_eq!(scene.files(), before);
+    assert_eq!(scene.open().await.indexable().unwrap().hash_function(), HashFunction::Sha256);
+}
+
+#[tokio::test]
+async fn l5_a_later_format_is_refused_with_both_versions_named() {
+    let scene = Scene::new();
+    scene.open().await.close().await.unwrap();
+    let marker = backend_kit::frame::seal(b"irminsul", b"irminsul-rocksdb 2 blake3 and more\n");
+    fs::write(scene.store().join("irminsul"), marker).unwrap();
+    let before = scene.files();
+    let refusal = refused(ErrorKind::Incompatible, scene.options().open().await);
+    assert!(refusal.contains("version 2") && refusal.contains("writes 1"), "{refusal}");
+    assert_eq!(scene.files(), before);
+}
+
+#[tokio::test]
+async fn a_folder_of_something_else_is_left_alone() {
+    let scene = Scene::new();
+    fs::create_dir(scene.store()).unwrap();
+    fs::write(scene.store().join("notes.txt"), "mine").unwrap();
+    let before = scene.files();
+    refused(ErrorKind::Incompatible, scene.options().open().await);
+    assert_eq!(scene.files(), before);
+}
+
+#[tokio::test]
+async fn another_programs_database_is_left_alone() {
+    let scene = Scene::new();
+    let foreign = rocksdb::DB::open_default(scene.store()).unwrap();
+    foreign.put("k", "v").unwrap();
+    drop(foreign);
+    let before = scene.files();
+    refused(ErrorKind::Incompatible, scene.options().open().await);
+    assert_eq!(scene.files(), before);
+}
+
+#[tokio::test]
+async fn a_file_is_no_folder() {
+    let scene = Scene::new();
+    fs::write(scene.store(), "a file").unwrap();
+    refused(ErrorKind::InvalidInput, scene.options().open().await);
+    assert_eq!(fs::read(scene.store()).unwrap(), b"a file");
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_created_only_when_asked() {
+    let scene = Scene::new();
+    refused(ErrorKind::InvalidInput, scene.options().create(false).open().await);
+    assert!(!scene.store().exists());
+    refused(ErrorKind::InvalidInput, RocksdbOptions::new(scene.store().join("below")).open().await);
+    scene.open().await.close().await.unwrap();
+    scene.options().create(false).open().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_creation_that_crashed_is_begun_anew() {
+    let scene = Scene::new();
+    scene.open().await.close().await.unwrap();
+    let marker = fs::read(scene.store().join("irminsul")).unwrap();
+    for leftovers in [&["irminsul.lock", "irminsul.new"][..], &["irminsul", "irminsul.lock"]] {
+        let scene = Scene::new();
+        fs::create_dir(scene.store()).unwrap();
+        for name in leftovers {
+            fs::write(scene.store().join(name), if *name == "irminsul" { &marker[..] } else { b"" }).unwrap();
+        }
+        scene.open().await.atomic_write().unwrap().set(&key("k"), value(1)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn data_that_is_not_found_any_more_is_not_removed() {
+    let scene = Scene::new();
+    let store = scene.open().await;
+    store.atomic_write().unwrap().set(&key("k"), value(1)).await.unwrap();
+    store.close().await.unwrap();
+    let current = scene.store().join("CURRENT");
+    let aside = fs::read(&current).unwrap();
+    fs::remove_file(&current).unwrap();
+    let before = scene.files();
+    refused(ErrorKind::Corrupt, scene.options().open().await);
+    assert_eq!(scene.files(), before);
+    fs::write(current, aside).unwrap();
+    assert_eq!(scene.open().await.atomic_write().unwrap().find(&key("k")).await.unwrap(), Some(value(1)));
+}
+
+#[tokio::test]
+async fn each_damaged_or_missing_file_is_corrupt_or_does_not_matter() {
+    let scene = Scene::new();
+    let store = scene.open().await;
+    store.atomic_write().unwrap().set(&key("k"), value(1)).await.unwrap();
+    let long = store.indexable().unwrap().add(long_value()).await.unwrap();
+    store.close().await.unwrap();
+    let whole = scene.files();
+    for (name, bytes) in &whole {
+        for damaged in [None, Some(Vec::new()), Some(vec![0xa5; bytes.len()]), Some(bytes[..bytes.len() / 2].to_vec())]
+        {
+            let copy = Scene::new();
+            fs::create_dir(copy.store()).unwrap();
+            for (other, bytes) in &whole {
+                fs::write(copy.store().join(other), bytes).unwrap();
+            }
+            match &damaged {
+                Some(damaged) => fs::write(copy.store().join(name), damaged).unwrap(),
+                None => fs::remove_file(copy.store().join(name)).unwrap(),
+            }
+            read_or_refuse(&copy, long).await.unwrap_or_else(|why| panic!("{name} with {damaged:.20?}: {why}"));
+        }
+    }
+}
+
+/// What was written is there, or the open or the read is refused with a reason.
+async fn read_or_refuse(scene: &Scene, long: ContentKey) -> Result<(), String> {
+    let store = match scene.options().open().await {
+        Ok(store) => store,
+        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Incompatible) => return Ok(()),
+        Err(error) => return Err(format!("the open: {error:?}")),
+    };
+    match store.atomic_write().unwrap().find(&key("k")).await {
+        Ok(Some(found)) if found == value(1) => {}
+        Err(error) if error.kind() == ErrorKind::Corrupt => {}
+        other => return Err(format!("the entry: {other:?}")),
+    }
+    match store.indexable().unwrap().find(&long).await {
+        Ok(Some(found)) if found == long_value() => Ok(()),
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(()),
+        other => Err(format!("the content: {:?}", other.map(|found| found.map(|found| found.len())))),
+    }
+}
+
+fn long_value() -> Bytes {
+    vec![7; 100_000].into()
+}

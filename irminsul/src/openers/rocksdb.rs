@@ -1,0 +1,97 @@
+//! `rocksdb:path` is the folder at that path.
+
+use std::{fs, path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use backend_rocksdb::{Compression, RocksdbOptions, Sync};
+
+use super::{
+    files::{CREATE, missing_is_fine, on_blocking_thread, scratch_at},
+    scratch,
+};
+use crate::{Address, Backend, Error, ErrorKind, Opener, OptionSpec, OptionValues, Options, Result};
+
+const SYNC: OptionSpec =
+    OptionSpec::new("sync", OptionValues::Switch, "on", "on: a write survives a power loss; off: a killed process");
+const CACHE: OptionSpec = OptionSpec::new(
+    "cache",
+    OptionValues::Bytes,
+    "67108864",
+    "bytes of what was read that stay in memory; as many are used for what was written last",
+);
+const COMPRESSION: OptionSpec = OptionSpec::new(
+    "compression",
+    OptionValues::OneOf(&["none", "lz4", "zstd"]),
+    "lz4",
+    "how what is written is compressed",
+);
+
+#[derive(Debug)]
+pub(super) struct RocksdbOpener;
+
+#[async_trait]
+impl Opener for RocksdbOpener {
+    fn options(&self) -> &'static [OptionSpec] {
+        const {
+            &[
+                OptionSpec::HASH,
+                OptionSpec::VERIFY,
+                OptionSpec::BATCH,
+                OptionSpec::POLL.unused(),
+                OptionSpec::BUSY.unused(),
+                SYNC,
+                CACHE,
+                COMPRESSION,
+                CREATE,
+            ]
+        }
+    }
+
+    async fn open(&self, address: &Address, options: &Options) -> Result<Arc<dyn Backend>> {
+        let mut store = RocksdbOptions::new(path_of(address)?);
+        with_common_options!(store, options);
+        if let Some(on) = options.switch("sync") {
+            store = store.sync(if on { Sync::On } else { Sync::Off });
+        }
+        if let Some(bytes) = options.bytes("cache") {
+            store = store.cache(bytes);
+        }
+        if let Some(name) = options.choice("compression") {
+            store = store.compression(match name {
+                "none" => Compression::None,
+                "zstd" => Compression::Zstd,
+                _ => Compression::Lz4,
+            });
+        }
+        if let Some(on) = options.switch("create") {
+            store = store.create(on);
+        }
+        Ok(Arc::new(store.open().await?))
+    }
+
+    async fn scratch(&self, address: &Address) -> Result<Address> {
+        scratch_at(address, &path_of(address)?.with_file_name(scratch::name()))
+    }
+
+    async fn scratch_in(&self, address: &Address, directory: &Path) -> Result<Address> {
+        scratch_at(address, &directory.join(scratch::name()))
+    }
+
+    async fn destroy(&self, address: &Address) -> Result<()> {
+        let path = path_of(address)?.to_owned();
+        let is_ours = path.file_name().and_then(|name| name.to_str()).is_some_and(scratch::is_name);
+        if !is_ours {
+            return Err(scratch::not_ours());
+        }
+        on_blocking_thread("rocksdb", move || missing_is_fine(fs::remove_dir_all(path))).await
+    }
+}
+
+fn path_of(address: &Address) -> Result<&Path> {
+    match address.location() {
+        "" => {
+            Err(Error::new(ErrorKind::InvalidInput, "a RocksDB store has a folder: name it, as in `rocksdb:data/app`"))
+        }
+        path => Ok(Path::new(path)),
+    }
+}
