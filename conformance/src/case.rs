@@ -83,6 +83,7 @@ impl Case {
 
 /// What a backend claims.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a claim of its own, made or not")]
 pub(crate) struct Claims {
     pub(crate) guarantees: Guarantees,
     entries: bool,

@@ -110,3 +110,36 @@ fn completion(report: &CaseReport) -> Result<Completion, Failed> {
         other => Ok(Completion::ignored_with(format!("{other}: {reason}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn ended(verdict: Verdict) -> Result<Completion, Failed> {
+        completion(&CaseReport {
+            id: "atomic/A2-one",
+            clause: "A2",
+            verdict,
+            reason: Some("the reason".into()),
+            location: None,
+            seed: 7,
+            replay: None,
+            duration: Duration::ZERO,
+            details: None,
+            witness: None,
+        })
+    }
+
+    #[test]
+    fn a_native_test_that_is_not_settled_fails_and_one_that_is_ignored_says_why() {
+        let Err(failed) = ended(Verdict::Inconclusive) else { panic!("it is not settled") };
+        let message = failed.message().unwrap_or_default();
+        assert!(message.starts_with("not settled: inconclusive: the reason\n"), "{message}");
+        for verdict in [Verdict::Unsupported, Verdict::Untested] {
+            let Ok(Completion::Ignored { reason }) = ended(verdict) else { panic!("{verdict} is ignored") };
+            assert_eq!(reason, Some(format!("{verdict}: the reason")));
+        }
+    }
+}

@@ -166,7 +166,7 @@ fn line(text: &str) -> impl Display {
 
 #[cfg(test)]
 mod tests {
-    use crate::report::{Verdict, sample};
+    use crate::report::{BackendReport, Verdict, sample};
 
     #[test]
     fn whatever_a_run_says_moves_no_terminal() {
@@ -176,7 +176,7 @@ mod tests {
         let shown = report.to_string();
         assert!(shown.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'), "{shown:?}");
         let forged = shown.lines().filter(|line| line.starts_with("passed")).count();
-        let details = report.backends.iter().flat_map(|backend| backend.failures()).count();
+        let details = report.backends.iter().flat_map(BackendReport::failures).count();
         assert_eq!(forged, details, "only details have lines of their own:\n{shown}");
         assert!(shown.contains(r"\u{1b}[2J\r\u{9b}1A"), "{shown}");
     }

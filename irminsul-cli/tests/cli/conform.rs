@@ -100,7 +100,7 @@ fn a_soak_does_not_forget_what_failed_in_an_earlier_run() {
         "stores": ["mem:"], "cases": FEW, "faulty_fs": false, "seed": 7, "next_pass": 3,
         "failures": ["irminsul conform mem: --seed 9"]
     });
-    sandbox.write("out/soak.json", &earlier.to_string());
+    sandbox.write("out/soak.json", earlier.to_string());
     let told = sandbox.run(&["conform", "mem:", "--case", FEW, "--for", "0s", "--report", "out"]).expect(1);
     assert!(told.contains("passed  mem:"), "{told}");
     let end = "failed, or not settled, in an earlier run of this soak: irminsul conform mem: --seed 9\n";
