@@ -167,7 +167,14 @@ mod tests {
     fn there_is_no_patience_that_is_too_long() {
         let lag = WatchLag::new(Duration::MAX, Some(Duration::MAX));
         let guarantees = Guarantees::new(Durability::Volatile, Visibility::Instance, IndexLevel::Exact, lag);
-        let claims = Claims { guarantees, entries: true, content: true, verified: true, pace: Duration::MAX };
+        let claims = Claims {
+            guarantees,
+            entries: true,
+            content: true,
+            verified: true,
+            heeds_places: true,
+            pace: Duration::MAX,
+        };
         assert_eq!(claims.patience(Duration::MAX), Duration::MAX);
     }
 
