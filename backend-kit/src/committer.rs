@@ -121,6 +121,15 @@ impl<E: Engine> Committer<E> {
         self.enqueue(write).await
     }
 
+    /// [`write`](Self::write), or where it is long [`enqueue`](Self::enqueue).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write`](Self::write).
+    pub async fn write_sized(&self, write: E::Write, long: bool) -> Result<E::Outcome> {
+        if long { self.enqueue(write).await } else { self.write(write).await }
+    }
+
     /// [`write`](Self::write), always on the thread: for what is long or must sync.
     ///
     /// # Errors

@@ -14,7 +14,7 @@
 //! | [`offload()`], [`hash()`] | long work leaves the async worker | |
 //! | [`Decision`] | what a write does, given what is there | A2, A3 |
 //! | [`Context`], [`io_error`] | where an error came from, and what to do about it | E1 |
-//! | [`check_entry_key`], [`check_value`], [`incompatible_hash`] | the limits | K3, V1, L5 |
+//! | [`check_entry_key`], [`check_value`], [`check_hash`] | the limits | K3, V1, L5 |
 //!
 //! Nothing here knows an engine. The interface is unstable: it follows what the backends need.
 
@@ -42,7 +42,7 @@ pub use gate::Gate;
 pub use handle::{ContentHandle, ContentStore, EntryHandle, EntryStore};
 pub use hub::{Change, Hub, Interest, Old, Priming, Scope, Wakers, known_entry};
 pub use io::{io_error, io_error_kind};
-pub use limits::{check_entry_key, check_value, incompatible_hash};
+pub use limits::{check_entry_key, check_hash, check_value};
 pub use offload::{OFFLOAD_LEN, hash, offload};
 pub use pages::{Page, Pages};
 pub use range::range_below;

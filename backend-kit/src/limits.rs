@@ -30,11 +30,17 @@ pub fn check_value(value: &Bytes) -> Result<()> {
     Ok(())
 }
 
-/// `Incompatible`: a store was opened with a hash function that is not its own (L5).
-#[must_use]
-pub fn incompatible_hash(wanted: HashFunction, found: HashFunction) -> Error {
-    Error::new(
-        ErrorKind::Incompatible,
-        format!("the store hashes with {found}, not {wanted}; open it with `hash={found}`, or without"),
-    )
+/// The hash function of a store, if it is the one that is wanted or none is.
+///
+/// # Errors
+///
+/// `Incompatible`, with both named (L5).
+pub fn check_hash(wanted: Option<HashFunction>, found: HashFunction) -> Result<HashFunction> {
+    match wanted {
+        Some(wanted) if wanted != found => Err(Error::new(
+            ErrorKind::Incompatible,
+            format!("the store hashes with {found}, not {wanted}; open it with `hash={found}`, or without"),
+        )),
+        _ => Ok(found),
+    }
 }

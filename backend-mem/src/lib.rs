@@ -32,7 +32,7 @@ mod named;
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use backend_kit::{ContentHandle, Context, DEFAULT_BATCH_LIMIT, EntryHandle, Gate, Hub, incompatible_hash};
+use backend_kit::{ContentHandle, Context, DEFAULT_BATCH_LIMIT, EntryHandle, Gate, Hub, check_hash};
 use store_api::{
     AtomicWrite, Backend, Durability, Guarantees, HashFunction, IndexLevel, Indexable, Result, Visibility, WatchLag,
 };
@@ -99,9 +99,7 @@ impl MemOptions {
             Some(name) => named::open(name, create),
             None => create(),
         };
-        if let Some(wanted) = self.hash.filter(|wanted| *wanted != store.content.hash_function()) {
-            return Err(MEM.on("open")(incompatible_hash(wanted, store.content.hash_function())));
-        }
+        check_hash(self.hash, store.content.hash_function()).map_err(MEM.on("open"))?;
         Ok(Mem { instance: Arc::new(Instance { store, gate: Gate::new(), options: self, detached: Arc::default() }) })
     }
 }

@@ -52,12 +52,12 @@ impl EntryStore for Instance {
 
     async fn write(self: &Arc<Self>, key: &Key, test: Test, set: Option<Bytes>) -> Result<TestAndSet> {
         let long = test.is_long(set.as_ref());
-        Instance::write(self, Write::Entry { key: key.clone(), test, set }, long).await
+        self.committer.write_sized(Write::Entry { key: key.clone(), test, set }, long).await
     }
 
     async fn clear(self: &Arc<Self>) -> Result<()> {
         // With watches it reads what they cover.
-        Instance::write(self, Write::Clear, true).await.map(drop)
+        self.committer.enqueue(Write::Clear).await.map(drop)
     }
 
     async fn page_of_keys(self: Arc<Self>, under: Key, from: Cursor) -> Result<Page<Key, Cursor>> {

@@ -12,8 +12,9 @@ use std::{
 };
 
 use backend_kit::{
+    check_hash,
     folder::{self, LockFile, shown},
-    frame, incompatible_hash, io_error,
+    frame, io_error,
 };
 use store_api::{Error, ErrorKind, HashFunction, Result};
 
@@ -56,13 +57,10 @@ impl Folder {
         let path = fs::canonicalize(path).map_err(refuse)?;
         let this = Self { _lock: LockFile::take(&path.join(LOCK))?, path };
         // With the lock: another instance may have been creating it.
-        let hash =
-            match this.marker()? {
-                Some(hash) => wanted.map_or(Ok(hash), |wanted| {
-                    if wanted == hash { Ok(hash) } else { Err(incompatible_hash(wanted, hash)) }
-                })?,
-                None => this.mark(wanted.unwrap_or_default())?,
-            };
+        let hash = match this.marker()? {
+            Some(found) => check_hash(wanted, found)?,
+            None => this.mark(wanted.unwrap_or_default())?,
+        };
         this.check_whole()?;
         this.check_closed()?;
         Ok((this, hash))

@@ -58,11 +58,11 @@ impl ContentStore for Instance {
     async fn add(self: &Arc<Self>, addition: Addition) -> Result<ContentKey> {
         let key = addition.hash.into();
         let long = addition.value.len() > OFFLOAD_LEN;
-        self.write(Write::Content(vec![addition]), long).await.map(|_| key)
+        self.committer.write_sized(Write::Content(vec![addition]), long).await.map(|_| key)
     }
 
     async fn commit(self: &Arc<Self>, additions: Vec<Addition>) -> Result<()> {
-        self.write(Write::Content(additions), true).await.map(drop)
+        self.committer.enqueue(Write::Content(additions)).await.map(drop)
     }
 
     async fn page(self: Arc<Self>, from: Self::Cursor) -> Result<Page<ContentKey, Self::Cursor>> {

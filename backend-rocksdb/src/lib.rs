@@ -219,11 +219,6 @@ impl Instance {
         }
     }
 
-    /// Writes, on the committer's thread where that is long.
-    async fn write(&self, write: Write, long: bool) -> Result<store_api::TestAndSet> {
-        if long { self.committer.enqueue(write).await } else { self.committer.write(write).await }
-    }
-
     async fn close(&self) -> Result<()> {
         self.gate.close();
         self.hub.end_closed();

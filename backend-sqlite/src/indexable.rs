@@ -136,7 +136,7 @@ impl ContentStore for Instance {
     async fn add(self: &Arc<Self>, addition: Addition) -> Result<ContentKey> {
         let long = addition.value.len() > OFFLOAD_LEN;
         let write = Write::Add(addition);
-        match if long { self.committer.enqueue(write).await? } else { self.committer.write(write).await? } {
+        match self.committer.write_sized(write, long).await? {
             Written::Content(key) => Ok(key),
             Written::Entry(_) | Written::Done => Err(unexpected_answer()),
         }

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use backend_kit::{frame, incompatible_hash, range_below};
+use backend_kit::{check_hash, frame, range_below};
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, types::ValueRef};
 use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Key, Result};
 
@@ -31,10 +31,7 @@ pub(crate) fn prepare(connection: &Connection, wanted: Option<HashFunction>) -> 
     if is_empty(connection).map_err(from_sqlite)? {
         create(connection, wanted.unwrap_or_default()).map_err(from_sqlite)?;
     }
-    let found = check(connection)?;
-    if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
-        return Err(incompatible_hash(wanted, found));
-    }
+    let found = check_hash(wanted, check(connection)?)?;
     enter_wal_mode(connection)?;
     Ok(found)
 }

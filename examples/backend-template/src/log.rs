@@ -28,7 +28,7 @@ use std::{
     sync::Arc,
 };
 
-use backend_kit::{frame, incompatible_hash, io_error};
+use backend_kit::{check_hash, frame, io_error};
 use bytes::Bytes;
 use store_api::{Error, ErrorKind, HashFunction, Result};
 
@@ -84,10 +84,7 @@ impl Log {
         let hash = HashFunction::ALL.into_iter().find(|function| hash_field(*function) == hash);
         let hash =
             hash.ok_or_else(|| incompatible("the log hashes with a function that this library does not have"))?;
-        match wanted {
-            Some(wanted) if wanted != hash => Err(incompatible_hash(wanted, hash)),
-            _ => Ok((Self::new(file, salt), hash)),
-        }
+        Ok((Self::new(file, salt), check_hash(wanted, hash)?))
     }
 
     fn new(file: File, salt: [u8; 8]) -> Self {
