@@ -15,7 +15,11 @@ use store_api::{Effect, Error, ErrorKind, Result};
 use tokio::sync::{oneshot, watch};
 
 use self::queue::{Next, Queue};
-use crate::sync::Mutex;
+use crate::{Wakers, sync::Mutex};
+
+/// How many bytes the writes of a group hold together, unless it is one write: 64 MiB. It bounds what an engine makes
+/// of a group in memory.
+const GROUP_LIMIT: usize = 64 * 1024 * 1024;
 
 /// What a committer drives: the one writer of an engine. It is dropped on the committer's thread; where a
 /// commit panics, at once.
@@ -25,14 +29,23 @@ pub trait Engine: Send + 'static {
     /// What a write that was committed answers.
     type Outcome: Send + 'static;
 
+    /// How many bytes of keys and values a write holds.
+    fn bytes_of(write: &Self::Write) -> usize;
+
     /// Applies the writes in order as one transaction, makes it as durable as the store declares, and tells the watches
-    /// before it returns. A write that fails by itself, without effect, is an `Err` in its place.
+    /// before it returns; who waits for that goes to `told`, and is woken when the engine is free. A write that fails by
+    /// itself, without effect, is an `Err` in its place.
     ///
     /// # Errors
     ///
     /// A [`Failure`] is about the whole group. Unless a sync failed, nothing of it is in effect; an error whose
     /// [`effect`](Error::effect) is `Unknown` says that a crash could still bring it back.
-    fn commit(&mut self, group: &[&Self::Write], patience: Patience) -> Result<Vec<Result<Self::Outcome>>, Failure>;
+    fn commit(
+        &mut self,
+        group: &[&Self::Write],
+        patience: Patience,
+        told: &mut Wakers,
+    ) -> Result<Vec<Result<Self::Outcome>>, Failure>;
 
     /// Whether [`tidy`](Self::tidy) should run.
     fn wants_tidying(&self) -> bool {
@@ -88,7 +101,7 @@ impl<E: Engine> Committer<E> {
     ///
     /// `Other` when no thread could be started.
     pub fn start(engine: E, name: &'static str, in_place: bool) -> Result<Self> {
-        let core = Arc::new(Core::new(engine));
+        let core = Arc::new(Core::new(engine, GROUP_LIMIT));
         let (ending, ended) = watch::channel(false);
         let on_thread = Arc::clone(&core);
         let run = move || {
@@ -208,8 +221,8 @@ struct Core<E: Engine, A> {
 }
 
 impl<E: Engine, A: Answer<E::Outcome>> Core<E, A> {
-    fn new(engine: E) -> Self {
-        Self { queue: Queue::new(), engine: Mutex::new(Some(engine)) }
+    fn new(engine: E, group_limit: usize) -> Self {
+        Self { queue: Queue::new(E::bytes_of, group_limit), engine: Mutex::new(Some(engine)) }
     }
 
     /// Applies a write on the caller's thread, if nothing is under way and it need not wait; else gives it back.
@@ -218,6 +231,8 @@ impl<E: Engine, A: Answer<E::Outcome>> Core<E, A> {
     /// time, so either order is one that their callers must expect. A group that has begun is not overtaken, or a
     /// stream of writes in place could keep the thread from the engine for ever.
     fn write_in_place(&self, write: E::Write) -> Result<Result<E::Outcome>, E::Write> {
+        // Dropped behind the lock of the engine: who is woken may run any code.
+        let mut told = Wakers::default();
         let Some(mut slot) = self.engine.try_lock() else { return Err(write) };
         // With the engine in hand: its last commit may have failed to sync, or have been the last.
         if !self.queue.is_idle() {
@@ -225,7 +240,7 @@ impl<E: Engine, A: Answer<E::Outcome>> Core<E, A> {
         }
         // Taken out: an engine that panics is dropped, since what it was doing is not known.
         let Some(mut engine) = slot.take() else { return Err(write) };
-        let outcome = match engine.commit(&[&write], Patience::None) {
+        let outcome = match engine.commit(&[&write], Patience::None, &mut told) {
             Ok(outcomes) => Ok(single(outcomes)),
             Err(Failure::WouldBlock) => Err(write),
             Err(Failure::Failed(error)) => Ok(Err(error)),
@@ -243,26 +258,21 @@ impl<E: Engine, A: Answer<E::Outcome>> Core<E, A> {
         // Also when the engine panics: what waits must be answered, and what comes refused.
         let _ending = Ending(self);
         while let Next::Work(group) = self.queue.take() {
-            let mut slot = self.engine.lock();
-            let Some(engine) = slot.as_mut() else { return refuse(group, &Error::closed()) };
-            self.commit(engine, group);
-            if engine.wants_tidying()
-                && let Err(error) = engine.tidy()
-            {
-                self.queue.poisoned_by(&error);
-            }
+            self.commit(group);
+            self.tidy();
         }
     }
 
-    fn commit(&self, engine: &mut E, group: Vec<(E::Write, A)>) {
+    /// Commits a group, and answers it when the engine is free: who waits for an answer may run any code.
+    fn commit(&self, group: Vec<(E::Write, A)>) {
         if group.is_empty() {
             return;
         }
-        if let Some(poison) = self.queue.poison() {
-            return refuse(group, &poison);
-        }
-        let writes: Vec<&E::Write> = group.iter().map(|(write, _)| write).collect();
-        match engine.commit(&writes, Patience::Wait) {
+        let committed = match self.commit_on_engine(&group) {
+            Ok(committed) => committed,
+            Err(refusal) => return refuse(group, &refusal),
+        };
+        match committed {
             Ok(outcomes) => {
                 debug_assert_eq!(outcomes.len(), group.len(), "an engine answers each write");
                 group.into_iter().zip(outcomes).for_each(|((_, answer), outcome)| answer.send(outcome));
@@ -274,7 +284,31 @@ impl<E: Engine, A: Answer<E::Outcome>> Core<E, A> {
             // What may pass by itself is about no member: to try each would be to wait as long for each.
             Err(Failure::Failed(error)) if group.len() == 1 || error.is_retryable() => refuse(group, &error),
             // One write too many does not fail its neighbours: each is tried by itself.
-            Err(Failure::Failed(_)) => group.into_iter().for_each(|member| self.commit(engine, vec![member])),
+            Err(Failure::Failed(_)) => group.into_iter().for_each(|member| self.commit(vec![member])),
+        }
+    }
+
+    /// What became of a group. An outer error refuses it: nothing can be committed any more.
+    fn commit_on_engine(&self, group: &[(E::Write, A)]) -> Result<Result<Vec<Result<E::Outcome>>, Failure>> {
+        let writes: Vec<&E::Write> = group.iter().map(|(write, _)| write).collect();
+        // Dropped behind the lock of the engine.
+        let mut told = Wakers::default();
+        let mut slot = self.engine.lock();
+        // With the engine in hand: a write in place may have failed to sync, or have panicked.
+        if let Some(poison) = self.queue.poison() {
+            return Err(poison);
+        }
+        let engine = slot.as_mut().ok_or_else(Error::closed)?;
+        Ok(engine.commit(&writes, Patience::Wait, &mut told))
+    }
+
+    fn tidy(&self) {
+        let mut slot = self.engine.lock();
+        if let Some(engine) = slot.as_mut()
+            && engine.wants_tidying()
+            && let Err(error) = engine.tidy()
+        {
+            self.queue.poisoned_by(&error);
         }
     }
 }

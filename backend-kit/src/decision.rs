@@ -22,6 +22,13 @@ impl Test {
         let long = |value: &Bytes| value.len() > OFFLOAD_LEN;
         set.is_some_and(long) || matches!(self, Self::Is(Some(test)) if long(test))
     }
+
+    /// How many bytes of values a write with this test holds.
+    #[must_use]
+    pub fn bytes(&self, set: Option<&Bytes>) -> usize {
+        let test = if let Self::Is(test) = self { test.as_ref() } else { None };
+        test.into_iter().chain(set).map(Bytes::len).sum()
+    }
 }
 
 // The value is the application's (E2).

@@ -4,13 +4,61 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process,
 };
 
 use store_api::{Error, ErrorKind, Result};
 
 use crate::io_error;
+
+/// The names in a folder that say whether it is a store.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// The file that every store of this kind has. It is the last to be there when a store is created.
+    pub marker: &'static str,
+    /// What becomes the marker. A crash can leave it behind.
+    pub new_marker: &'static str,
+    /// The file that is locked.
+    pub lock: &'static str,
+}
+
+/// Takes the folder of a store, which is made if it is missing and `create` says so; its full path, so that what is opened
+/// later is what was found here, wherever the process is by then. Without a marker it is one where a store is to be
+/// created.
+///
+/// # Errors
+///
+/// `InvalidInput` when there is no store and none is to be created; `Incompatible` for a folder of something else, which
+/// is left alone; those of [`LockFile::take`]; what the system says.
+pub fn take(path: &Path, create: bool, layout: Layout) -> Result<(PathBuf, LockFile)> {
+    let refuse = |error| io_error(format_args!("{} cannot be opened", shown(path)), error);
+    if create {
+        make(path).map_err(refuse)?;
+    }
+    if !path.join(layout.marker).try_exists().map_err(refuse)? {
+        check_vacant(path, create, layout)?;
+    }
+    let path = fs::canonicalize(path).map_err(refuse)?;
+    let lock = LockFile::take(&path.join(layout.lock))?;
+    Ok((path, lock))
+}
+
+/// `Ok` for a folder without a marker where a store may be created: with nothing in it but what a crash can leave.
+fn check_vacant(path: &Path, create: bool, layout: Layout) -> Result<()> {
+    if !create {
+        let message = format!("{} holds no store; check the path, or open it with `create`", shown(path));
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    }
+    let names = names(path)?;
+    // Another instance may have been faster.
+    let is_ours = names.iter().any(|name| name == layout.marker);
+    if !is_ours && names.iter().any(|name| name != layout.new_marker && name != layout.lock) {
+        let message = format!("{} is not empty, and holds no store of this kind; name another folder", shown(path));
+        return Err(Error::new(ErrorKind::Incompatible, message));
+    }
+    Ok(())
+}
 
 /// A file that is locked until this is dropped, and says who locked it. It stays there: to remove it would let a third
 /// instance lock another file of the same name.
@@ -122,6 +170,33 @@ mod tests {
         assert!(refusal.to_string().contains(&format!("process {}", process::id())), "{refusal}");
         drop(lock);
         LockFile::take(&path).unwrap();
+    }
+
+    const LAYOUT: Layout = Layout { marker: "store", new_marker: "store.new", lock: "lock" };
+
+    #[test]
+    fn a_folder_is_taken_where_a_store_is_or_may_be_created() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("store");
+        assert_eq!(take(&path, false, LAYOUT).unwrap_err().kind(), ErrorKind::InvalidInput);
+        let (found, lock) = take(&path, true, LAYOUT).unwrap();
+        assert_eq!(found, fs::canonicalize(&path).unwrap());
+        drop(lock);
+        // What a crash left, without a store and beside one.
+        for name in ["store.new", "store"] {
+            fs::write(path.join(name), "").unwrap();
+            take(&path, true, LAYOUT).unwrap();
+        }
+        fs::write(path.join("more"), "").unwrap();
+        take(&path, false, LAYOUT).unwrap();
+    }
+
+    #[test]
+    fn a_folder_of_something_else_is_left_alone() {
+        let folder = TempDir::new().unwrap();
+        fs::write(folder.path().join("notes.txt"), "mine").unwrap();
+        assert_eq!(take(folder.path(), true, LAYOUT).unwrap_err().kind(), ErrorKind::Incompatible);
+        assert_eq!(names(folder.path()).unwrap(), ["notes.txt"]);
     }
 
     #[cfg(unix)]

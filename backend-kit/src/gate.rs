@@ -42,6 +42,16 @@ impl Gate {
         if self.is_closed() { Err(Error::closed()) } else { Ok(()) }
     }
 
+    /// What a call comes to that is made while it is open.
+    ///
+    /// # Errors
+    ///
+    /// `Closed`, without effect; those of the call.
+    pub async fn admit<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        self.check()?;
+        call.await
+    }
+
     /// Closes it; `true` for the one call that did.
     pub fn close(&self) -> bool {
         !self.closed.swap(true, Ordering::AcqRel)

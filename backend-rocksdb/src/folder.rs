@@ -13,14 +13,14 @@ use std::{
 
 use backend_kit::{
     check_hash,
-    folder::{self, LockFile, shown},
+    folder::{self, Layout, LockFile},
     frame, io_error,
 };
 use store_api::{Error, ErrorKind, HashFunction, Result};
 
 const MARKER: &str = "irminsul";
 const NEW_MARKER: &str = "irminsul.new";
-const LOCK: &str = "irminsul.lock";
+const LAYOUT: Layout = Layout { marker: MARKER, new_marker: NEW_MARKER, lock: "irminsul.lock" };
 
 /// Written when the store is closed, and removed when it is opened.
 const CLOSED: &str = "irminsul.closed";
@@ -45,17 +45,8 @@ impl Folder {
     /// Takes the folder, which is made if it is missing and may be, and says how the store hashes; a folder of something
     /// else is left alone.
     pub(crate) fn open(path: &Path, create: bool, wanted: Option<HashFunction>) -> Result<(Self, HashFunction)> {
-        let refuse = |error| io_error(format_args!("{} cannot be opened", shown(path)), error);
-        if create {
-            folder::make(path).map_err(refuse)?;
-        }
-        let exists = path.join(MARKER).try_exists().map_err(refuse)?;
-        if !exists {
-            check_vacant(path, create)?;
-        }
-        // What is opened later must be what was found here, wherever the process is by then.
-        let path = fs::canonicalize(path).map_err(refuse)?;
-        let this = Self { _lock: LockFile::take(&path.join(LOCK))?, path };
+        let (path, lock) = folder::take(path, create, LAYOUT)?;
+        let this = Self { path, _lock: lock };
         // With the lock: another instance may have been creating it.
         let hash = match this.marker()? {
             Some(found) => check_hash(wanted, found)?,
@@ -174,20 +165,4 @@ impl Folder {
         }
         Ok(())
     }
-}
-
-/// `Ok` for a folder without a marker where a store may be created: with nothing in it but what a crash can leave.
-fn check_vacant(path: &Path, create: bool) -> Result<()> {
-    if !create {
-        let message = format!("{} holds no store; check the path, or open it with `create`", shown(path));
-        return Err(Error::new(ErrorKind::InvalidInput, message));
-    }
-    let names = folder::names(path)?;
-    // Another instance may have been faster.
-    let is_ours = names.iter().any(|name| name == MARKER);
-    if !is_ours && names.iter().any(|name| name != NEW_MARKER && name != LOCK) {
-        let message = format!("{} is not empty, and holds no store of this kind; name another folder", shown(path));
-        return Err(Error::new(ErrorKind::Incompatible, message));
-    }
-    Ok(())
 }

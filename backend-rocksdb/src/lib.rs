@@ -168,10 +168,7 @@ impl RocksdbOptions {
     /// nothing and nothing may be created; `Incompatible` for a folder of something else, or a store of another format or
     /// hash function (L5); `Corrupt`, `Denied`, `ReadOnly`, `NoSpace`.
     pub async fn open(self) -> Result<Rocksdb> {
-        let opened = match offload(move || Instance::open(self)).await {
-            Ok(opened) => opened,
-            Err(error) => Err(error),
-        };
+        let opened = offload(move || Instance::open(self)).await.flatten();
         Ok(Rocksdb { instance: Arc::new(opened.map_err(ROCKSDB.on("open"))?) })
     }
 }
@@ -257,11 +254,8 @@ impl Backend for Rocksdb {
     }
 
     async fn sync(&self) -> Result<()> {
-        let synced = match self.instance.gate.check() {
-            Ok(()) => self.instance.committer.enqueue(Write::Sync).await.map(drop),
-            Err(error) => Err(error),
-        };
-        synced.map_err(ROCKSDB.on("sync"))
+        let synced = self.instance.gate.admit(self.instance.committer.enqueue(Write::Sync)).await;
+        synced.map(drop).map_err(ROCKSDB.on("sync"))
     }
 
     async fn close(&self) -> Result<()> {

@@ -64,7 +64,20 @@ impl Engine for Writer {
     type Write = Write;
     type Outcome = TestAndSet;
 
-    fn commit(&mut self, group: &[&Write], patience: Patience) -> Result<Vec<Result<TestAndSet>>, Failure> {
+    fn bytes_of(write: &Write) -> usize {
+        match write {
+            Write::Entry { key, test, set } => key.as_str().len() + test.bytes(set.as_ref()),
+            Write::Content(additions) => additions.iter().map(|addition| addition.value.len()).sum(),
+            Write::Clear | Write::Sync => 0,
+        }
+    }
+
+    fn commit(
+        &mut self,
+        group: &[&Write],
+        patience: Patience,
+        told: &mut Wakers,
+    ) -> Result<Vec<Result<TestAndSet>>, Failure> {
         let lease = self.database.lease().map_err(Failure::Failed)?;
         // No watch begins in the middle of a group. On an async worker nobody is waited for.
         let order = match patience {
@@ -89,12 +102,12 @@ impl Engine for Writer {
             written.map_err(failed)?;
         }
         let seq = lease.rocksdb().latest_sequence_number();
-        let told = is_watched.then(|| tell(&self.hub, seq, &entries, cleared));
+        if is_watched {
+            told.extend([tell(&self.hub, seq, &entries, cleared)]);
+        }
+        drop(order);
         // Where each write syncs, all that was acknowledged is synced.
         let synced = if syncs && !self.syncs { lease.rocksdb().flush_wal(true) } else { Ok(()) };
-        drop(order);
-        drop(lease);
-        told.unwrap_or_default().wake();
         // The writes of the group are in effect: it has not failed.
         synced.map_err(|error| Failure::SyncFailed(from_rocksdb(error)))?;
         Ok(answers)

@@ -174,10 +174,7 @@ impl SqliteOptions {
     /// `InvalidInput` when the path is a folder, or there is nothing and nothing may be created; `Incompatible` when it
     /// is not a store of this format and hash function (L5); `Denied`, `ReadOnly`, `NoSpace`, `Unavailable`.
     pub async fn open(self) -> Result<Sqlite> {
-        let opened = match offload(move || Instance::open(self)).await {
-            Ok(opened) => opened,
-            Err(error) => Err(error),
-        };
+        let opened = offload(move || Instance::open(self)).await.flatten();
         Ok(Sqlite { instance: Arc::new(opened.map_err(SQLITE.on("open"))?) })
     }
 }
@@ -267,11 +264,8 @@ impl Backend for Sqlite {
     }
 
     async fn sync(&self) -> Result<()> {
-        let synced = match self.instance.gate.check() {
-            Ok(()) => self.instance.committer.enqueue(Write::Sync).await.map(drop),
-            Err(error) => Err(error),
-        };
-        synced.map_err(SQLITE.on("sync"))
+        let synced = self.instance.gate.admit(self.instance.committer.enqueue(Write::Sync)).await;
+        synced.map(drop).map_err(SQLITE.on("sync"))
     }
 
     async fn close(&self) -> Result<()> {

@@ -69,22 +69,23 @@ impl Observer {
         self.hub.is_watched()
     }
 
-    /// Tells what this instance committed, in the order of the commits.
+    /// Tells what this instance committed, in the order of the commits: who is to be woken.
     ///
     /// A commit does not wait for a watch that begins, nor for the poller: what is not fed here is in the log, and the
     /// poller is asked to read it.
-    pub(crate) fn feed(&self, fed: Vec<Fed>) {
+    pub(crate) fn feed(&self, fed: Vec<Fed>) -> Wakers {
         if fed.is_empty() || !self.hub.is_watched() {
-            return;
+            return Wakers::default();
         }
         let mut mirror = match self.mirror.try_lock() {
             Ok(mirror) => mirror,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return self.nudge(),
+            Err(TryLockError::WouldBlock) => {
+                self.nudge();
+                return Wakers::default();
+            }
         };
-        let wakers = mirror.feed(&self.hub, fed);
-        drop(mirror);
-        wakers.wake();
+        mirror.feed(&self.hub, fed)
     }
 
     /// Begins a watch. It reads the store: call it on a thread that may block.

@@ -4,7 +4,7 @@ mod log;
 
 use std::{sync::Arc, time::Duration};
 
-use backend_kit::{Addition, Decision, Engine, Failure, Patience, Test, frame};
+use backend_kit::{Addition, Decision, Engine, Failure, Patience, Test, Wakers, frame};
 use bytes::Bytes;
 use rusqlite::{Connection, params};
 use store_api::{ContentKey, Effect, Error, ErrorKind, HashFunction, Key, Result, TestAndSet};
@@ -170,7 +170,21 @@ impl Engine for Writer {
     type Write = Write;
     type Outcome = Written;
 
-    fn commit(&mut self, group: &[&Write], patience: Patience) -> Result<Vec<Result<Written>>, Failure> {
+    fn bytes_of(write: &Write) -> usize {
+        match write {
+            Write::Entry { key, test, set } => key.as_str().len() + test.bytes(set.as_ref()),
+            Write::Add(addition) => addition.value.len(),
+            Write::Batch(additions) => additions.iter().map(|addition| addition.value.len()).sum(),
+            Write::Clear | Write::Sync => 0,
+        }
+    }
+
+    fn commit(
+        &mut self,
+        group: &[&Write],
+        patience: Patience,
+        told: &mut Wakers,
+    ) -> Result<Vec<Result<Written>>, Failure> {
         self.location.check_in_place().map_err(Failure::Failed)?;
         let syncs = group.iter().any(|write| matches!(write, Write::Sync)) && self.location.is_permanent();
         match patience {
@@ -181,7 +195,7 @@ impl Engine for Writer {
         self.set_level(syncs)?;
         let applied = self.transact(group, patience)?;
         self.log.committed();
-        self.observer.feed(applied.fed);
+        told.extend([self.observer.feed(applied.fed)]);
         Ok(applied.written)
     }
 

@@ -30,7 +30,11 @@ impl Engine for List {
     type Write = u32;
     type Outcome = u32;
 
-    fn commit(&mut self, group: &[&u32], _: Patience) -> Result<Vec<Result<u32>>, Failure> {
+    fn bytes_of(_: &u32) -> usize {
+        1
+    }
+
+    fn commit(&mut self, group: &[&u32], _: Patience, _: &mut Wakers) -> Result<Vec<Result<u32>>, Failure> {
         assert!(!self.has_failed, "nothing is committed behind a failed sync");
         if group.contains(&&FAILS_TO_SYNC) {
             self.has_failed = true;
@@ -71,7 +75,7 @@ type Shared = Arc<Core<List, Answers>>;
 
 fn core() -> (Shared, Applied) {
     let applied = Applied::default();
-    (Arc::new(Core::new(List { applied: applied.clone(), has_failed: false })), applied)
+    (Arc::new(Core::new(List { applied: applied.clone(), has_failed: false }, usize::MAX)), applied)
 }
 
 fn spawn<T: 'static>(core: &Shared, run: impl FnOnce(&Shared) -> T + 'static) -> thread::JoinHandle<T> {
@@ -124,6 +128,24 @@ fn every_write_is_acknowledged_once_and_applied_once() {
         assert_eq!(answer(&queued, &applied, 10).unwrap(), 10);
         assert_eq!(answer(&in_place, &applied, 11).unwrap(), 11);
         assert_eq!(answer(&write(&core, 12), &applied, 12).unwrap_err().kind(), ErrorKind::Closed);
+    });
+}
+
+/// What is left of the queue needs no second call to be taken.
+#[test]
+fn writes_that_are_too_many_for_a_group_are_acknowledged_in_order() {
+    loom::model(|| {
+        let applied = Applied::default();
+        let core = Arc::new(Core::new(List { applied: applied.clone(), has_failed: false }, 1));
+        let committer = spawn(&core, |core| core.run());
+        let queued = [10, 11].map(|write| enqueue(&core, write));
+        queued.iter().for_each(Answers::wait);
+        core.queue.close();
+        committer.join().unwrap();
+        for (write, answers) in [10, 11].into_iter().zip(&queued) {
+            assert_eq!(answer(answers, &applied, write).unwrap(), write);
+        }
+        assert_eq!(applied.list(), [10, 11]);
     });
 }
 

@@ -1,5 +1,7 @@
 //! What has queued for the committer's thread, and whether it takes more.
 
+use std::collections::VecDeque;
+
 use store_api::{Effect, Error, ErrorKind, Result};
 
 use super::Answer;
@@ -10,10 +12,14 @@ pub(super) struct Queue<W, A> {
     state: Mutex<State<W, A>>,
     /// Something queued, or the queue was closed.
     changed: Condvar,
+    /// How many bytes a write holds.
+    bytes_of: fn(&W) -> usize,
+    /// How many a group may hold, unless it is one write.
+    group_limit: usize,
 }
 
 struct State<W, A> {
-    waiting: Vec<(W, A)>,
+    waiting: VecDeque<(W, A)>,
     /// The length at which writes that nobody waits for are taken out, so that callers that give up on a stalled disk do
     /// not fill the memory. It doubles with what is left, so that each write is looked at a few times only.
     purge_at: usize,
@@ -35,10 +41,10 @@ pub(super) enum Next<W, A> {
 }
 
 impl<W, A> Queue<W, A> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(bytes_of: fn(&W) -> usize, group_limit: usize) -> Self {
         Self {
             state: Mutex::new(State {
-                waiting: Vec::new(),
+                waiting: VecDeque::new(),
                 purge_at: PURGE_AT_LEAST,
                 busy: false,
                 closed: false,
@@ -46,6 +52,8 @@ impl<W, A> Queue<W, A> {
                 poison: None,
             }),
             changed: Condvar::new(),
+            bytes_of,
+            group_limit,
         }
     }
 
@@ -64,7 +72,7 @@ impl<W, A> Queue<W, A> {
             state.waiting.retain(|(_, answer)| !answer.is_abandoned());
             state.purge_at = PURGE_AT_LEAST.max(2 * state.waiting.len());
         }
-        state.waiting.push((write, answer));
+        state.waiting.push_back((write, answer));
         drop(state);
         self.changed.notify_one();
         Ok(())
@@ -76,7 +84,8 @@ impl<W, A> Queue<W, A> {
         state.waiting.is_empty() && !state.busy && !state.closed && state.poison.is_none()
     }
 
-    /// Waits for work. What nobody waits for any longer is left out.
+    /// Waits for work: what has queued, up to the limit of a group, and one write at least. What nobody waits for any
+    /// longer is left out.
     pub(super) fn take<T>(&self) -> Next<W, A>
     where
         A: Answer<T>,
@@ -91,11 +100,22 @@ impl<W, A> Queue<W, A> {
         }
         state.busy = true;
         state.tidying_wanted = false;
-        let mut group = std::mem::take(&mut state.waiting);
-        state.purge_at = PURGE_AT_LEAST;
+        let count = self.fitting(&state.waiting);
+        let mut group: Vec<_> = state.waiting.drain(..count).collect();
+        state.purge_at = PURGE_AT_LEAST.max(2 * state.waiting.len());
         drop(state);
         group.retain(|(_, answer)| !answer.is_abandoned());
         Next::Work(group)
+    }
+
+    /// How many of the first writes make a group.
+    fn fitting(&self, waiting: &VecDeque<(W, A)>) -> usize {
+        let mut bytes: usize = 0;
+        let fits = |(write, _): &&(W, A)| {
+            bytes = bytes.saturating_add((self.bytes_of)(write));
+            bytes <= self.group_limit
+        };
+        waiting.iter().take_while(fits).count().max(waiting.len().min(1))
     }
 
     /// Takes no more; what has queued is still worked off.
@@ -108,7 +128,7 @@ impl<W, A> Queue<W, A> {
     pub(super) fn end(&self) -> Vec<(W, A)> {
         let mut state = self.state.lock();
         state.closed = true;
-        std::mem::take(&mut state.waiting)
+        state.waiting.drain(..).collect()
     }
 
     pub(super) fn want_tidying(&self) {

@@ -1,7 +1,12 @@
-use std::sync::{
-    Condvar, Mutex, OnceLock, Weak,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Condvar, Mutex, OnceLock, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{self, Wake, Waker},
 };
+
+use tokio::sync::mpsc;
 
 use super::*;
 
@@ -9,9 +14,12 @@ use super::*;
 #[derive(Default)]
 struct Shared {
     applied: Mutex<Vec<u32>>,
-    commits: AtomicUsize,
+    /// The lengths of the groups that were committed.
+    groups: Mutex<Vec<usize>>,
     attempts: AtomicUsize,
     tidied: AtomicUsize,
+    /// Told of the next commit.
+    watching: Mutex<Option<Waker>>,
     gate: Mutex<Held>,
     moved: Condvar,
     dropped: AtomicUsize,
@@ -33,6 +41,7 @@ const WANTS_TIDYING: u32 = 1_003;
 const TIDIES_BADLY: u32 = 1_004;
 const BUSY: u32 = 1_005;
 const PANICS: u32 = 1_006;
+const FILLS_A_GROUP: u32 = 1_007;
 
 impl List {
     fn hold(&self) {
@@ -79,7 +88,16 @@ impl Engine for Writer {
     type Write = u32;
     type Outcome = (u32, thread::ThreadId);
 
-    fn commit(&mut self, group: &[&u32], patience: Patience) -> Result<Vec<Result<Self::Outcome>>, Failure> {
+    fn bytes_of(write: &u32) -> usize {
+        if *write == FILLS_A_GROUP { GROUP_LIMIT } else { 1 }
+    }
+
+    fn commit(
+        &mut self,
+        group: &[&u32],
+        patience: Patience,
+        told: &mut Wakers,
+    ) -> Result<Vec<Result<Self::Outcome>>, Failure> {
         let shared = &self.list.0;
         shared.attempts.fetch_add(1, Ordering::SeqCst);
         self.list.pass();
@@ -100,7 +118,8 @@ impl Engine for Writer {
             self.untidy = Some(if write == WANTS_TIDYING { Ok(()) } else { Err(Error::new(ErrorKind::Other, "EIO")) });
             self.list.hold();
         }
-        shared.commits.fetch_add(1, Ordering::SeqCst);
+        told.extend(shared.watching.lock().unwrap().take());
+        shared.groups.lock().unwrap().push(group.len());
         shared.applied.lock().unwrap().extend(group.iter().copied());
         Ok(group.iter().map(|&&write| Ok((write, thread::current().id()))).collect())
     }
@@ -142,7 +161,24 @@ async fn what_queues_during_a_commit_is_one_group() {
         assert_eq!(answer.await.unwrap().0, write);
     }
     assert_eq!(list.applied(), (0..100).collect::<Vec<_>>());
-    assert_eq!(list.0.commits.load(Ordering::SeqCst), 2);
+    assert_eq!(*list.0.groups.lock().unwrap(), [1, 99]);
+}
+
+#[tokio::test]
+async fn a_group_holds_no_more_than_its_limit_or_one_write() {
+    let (list, committer) = start(false);
+    list.hold();
+    let first = begun(committer.write(0));
+    list.wait_until_held();
+    let queued = [1, 2, FILLS_A_GROUP, FILLS_A_GROUP, 3, 4];
+    let rest = queued.map(|write| begun(committer.write(write)));
+    list.release();
+    first.await.unwrap();
+    for answer in rest {
+        answer.await.unwrap();
+    }
+    assert_eq!(list.applied(), [0, 1, 2, FILLS_A_GROUP, FILLS_A_GROUP, 3, 4]);
+    assert_eq!(*list.0.groups.lock().unwrap(), [1, 2, 1, 1, 2]);
 }
 
 #[tokio::test]
@@ -332,6 +368,49 @@ async fn a_join_returns_when_the_engine_is_gone() {
     assert_eq!(committer.write(2).await.unwrap_err().kind(), ErrorKind::Closed);
 }
 
+/// Says, when it is woken, whether the engine is free.
+struct FindsTheEngine {
+    committer: Weak<Committer<Writer>>,
+    found: mpsc::UnboundedSender<bool>,
+}
+
+impl FindsTheEngine {
+    fn waker(committer: &Arc<Committer<Writer>>) -> (Waker, mpsc::UnboundedReceiver<bool>) {
+        let (found, says) = mpsc::unbounded_channel();
+        (Waker::from(Arc::new(Self { committer: Arc::downgrade(committer), found })), says)
+    }
+}
+
+impl Wake for FindsTheEngine {
+    fn wake(self: Arc<Self>) {
+        let committer = self.committer.upgrade().unwrap();
+        self.found.send(committer.core.engine.try_lock().is_some()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_is_told_or_answered_is_woken_when_the_engine_is_free() {
+    let (list, committer) = start(false);
+    let (watching, mut told) = FindsTheEngine::waker(&committer);
+    let (waiting, mut answered) = FindsTheEngine::waker(&committer);
+    *list.0.watching.lock().unwrap() = Some(watching);
+    list.hold();
+    let mut write = Box::pin(committer.write(1));
+    assert!(write.as_mut().poll(&mut task::Context::from_waker(&waiting)).is_pending());
+    list.release();
+    assert_eq!((told.recv().await, answered.recv().await), (Some(true), Some(true)));
+    write.await.unwrap();
+}
+
+#[tokio::test]
+async fn who_is_told_of_a_write_in_place_is_woken_when_the_engine_is_free() {
+    let (list, committer) = start(true);
+    let (watching, mut told) = FindsTheEngine::waker(&committer);
+    *list.0.watching.lock().unwrap() = Some(watching);
+    assert_eq!(committer.write(1).await.unwrap().1, thread::current().id());
+    assert_eq!(told.recv().await, Some(true));
+}
+
 /// An engine on whose thread its own committer is joined, as a waker can.
 struct Joins(Arc<OnceLock<Weak<Committer<Joins>>>>);
 
@@ -339,7 +418,11 @@ impl Engine for Joins {
     type Write = ();
     type Outcome = bool;
 
-    fn commit(&mut self, _: &[&()], _: Patience) -> Result<Vec<Result<bool>>, Failure> {
+    fn bytes_of((): &()) -> usize {
+        0
+    }
+
+    fn commit(&mut self, _: &[&()], _: Patience, _: &mut Wakers) -> Result<Vec<Result<bool>>, Failure> {
         let committer = self.0.get().and_then(Weak::upgrade).unwrap();
         Ok(vec![Ok(committer.join())])
     }

@@ -88,27 +88,15 @@ impl<S: ContentStore> ContentRead for ContentHandle<S> {
 
     async fn mem(&self, key: &ContentKey) -> Result<bool> {
         let hash = key.to_hash();
-        let indexed = match self.gate.check() {
-            Ok(()) => self.store.index(&hash).await,
-            Err(error) => Err(error),
-        };
-        indexed.map(|key| key.is_some()).map_err(S::CONTEXT.at("mem", hash))
+        self.gate.admit(self.store.index(&hash)).await.map(|key| key.is_some()).map_err(S::CONTEXT.at("mem", hash))
     }
 
     async fn find(&self, key: &ContentKey) -> Result<Option<Bytes>> {
-        let found = match self.gate.check() {
-            Ok(()) => self.store.find(key).await,
-            Err(error) => Err(error),
-        };
-        found.map_err(S::CONTEXT.at("find", key.to_hash()))
+        self.gate.admit(self.store.find(key)).await.map_err(S::CONTEXT.at("find", key.to_hash()))
     }
 
     async fn index(&self, hash: &ContentHash) -> Result<Option<ContentKey>> {
-        let indexed = match self.gate.check() {
-            Ok(()) => self.store.index(hash).await,
-            Err(error) => Err(error),
-        };
-        indexed.map_err(S::CONTEXT.at("index", hash))
+        self.gate.admit(self.store.index(hash)).await.map_err(S::CONTEXT.at("index", hash))
     }
 
     fn keys(&self) -> ContentKeyStream {
@@ -135,11 +123,7 @@ impl<S: ContentStore> Append for ContentHandle<S> {
 #[async_trait]
 impl<S: ContentStore> BatchTarget for ContentHandle<S> {
     async fn commit(&self, additions: Vec<Addition>) -> Result<()> {
-        let committed = match self.gate.check() {
-            Ok(()) => self.store.commit(additions).await,
-            Err(error) => Err(error),
-        };
-        committed.map_err(S::CONTEXT.on("commit"))
+        self.gate.admit(self.store.commit(additions)).await.map_err(S::CONTEXT.on("commit"))
     }
 }
 

@@ -85,8 +85,7 @@ impl<S: EntryStore> EntryHandle<S> {
     }
 
     async fn start_watch(&self, scope: Scope, init: Init<Vec<(Key, Bytes)>>) -> Result<Watch> {
-        self.gate.check()?;
-        self.store.watch(&self.gate, scope, init).await
+        self.gate.admit(self.store.watch(&self.gate, scope, init)).await
     }
 
     fn pages<T, F, R>(&self, operation: &'static str, page: F) -> Pin<Box<dyn Stream<Item = Result<T>> + Send>>
@@ -107,19 +106,11 @@ impl<S: EntryStore> EntryHandle<S> {
 #[async_trait]
 impl<S: EntryStore> EntryRead for EntryHandle<S> {
     async fn mem(&self, key: &Key) -> Result<bool> {
-        let has = match self.gate.check() {
-            Ok(()) => self.store.has(key).await,
-            Err(error) => Err(error),
-        };
-        has.map_err(S::CONTEXT.at("mem", key))
+        self.gate.admit(self.store.has(key)).await.map_err(S::CONTEXT.at("mem", key))
     }
 
     async fn find(&self, key: &Key) -> Result<Option<Bytes>> {
-        let found = match self.gate.check() {
-            Ok(()) => self.store.find(key).await,
-            Err(error) => Err(error),
-        };
-        found.map_err(S::CONTEXT.at("find", key))
+        self.gate.admit(self.store.find(key)).await.map_err(S::CONTEXT.at("find", key))
     }
 
     fn list(&self, under: &Key) -> KeyStream {
@@ -164,11 +155,7 @@ impl<S: EntryStore> AtomicWrite for EntryHandle<S> {
     }
 
     async fn clear(&self) -> Result<()> {
-        let cleared = match self.gate.check() {
-            Ok(()) => self.store.clear().await,
-            Err(error) => Err(error),
-        };
-        cleared.map_err(S::CONTEXT.on("clear"))
+        self.gate.admit(self.store.clear()).await.map_err(S::CONTEXT.on("clear"))
     }
 
     async fn close(&self) -> Result<()> {

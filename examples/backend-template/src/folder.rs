@@ -10,14 +10,14 @@ use std::{
 };
 
 use backend_kit::{
-    folder::{self, LockFile, shown},
+    folder::{self, Layout, LockFile},
     io_error,
 };
-use store_api::{Error, ErrorKind, Result};
+use store_api::Result;
 
 const LOG: &str = "log";
 const NEW_LOG: &str = "log.new";
-const LOCK: &str = "lock";
+const LAYOUT: Layout = Layout { marker: LOG, new_marker: NEW_LOG, lock: "lock" };
 
 /// A folder that this instance holds until it is dropped.
 pub(crate) struct Folder {
@@ -28,16 +28,7 @@ pub(crate) struct Folder {
 impl Folder {
     /// Takes the folder, which is made if it is missing and may be; a folder of something else is left alone.
     pub(crate) fn open(path: &Path, create: bool) -> Result<Self> {
-        let refuse = |error| io_error(format_args!("{} cannot be opened", shown(path)), error);
-        if create {
-            folder::make(path).map_err(refuse)?;
-        }
-        if !path.join(LOG).try_exists().map_err(refuse)? {
-            check_vacant(path, create)?;
-        }
-        // What is synced later must be what was opened here, wherever the process is by then.
-        let path = fs::canonicalize(path).map_err(refuse)?;
-        let lock = LockFile::take(&path.join(LOCK))?;
+        let (path, lock) = folder::take(path, create, LAYOUT)?;
         Ok(Self { path, _lock: lock })
     }
 
@@ -66,19 +57,6 @@ impl Folder {
         });
         synced.map_err(|error| io_error("a log cannot take its place", error))
     }
-}
-
-/// `Ok` for a folder without a log where one may be created: with nothing in it but what a crash can leave.
-fn check_vacant(path: &Path, create: bool) -> Result<()> {
-    if !create {
-        let message = format!("{} holds no store; check the path, or open it with `create(true)`", shown(path));
-        return Err(Error::new(ErrorKind::InvalidInput, message));
-    }
-    if folder::names(path)?.iter().any(|name| name != NEW_LOG && name != LOCK) {
-        let message = format!("{} is not empty, and holds no store of this kind; name another folder", shown(path));
-        return Err(Error::new(ErrorKind::Incompatible, message));
-    }
-    Ok(())
 }
 
 /// Files that only their owner can read and write.

@@ -152,10 +152,7 @@ impl LogOptions {
     /// open already (L4); `Incompatible` when it is not a store of this format and hash function (L5); `Corrupt` when
     /// what had been synced has rotted (A12); `Denied`, `ReadOnly`, `NoSpace`.
     pub async fn open(self) -> Result<LogStore> {
-        let opened = match offload(move || Instance::open(self)).await {
-            Ok(opened) => opened,
-            Err(error) => Err(error),
-        };
+        let opened = offload(move || Instance::open(self)).await.flatten();
         Ok(LogStore { instance: Arc::new(opened.map_err(LOG.on("open"))?) })
     }
 }
@@ -211,11 +208,8 @@ impl Backend for LogStore {
     }
 
     async fn sync(&self) -> Result<()> {
-        let synced = match self.instance.gate.check() {
-            Ok(()) => self.instance.committer.enqueue(Write::Sync).await.map(drop),
-            Err(error) => Err(error),
-        };
-        synced.map_err(LOG.on("sync"))
+        let synced = self.instance.gate.admit(self.instance.committer.enqueue(Write::Sync)).await;
+        synced.map(drop).map_err(LOG.on("sync"))
     }
 
     async fn close(&self) -> Result<()> {

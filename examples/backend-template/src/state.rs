@@ -81,8 +81,8 @@ impl State {
         Self { maps: RwLock::new(maps), hub }
     }
 
-    /// Applies a group at one instant (I7), and tells the watches.
-    pub(crate) fn apply(&self, group: Changes) {
+    /// Applies a group at one instant (I7), and tells the watches: who is to be woken.
+    pub(crate) fn apply(&self, group: Changes) -> Wakers {
         let mut maps = self.maps.write().unwrap_or_else(PoisonError::into_inner);
         maps.content.extend(group.content);
         let changes: Vec<Change> = group.entries.into_iter().map(|(key, new)| maps.replace(key, new)).collect();
@@ -92,9 +92,9 @@ impl State {
             wakers.extend(changes.iter().map(|change| self.hub.publish(change)));
         }
         drop(maps);
-        // Long values are freed, and tasks are woken, with no lock held.
+        // Long values are freed with no lock held.
         drop(changes);
-        wakers.wake();
+        wakers
     }
 
     pub(crate) fn find(&self, key: &Key) -> Option<Bytes> {

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use backend_kit::{Addition, Decision, Engine, Failure, Patience, Test};
+use backend_kit::{Addition, Decision, Engine, Failure, Patience, Test, Wakers};
 use bytes::Bytes;
 use store_api::{ContentHash, HashFunction, Key, Result, TestAndSet};
 
@@ -115,15 +115,23 @@ impl Engine for Writer {
     type Write = Write;
     type Outcome = TestAndSet;
 
+    fn bytes_of(write: &Write) -> usize {
+        match write {
+            Write::Entry { key, test, set } => key.as_str().len() + test.bytes(set.as_ref()),
+            Write::Content(additions) => additions.iter().map(|addition| addition.value.len()).sum(),
+            Write::Clear | Write::Sync => 0,
+        }
+    }
+
     /// What runs in place neither syncs nor reads the file, so that it needs no patience.
-    fn commit(&mut self, group: &[&Write], _: Patience) -> Result<Vec<Result<TestAndSet>>, Failure> {
+    fn commit(&mut self, group: &[&Write], _: Patience, told: &mut Wakers) -> Result<Vec<Result<TestAndSet>>, Failure> {
         let mut decided = Decided::default();
         let answers = group.iter().map(|write| self.decide(write, &mut decided)).collect();
         let changes = self.append(decided).map_err(Failure::Failed)?;
         if self.syncs || group.iter().any(|write| matches!(write, Write::Sync)) {
             self.log.sync().map_err(Failure::SyncFailed)?;
         }
-        self.state.apply(changes);
+        told.extend([self.state.apply(changes)]);
         Ok(answers)
     }
 }
