@@ -9,6 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use store_api::{
     Append, Batch, ContentHash, ContentKey, ContentKeyStream, ContentRead, Error, ErrorKind, HashFunction, Result,
 };
@@ -66,7 +67,7 @@ pub struct BufferedBatch<S> {
 
 #[derive(Default)]
 struct Own {
-    additions: HashMap<ContentHash, Addition>,
+    additions: HashMap<ContentHash, Addition, RandomState>,
     bytes: usize,
 }
 

@@ -204,19 +204,28 @@ impl Hub {
         scope: Scope,
         init: Init<Vec<(Key, Bytes)>>,
     ) -> Result<Priming> {
+        self.prepare(handle, scope, init)?.register()
+    }
+
+    /// What of a [registration](Self::register) takes time in proportion to the given state, for a store whose writes
+    /// wait while a watch is registered.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when the given state has a key outside the scope, or one twice.
+    pub fn prepare(
+        self: &Arc<Self>,
+        handle: &Arc<Gate>,
+        scope: Scope,
+        init: Init<Vec<(Key, Bytes)>>,
+    ) -> Result<Prepared> {
         let known = match init {
             Init::Current => None,
             Init::Known(entries) => Some(known_state(&scope, entries)?),
         };
-        let interest = self.interest();
-        let id = WatchId::unique();
         let state = Arc::new(WatchState::new(known));
-        let watch = Registered { scope, handle: Arc::clone(handle), state: Arc::clone(&state) };
-        self.registry.write().insert(id, watch);
-        let priming = Priming { registration: Registration { id, interest }, state };
-        // Behind the insertion: a close that came before it ended no such watch, one that comes behind finds it.
-        handle.check()?;
-        Ok(priming)
+        let watch = Registered { scope, handle: Arc::clone(handle), state };
+        Ok(Prepared { interest: self.interest(), watch })
     }
 
     /// Ends a watch of this handle; an id that is stale or of another handle does nothing (W9).
@@ -328,6 +337,36 @@ impl Drop for Registration {
         let removed = self.interest.hub.registry.write().remove(self.id);
         // What the watch held is freed here, with no lock held.
         drop(removed);
+    }
+}
+
+/// A watch before its registration.
+pub struct Prepared {
+    interest: Interest,
+    watch: Registered,
+}
+
+impl Prepared {
+    /// Registers it: changes that are published from here on are recorded for it.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` when the handle is.
+    pub fn register(self) -> Result<Priming> {
+        let Self { interest, watch } = self;
+        let (id, hub) = (WatchId::unique(), Arc::clone(&interest.hub));
+        let (handle, state) = (Arc::clone(&watch.handle), Arc::clone(&watch.state));
+        hub.registry.write().insert(id, watch);
+        let priming = Priming { registration: Registration { id, interest }, state };
+        // Behind the insertion: a close that came before it ended no such watch, one that comes behind finds it.
+        handle.check()?;
+        Ok(priming)
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("scope", &self.watch.scope).finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use backend_kit::{Context, EntryStore, Gate, Hub, Page, Scope, Test, frame, offload, range_below};
 use bytes::Bytes;
-use rocksdb::DBRawIterator;
+use rocksdb::{DBRawIterator, Snapshot};
 use store_api::{Init, Key, Result, TestAndSet, Watch};
 
 use crate::{
@@ -41,13 +41,13 @@ impl EntryStore for Instance {
     }
 
     async fn has(self: &Arc<Self>, key: &Key) -> Result<bool> {
-        Ok(self.read(Space::Entries, bytes_of(key), |_| Ok(())).await?.is_some())
+        Ok(self.read(Space::Entries, key.as_str().as_bytes(), |_| Ok(())).await?.is_some())
     }
 
     async fn find(self: &Arc<Self>, key: &Key) -> Result<Option<Bytes>> {
         let own = key.clone();
         let take = move |frame: &[u8]| open_frame(&own, frame).map(Bytes::copy_from_slice);
-        self.read(Space::Entries, bytes_of(key), take).await
+        self.read(Space::Entries, key.as_str().as_bytes(), take).await
     }
 
     async fn write(self: &Arc<Self>, key: &Key, test: Test, set: Option<Bytes>) -> Result<TestAndSet> {
@@ -86,15 +86,17 @@ fn register(
     init: Init<Vec<(Key, Bytes)>>,
 ) -> Result<Watch> {
     let lease = instance.database.lease()?;
+    let prepared = instance.hub.prepare(handle, scope.clone(), init)?;
     let order = instance.database.hold_order();
-    let priming = instance.hub.register(handle, scope.clone(), init)?;
+    let priming = prepared.register()?;
     if !priming.wants_current_state() {
         return Ok(priming.finish(Arc::clone(instance)));
     }
     // The state at this number: what is published behind it has a higher one.
     let now = lease.rocksdb().latest_sequence_number();
-    let [own, below] = rows_of(&lease, scope);
+    let then = lease.rocksdb().snapshot();
     drop(order);
+    let [own, below] = rows_of(&lease, Some(&then), scope);
     for mut rows in [own, below].into_iter().flatten() {
         while let Some((key, frame)) = rows.item() {
             let key = key_of(key)?;
@@ -107,28 +109,32 @@ fn register(
     Ok(priming.finish(Arc::clone(instance)))
 }
 
-/// The rows of a scope: that of its own path, and those below it.
-pub(crate) fn rows_of<'l>(lease: &'l Lease<'_>, scope: &Scope) -> [Option<DBRawIterator<'l>>; 2] {
-    let own = own_row(lease, scope.path());
+/// The rows of a scope, as they were then or are: that of its own path, and those below it.
+pub(crate) fn rows_of<'l>(
+    lease: &'l Lease<'_>,
+    then: Option<&Snapshot<'_>>,
+    scope: &Scope,
+) -> [Option<DBRawIterator<'l>>; 2] {
+    let own = own_row(lease, then, scope.path());
     let below = match scope {
         Scope::Key(_) => None,
         Scope::Under(under) => {
             let (start, end) = bounds_below(under);
-            Some(lease.range(Space::Entries, &start, end.as_deref()))
+            Some(lease.range_at(then, Space::Entries, &start, end.as_deref()))
         }
     };
     [own, below]
 }
 
 /// The row of a key alone, where it can have one.
-fn own_row<'l>(lease: &'l Lease<'_>, key: &Key) -> Option<DBRawIterator<'l>> {
+fn own_row<'l>(lease: &'l Lease<'_>, then: Option<&Snapshot<'_>>, key: &Key) -> Option<DBRawIterator<'l>> {
     if key.is_root() {
         return None;
     }
     let start = key.as_str().as_bytes();
     // The least that is greater.
     let end = [start, &[0]].concat();
-    Some(lease.range(Space::Entries, start, Some(&end)))
+    Some(lease.range_at(then, Space::Entries, start, Some(&end)))
 }
 
 /// From where on, and up to where, the keys below a path are.
@@ -157,7 +163,7 @@ fn page<T>(
     let (mut start, end) = bounds_below(under);
     match from {
         Cursor::Start => {
-            if let Some(rows) = own_row(lease, under) {
+            if let Some(rows) = own_row(lease, None, under) {
                 page.items.extend(rows.value().map(|frame| item(under, frame).0));
                 ended(&rows)?;
             }
@@ -179,10 +185,6 @@ fn page<T>(
     }
     ended(&rows)?;
     Ok(page)
-}
-
-fn bytes_of(key: &Key) -> Bytes {
-    Bytes::copy_from_slice(key.as_str().as_bytes())
 }
 
 /// A key as it is stored.

@@ -3,8 +3,11 @@
 //! | family | key | value |
 //! |---|---|---|
 //! | `default` | the key of an entry | its frame (A12) |
-//! | `content` | the hash of a value | the value; long ones lie in blob files |
-//! | `hashes` | the hash of a value | nothing: an iterator over `content` would read the values |
+//! | `hashes` | the hash of a value | the value, if it is short |
+//! | `content` | the hash of a value | the value, if it is not in `hashes`; long ones lie in blob files |
+//!
+//! So a short value is one row, and whoever asks for hashes reads no long ones. A row of content is never removed: who has
+//! read that a value is there finds it.
 //!
 //! One write-ahead log orders them all (X1). What a crash left in it is written anew, and synced, when it is opened,
 //! before anything is read: nothing is shown that may only be in the system's cache (A10, E3).
@@ -18,7 +21,7 @@ use backend_kit::OFFLOAD_LEN;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice,
     DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, FlushOptions, InfoLogger, LogLevel, Options, ReadOptions, ReadTier,
-    WriteBufferManager,
+    Snapshot, WriteBufferManager,
 };
 use store_api::{Error, HashFunction, Result};
 
@@ -27,9 +30,6 @@ use crate::{
     error::{from_rocksdb, would_block},
     folder::Folder,
 };
-
-const CONTENT: &str = "content";
-const HASHES: &str = "hashes";
 
 /// From this length on, content lies in blob files.
 const BLOB_LEN: u64 = 4 * 1024;
@@ -43,6 +43,10 @@ pub(crate) const WRITE_BUFFER: u64 = 64 * 1024 * 1024;
 /// With less, each write would have to be put into its place.
 const LEAST_WRITE_MEMORY: usize = 8 * 1024 * 1024;
 
+/// How many files wait for the first compaction before writes do. RocksDB would slow writes down before, by a wait that
+/// cannot be ended; the writer waits by itself.
+const UNCOMPACTED_FILES: i32 = 36;
+
 /// How long the write-ahead logs may become, and with them the next open after a crash.
 const LOG_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -50,8 +54,21 @@ const LOG_BYTES: u64 = 256 * 1024 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Space {
     Entries,
-    Content,
     Hashes,
+    Content,
+}
+
+impl Space {
+    const ALL: [Self; 3] = [Self::Entries, Self::Hashes, Self::Content];
+
+    /// The name of its family.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Entries => DEFAULT_COLUMN_FAMILY_NAME,
+            Self::Hashes => "hashes",
+            Self::Content => "content",
+        }
+    }
 }
 
 /// How far a read may go for its answer.
@@ -142,22 +159,30 @@ impl Database {
     pub(crate) fn close(&self, flush: Flush) {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         let Some(Open { database, folder }) = open.take() else { return };
-        let mut is_whole = true;
-        if flush == Flush::Yes {
-            let names = [DEFAULT_COLUMN_FAMILY_NAME, CONTENT, HASHES];
-            let families: Vec<_> = names.iter().filter_map(|name| database.cf_handle(name)).collect();
-            if let Err(error) = database.flush_cfs_opt(&families, &FlushOptions::default()) {
-                // Nothing is lost: the log has it, and the next open reads that.
-                tracing::warn!(error = %error, "the store was closed without a flush");
-                is_whole = false;
-            }
-        }
+        // Without room it could wait for some.
+        let is_whole = flush == Flush::Yes && has_room(&folder) && put_into_place(&database);
         drop(database);
         // Behind a failure the manifest may be longer here than it is on the disk.
-        if is_whole && flush == Flush::Yes {
+        if is_whole {
             folder.note_closed();
         }
     }
+}
+
+/// Writes what is only in the log into its place; `false` where that failed. Nothing is lost then: the next open reads
+/// the log.
+fn put_into_place(database: &DB) -> bool {
+    let families: Vec<_> = Space::ALL.iter().filter_map(|space| database.cf_handle(space.name())).collect();
+    let flushed = database.flush_cfs_opt(&families, &FlushOptions::default());
+    if let Err(error) = &flushed {
+        tracing::warn!(error = %error, "the store was closed without a flush");
+    }
+    flushed.is_ok()
+}
+
+/// Whether the disk has the room that RocksDB asks for before it goes on behind a full one.
+fn has_room(folder: &Folder) -> bool {
+    folder.free_bytes().is_none_or(|free| free >= WRITE_BUFFER)
 }
 
 /// Whether what is only in the log is written into its place.
@@ -170,12 +195,7 @@ pub(crate) enum Flush {
 
 impl Open {
     fn family(&self, space: Space) -> &ColumnFamily {
-        let name = match space {
-            Space::Entries => DEFAULT_COLUMN_FAMILY_NAME,
-            Space::Content => CONTENT,
-            Space::Hashes => HASHES,
-        };
-        self.database.cf_handle(name).expect("the database was opened with its families")
+        self.database.cf_handle(space.name()).expect("the database was opened with its families")
     }
 }
 
@@ -200,7 +220,7 @@ impl Lease<'_> {
 
     /// Whether the disk has the room that RocksDB asks for before it goes on behind a full one.
     pub(crate) fn has_room(&self) -> bool {
-        self.open().folder.free_bytes().is_none_or(|free| free >= WRITE_BUFFER)
+        has_room(&self.open().folder)
     }
 
     pub(crate) fn get(&self, space: Space, key: &[u8], tier: Tier) -> Result<Found<DBPinnableSlice<'_>>> {
@@ -223,7 +243,21 @@ impl Lease<'_> {
 
     /// The keys of a space from `start` on, and below `end`, as they are at this moment.
     pub(crate) fn range(&self, space: Space, start: &[u8], end: Option<&[u8]>) -> DBRawIterator<'_> {
+        self.range_at(None, space, start, end)
+    }
+
+    /// [`range`](Self::range), as they were then.
+    pub(crate) fn range_at(
+        &self,
+        then: Option<&Snapshot<'_>>,
+        space: Space,
+        start: &[u8],
+        end: Option<&[u8]>,
+    ) -> DBRawIterator<'_> {
         let mut options = ReadOptions::default();
+        if let Some(then) = then {
+            options.set_snapshot(then);
+        }
         if let Some(end) = end {
             options.set_iterate_upper_bound(end);
         }
@@ -237,8 +271,8 @@ impl Lease<'_> {
 struct Families {
     database: Options,
     entries: Options,
-    content: Options,
     hashes: Options,
+    content: Options,
 }
 
 impl Families {
@@ -260,6 +294,9 @@ impl Families {
             family.set_block_based_table_factory(&blocks);
             family.set_compression_type(compression);
             family.set_write_buffer_size(usize::try_from(WRITE_BUFFER).unwrap_or(usize::MAX));
+            family.set_level_zero_slowdown_writes_trigger(UNCOMPACTED_FILES);
+            family.set_level_zero_stop_writes_trigger(UNCOMPACTED_FILES);
+            family.set_soft_pending_compaction_bytes_limit(0);
             family
         };
         let mut content = family();
@@ -267,12 +304,19 @@ impl Families {
         content.set_min_blob_size(BLOB_LEN);
         content.set_blob_compression_type(compression);
         content.set_blob_cache(&cache);
-        Self { database: whole(options.cache), entries: family(), content, hashes: family() }
+        Self { database: whole(options.cache), entries: family(), hashes: family(), content }
     }
 
-    fn descriptors(&self) -> Vec<ColumnFamilyDescriptor> {
-        let families = [(DEFAULT_COLUMN_FAMILY_NAME, &self.entries), (CONTENT, &self.content), (HASHES, &self.hashes)];
-        families.map(|(name, options)| ColumnFamilyDescriptor::new(name, options.clone())).into()
+    fn descriptors(&self) -> impl Iterator<Item = ColumnFamilyDescriptor> {
+        Space::ALL.into_iter().map(|space| ColumnFamilyDescriptor::new(space.name(), self.options(space).clone()))
+    }
+
+    fn options(&self, space: Space) -> &Options {
+        match space {
+            Space::Entries => &self.entries,
+            Space::Hashes => &self.hashes,
+            Space::Content => &self.content,
+        }
     }
 }
 

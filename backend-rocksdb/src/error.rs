@@ -5,6 +5,8 @@
 
 use store_api::{Effect, Error, ErrorKind};
 
+const NO_SPACE: &str = "no space is left on the device; free some and try again";
+
 /// The error for one of RocksDB's.
 pub(crate) fn from_rocksdb(error: rocksdb::Error) -> Error {
     let (kind, message) = explain(&error);
@@ -17,7 +19,11 @@ fn explain(error: &rocksdb::Error) -> (ErrorKind, &'static str) {
     let says = |text| error.as_ref().contains(text);
     match error.kind() {
         Rocks::Corruption => (ErrorKind::Corrupt, "a file of the store is damaged; restore it from a copy"),
-        _ if is_full(error) => (ErrorKind::NoSpace, "no space is left on the device; free some and try again"),
+        // RocksDB does not get over it by itself.
+        _ if is_beyond_quota(error) => {
+            (ErrorKind::NoSpace, "the quota of the disk is used up; free some space and open the store again")
+        }
+        _ if is_full(error) => (ErrorKind::NoSpace, NO_SPACE),
         _ if says("Permission denied") || says("Operation not permitted") => {
             (ErrorKind::Denied, "the system refuses the access; check the permissions")
         }
@@ -49,7 +55,12 @@ pub(crate) fn would_block(error: &rocksdb::Error) -> bool {
 
 /// Whether the disk, or a quota, is full.
 pub(crate) fn is_full(error: &rocksdb::Error) -> bool {
-    ["No space left on device", "Disk quota exceeded"].iter().any(|text| error.as_ref().contains(text))
+    error.as_ref().contains("No space left on device") || is_beyond_quota(error)
+}
+
+/// Whether a quota is used up.
+pub(crate) fn is_beyond_quota(error: &rocksdb::Error) -> bool {
+    error.as_ref().contains("Disk quota exceeded")
 }
 
 /// Whether RocksDB takes no more writes until it is opened again, and what it did not sync may be in the system's cache.
@@ -62,6 +73,11 @@ pub(crate) fn is_fatal(error: &rocksdb::Error) -> bool {
 /// `Corrupt`: what no version of this library wrote.
 pub(crate) fn malformed() -> Error {
     Error::new(ErrorKind::Corrupt, "the store has a malformed key; restore it from a copy")
+}
+
+/// The error of a write that was not made because the disk is full.
+pub(crate) fn no_room(error: rocksdb::Error) -> Error {
+    Error::new(ErrorKind::NoSpace, NO_SPACE).with_source(error)
 }
 
 /// The error of a write that was not appended whole.

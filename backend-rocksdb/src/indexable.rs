@@ -10,6 +10,7 @@ use crate::{
     Instance, ROCKSDB,
     database::{Lease, Space, ended},
     error::malformed,
+    row::Row,
     writer::Write,
 };
 
@@ -39,7 +40,7 @@ impl ContentStore for Instance {
     }
 
     async fn index(self: &Arc<Self>, hash: &ContentHash) -> Result<Option<ContentKey>> {
-        let found = self.read(Space::Hashes, Bytes::copy_from_slice(hash.as_bytes()), |_| Ok(())).await?;
+        let found = self.read(Space::Hashes, hash.as_bytes(), |_| Ok(())).await?;
         Ok(found.map(|()| (*hash).into()))
     }
 
@@ -52,7 +53,17 @@ impl ContentStore for Instance {
             }
             _ => Ok(Bytes::copy_from_slice(value)),
         };
-        self.read(Space::Content, Bytes::copy_from_slice(hash.as_bytes()), take).await
+        let take_short = move |row: &[u8]| match Row::open(row)? {
+            Row::Short(value) => take(value).map(Some),
+            Row::Apart => Ok(None),
+        };
+        match self.read(Space::Hashes, hash.as_bytes(), take_short).await? {
+            Some(None) => match self.read(Space::Content, hash.as_bytes(), take).await? {
+                None => Err(Error::new(ErrorKind::Corrupt, "the value is missing; add it again")),
+                found => Ok(found),
+            },
+            found => Ok(found.flatten()),
+        }
     }
 
     async fn add(self: &Arc<Self>, addition: Addition) -> Result<ContentKey> {

@@ -31,6 +31,7 @@ mod database;
 mod error;
 mod folder;
 mod indexable;
+mod row;
 mod writer;
 
 use std::{
@@ -42,7 +43,6 @@ use std::{
 
 use async_trait::async_trait;
 use backend_kit::{Committer, ContentHandle, Context, DEFAULT_BATCH_LIMIT, EntryHandle, Gate, Hub, offload};
-use bytes::Bytes;
 use store_api::{
     AtomicWrite, Backend, Durability, Error, ErrorKind, Guarantees, HashFunction, IndexLevel, Indexable, Result,
     Visibility, WatchLag,
@@ -203,13 +203,13 @@ impl Instance {
     async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         space: Space,
-        key: Bytes,
+        key: &[u8],
         take: impl Fn(&[u8]) -> Result<T> + Send + 'static,
     ) -> Result<Option<T>> {
-        if let Found::Answer(found) = self.database.get(space, &key, Tier::Memory, &take)? {
+        if let Found::Answer(found) = self.database.get(space, key, Tier::Memory, &take)? {
             return found.transpose();
         }
-        let database = Arc::clone(&self.database);
+        let (database, key) = (Arc::clone(&self.database), key.to_vec());
         match offload(move || database.get(space, &key, Tier::Disk, &take)).await?? {
             Found::Answer(found) => found.transpose(),
             Found::NotInMemory => Err(Error::new(ErrorKind::Other, "RocksDB did not read from the disk")),

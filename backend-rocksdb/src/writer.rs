@@ -12,17 +12,25 @@ use std::{
 
 use backend_kit::{Addition, Change, Decision, Engine, Failure, Hub, Old, Patience, Scope, Test, Wakers, frame};
 use bytes::Bytes;
-use rocksdb::{DBRawIterator, WriteBatch, WriteOptions};
+use foldhash::fast::RandomState;
+use rocksdb::{DBPinnableSlice, DBRawIterator, WriteBatch, WriteOptions};
 use store_api::{ContentHash, ErrorKind, HashFunction, Key, Result, TestAndSet};
 
 use crate::{
     atomic_write::{key_of, open_frame, rows_of},
     database::{Database, Found, Lease, Space, Tier, ended},
-    error::{from_rocksdb, is_fatal, is_full, not_applied, would_block},
+    error::{from_rocksdb, is_beyond_quota, is_fatal, is_full, no_room, not_applied, would_block},
+    row::Row,
 };
 
 /// How long RocksDB needs at most to find out that there is room again.
 const LOOKS_FOR_ROOM: Duration = Duration::from_secs(8);
+
+/// How long compactions are waited for.
+const COMPACTS: Duration = Duration::from_mins(1);
+
+/// How often it is asked whether it writes again.
+const ASKS: Duration = Duration::from_millis(10);
 
 /// Behind every key: no UTF-8 has this byte.
 const BEHIND_ALL: [u8; 1] = [0xff];
@@ -40,23 +48,90 @@ pub(crate) struct Writer {
     database: Arc<Database>,
     hub: Arc<Hub>,
     hash: HashFunction,
-    /// With patience, and without.
-    patient: WriteOptions,
-    impatient: WriteOptions,
+    options: WriteOptions,
+    /// For a write of nothing.
+    probing: WriteOptions,
     /// Whether each write syncs.
     syncs: bool,
-    /// The disk was full: RocksDB takes nothing until it has found room.
-    was_full: bool,
+    /// RocksDB takes nothing until it has found room, or has compacted.
+    waits: bool,
 }
 
 impl Writer {
     pub(crate) fn new(database: Arc<Database>, hub: Arc<Hub>, hash: HashFunction, syncs: bool) -> Self {
-        let mut patient = WriteOptions::default();
-        patient.set_sync(syncs);
-        let mut impatient = WriteOptions::default();
-        impatient.set_sync(syncs);
-        impatient.set_no_slowdown(true);
-        Self { database, hub, hash, patient, impatient, syncs, was_full: false }
+        // A wait of RocksDB's cannot be ended, not even by a close.
+        let mut options = WriteOptions::default();
+        options.set_no_slowdown(true);
+        options.set_sync(syncs);
+        let mut probing = WriteOptions::default();
+        probing.set_no_slowdown(true);
+        Self { database, hub, hash, options, probing, syncs, waits: false }
+    }
+
+    fn write_group(
+        &mut self,
+        lease: &Lease<'_>,
+        group: &[&Write],
+        patience: Patience,
+        told: &mut Wakers,
+    ) -> Result<Vec<Result<TestAndSet>>, Failure> {
+        // No watch begins in the middle of a group. On an async worker nobody is waited for.
+        let order = match patience {
+            Patience::Wait => self.database.hold_order(),
+            Patience::None => self.database.try_hold_order().ok_or(Failure::WouldBlock)?,
+        };
+        let mut decided = Decided::new(lease, self.hash, patience, self.hub.is_watched());
+        let answers = group.iter().map(|write| decided.decide(write)).collect::<Result<_, Failure>>()?;
+        // What a `clear` removes is read for the watches alone.
+        let cleared = if decided.is_watched && decided.is_cleared { outermost(&self.hub.scopes()) } else { Vec::new() };
+        let cleared = cleared.iter().flat_map(|scope| rows_of(lease, None, scope)).flatten().collect();
+        let Decided { batch, entries, is_watched, .. } = decided;
+        if !batch.is_empty() {
+            let written = lease.rocksdb().write_opt(batch, &self.options);
+            self.waits = written.as_ref().is_err_and(|error| is_full(error) || would_block(error));
+            written.map_err(failed)?;
+        }
+        let seq = lease.rocksdb().latest_sequence_number();
+        if is_watched {
+            told.extend([tell(&self.hub, seq, &entries, cleared)]);
+        }
+        drop(order);
+        // Where each write syncs, all that was acknowledged is synced.
+        if !self.syncs && group.iter().any(|write| matches!(write, Write::Sync)) {
+            // The writes of the group are in effect: it has not failed.
+            lease.rocksdb().flush_wal(true).map_err(|error| Failure::SyncFailed(from_rocksdb(error)))?;
+        }
+        Ok(answers)
+    }
+
+    /// Returns when RocksDB writes again. As long as there is no room nobody waits. Where there is, RocksDB finds out in
+    /// some seconds, as it looks every five, and the write that asks for it succeeds.
+    fn await_writes(&mut self, lease: &Lease<'_>, patience: Patience, began: Instant) -> Result<(), Failure> {
+        loop {
+            let mut probe = WriteBatch::default();
+            probe.put_log_data([]);
+            let Err(error) = lease.rocksdb().write_opt(probe, &self.probing) else {
+                self.waits = false;
+                return Ok(());
+            };
+            let limit = if would_block(&error) {
+                COMPACTS
+            } else if is_full(&error) && !is_beyond_quota(&error) {
+                LOOKS_FOR_ROOM
+            } else {
+                return Err(failed(error));
+            };
+            if patience == Patience::None {
+                return Err(Failure::WouldBlock);
+            }
+            if !lease.has_room() {
+                return Err(Failure::Failed(no_room(error)));
+            }
+            if began.elapsed() > limit {
+                return Err(if is_full(&error) { Failure::SyncFailed(from_rocksdb(error)) } else { failed(error) });
+            }
+            thread::sleep(ASKS);
+        }
     }
 }
 
@@ -78,57 +153,17 @@ impl Engine for Writer {
         patience: Patience,
         told: &mut Wakers,
     ) -> Result<Vec<Result<TestAndSet>>, Failure> {
-        let lease = self.database.lease().map_err(Failure::Failed)?;
-        // No watch begins in the middle of a group. On an async worker nobody is waited for.
-        let order = match patience {
-            Patience::Wait => self.database.hold_order(),
-            Patience::None => self.database.try_hold_order().ok_or(Failure::WouldBlock)?,
-        };
-        let mut decided = Decided::new(&lease, self.hash, patience, self.hub.is_watched());
-        let answers = group.iter().map(|write| decided.decide(write)).collect::<Result<_, Failure>>()?;
-        // What a `clear` removes is read for the watches alone.
-        let cleared = if decided.is_watched && decided.is_cleared { outermost(&self.hub.scopes()) } else { Vec::new() };
-        let cleared = cleared.iter().flat_map(|scope| rows_of(&lease, scope)).flatten().collect();
-        let Decided { batch, entries, is_watched, .. } = decided;
-        let syncs = group.iter().any(|write| matches!(write, Write::Sync));
-        let options = if patience == Patience::Wait { &self.patient } else { &self.impatient };
-        if self.was_full && (syncs || !batch.is_empty()) {
-            await_room(&lease, options, patience)?;
-            self.was_full = false;
-        }
-        if !batch.is_empty() {
-            let written = lease.rocksdb().write_opt(batch, options);
-            self.was_full = written.as_ref().is_err_and(is_full);
-            written.map_err(failed)?;
-        }
-        let seq = lease.rocksdb().latest_sequence_number();
-        if is_watched {
-            told.extend([tell(&self.hub, seq, &entries, cleared)]);
-        }
-        drop(order);
-        // Where each write syncs, all that was acknowledged is synced.
-        let synced = if syncs && !self.syncs { lease.rocksdb().flush_wal(true) } else { Ok(()) };
-        // The writes of the group are in effect: it has not failed.
-        synced.map_err(|error| Failure::SyncFailed(from_rocksdb(error)))?;
-        Ok(answers)
-    }
-}
-
-/// Returns when RocksDB writes again. It looks for room every five seconds: as long as there is none nobody waits, and where
-/// there is, the write that asks for it succeeds. What RocksDB does not get over by itself, such as a quota, ends with the
-/// next open.
-fn await_room(lease: &Lease<'_>, options: &WriteOptions, patience: Patience) -> Result<(), Failure> {
-    let began = Instant::now();
-    loop {
-        let mut probe = WriteBatch::default();
-        probe.put_log_data([]);
-        match lease.rocksdb().write_opt(probe, options) {
-            Err(error) if is_full(&error) && patience == Patience::None => return Err(Failure::WouldBlock),
-            Err(error) if is_full(&error) && lease.has_room() && began.elapsed() < LOOKS_FOR_ROOM => {
-                thread::sleep(Duration::from_millis(10));
+        let (database, began) = (Arc::clone(&self.database), Instant::now());
+        let lease = database.lease().map_err(Failure::Failed)?;
+        loop {
+            if self.waits {
+                self.await_writes(&lease, patience, began)?;
             }
-            Err(error) if is_full(&error) && lease.has_room() => return Err(Failure::SyncFailed(from_rocksdb(error))),
-            probed => return probed.map_err(failed),
+            match self.write_group(&lease, group, patience, told) {
+                // Nothing of it was written: it is decided once more.
+                Err(Failure::WouldBlock) if patience == Patience::Wait && self.waits => {}
+                written => return written,
+            }
         }
     }
 }
@@ -151,8 +186,8 @@ struct Decided<'l, 'w> {
     /// Somebody must be told: then the state before each change is read.
     is_watched: bool,
     is_cleared: bool,
-    entries: HashMap<Key, Pending>,
-    content: HashMap<ContentHash, &'w Addition>,
+    entries: HashMap<Key, Pending, RandomState>,
+    content: HashMap<ContentHash, &'w Addition, RandomState>,
     batch: WriteBatch,
 }
 
@@ -171,8 +206,8 @@ impl<'l, 'w> Decided<'l, 'w> {
             tier: if patience == Patience::Wait { Tier::Disk } else { Tier::Memory },
             is_watched,
             is_cleared: false,
-            entries: HashMap::new(),
-            content: HashMap::new(),
+            entries: HashMap::default(),
+            content: HashMap::default(),
             batch: WriteBatch::default(),
         }
     }
@@ -269,7 +304,7 @@ impl<'l, 'w> Decided<'l, 'w> {
 
     /// All of them are looked at before any is taken: if one cannot be, none is (I7).
     fn decide_content(&mut self, additions: &'w [Addition]) -> Result<Result<TestAndSet>, Failure> {
-        let mut taken = Vec::new();
+        let mut taken = Vec::with_capacity(additions.len());
         for addition in additions {
             match self.takes(addition)? {
                 Ok(true) => taken.push(addition),
@@ -277,12 +312,17 @@ impl<'l, 'w> Decided<'l, 'w> {
                 Err(error) => return Ok(Err(error)),
             }
         }
-        for addition in taken {
-            let hash = addition.hash;
-            self.batch.put_cf(self.lease.family(Space::Content), hash.as_bytes(), &addition.value);
-            self.batch.put_cf(self.lease.family(Space::Hashes), hash.as_bytes(), []);
-            self.content.insert(hash, addition);
+        // RocksDB finds the place of a row sooner when it comes behind the one before it.
+        taken.sort_unstable_by_key(|addition| addition.hash);
+        let (hashes, content) = (self.lease.family(Space::Hashes), self.lease.family(Space::Content));
+        for Addition { hash, value, .. } in &taken {
+            let row = Row::of(value);
+            if row == Row::Apart {
+                self.batch.put_cf(content, hash.as_bytes(), value);
+            }
+            self.batch.put_cf(hashes, hash.as_bytes(), row.seal());
         }
+        self.content.extend(taken.into_iter().map(|addition| (addition.hash, addition)));
         Ok(Ok(TestAndSet::Applied))
     }
 
@@ -290,21 +330,22 @@ impl<'l, 'w> Decided<'l, 'w> {
         if let Some(present) = self.content.get(&addition.hash) {
             return Ok(Ok(addition.replaces(self.hash, present.trusted, &present.value)));
         }
-        let hash = addition.hash;
-        let get = |space| match self.lease.get(space, hash.as_bytes(), self.tier) {
-            Ok(Found::Answer(value)) => Ok(Ok(value)),
-            Ok(Found::NotInMemory) => Err(Failure::WouldBlock),
-            Err(error) => Ok(Err(error)),
-        };
-        match get(Space::Hashes)? {
-            Ok(None) => return Ok(Ok(true)),
-            Ok(Some(_)) => {}
-            Err(error) => return Ok(Err(error)),
+        // Whatever is there, the value that has the hash may take its place: for a short one that costs less than to look.
+        if addition.trusted && Row::of(&addition.value) != Row::Apart {
+            return Ok(Ok(true));
         }
         // What is there is compared, not trusted: it may have been added under a false hash, or have rotted (I2, I4).
-        Ok(match get(Space::Content)? {
-            Ok(Some(present)) => Ok(addition.replaces(self.hash, false, &present)),
-            Ok(None) => Ok(true),
+        let replaces = |present: &[u8]| addition.replaces(self.hash, false, present);
+        let present = match self.content_in(Space::Hashes, addition)? {
+            Ok(Some(row)) => match Row::open(&row) {
+                Ok(Row::Short(present)) => return Ok(Ok(replaces(present))),
+                Ok(Row::Apart) => self.content_in(Space::Content, addition)?,
+                Err(error) => Err(error),
+            },
+            absent_or_failed => absent_or_failed,
+        };
+        Ok(match present {
+            Ok(present) => Ok(present.is_none_or(|present| replaces(&present))),
             // Bytes that rotted give way to the value that has the hash.
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 Ok(addition.trusted || self.hash.hash(&addition.value) == addition.hash)
@@ -312,10 +353,18 @@ impl<'l, 'w> Decided<'l, 'w> {
             Err(error) => Err(error),
         })
     }
+
+    fn content_in(&self, space: Space, addition: &Addition) -> Result<Result<Option<DBPinnableSlice<'_>>>, Failure> {
+        match self.lease.get(space, addition.hash.as_bytes(), self.tier) {
+            Ok(Found::Answer(value)) => Ok(Ok(value)),
+            Ok(Found::NotInMemory) => Err(Failure::WouldBlock),
+            Err(error) => Ok(Err(error)),
+        }
+    }
 }
 
 /// Tells the watches what a group changed; `cleared` has the rows of what they cover from before a `clear`.
-fn tell(hub: &Hub, seq: u64, entries: &HashMap<Key, Pending>, cleared: Vec<DBRawIterator<'_>>) -> Wakers {
+fn tell(hub: &Hub, seq: u64, entries: &HashMap<Key, Pending, RandomState>, cleared: Vec<DBRawIterator<'_>>) -> Wakers {
     let mut wakers = Wakers::default();
     let mut publish = |key: Key, old: Old, new: Option<Bytes>| {
         wakers.extend([hub.publish(&Change { key, seq, old, new })]);
