@@ -80,7 +80,8 @@ impl Writer {
             Patience::Wait => self.database.hold_order(),
             Patience::None => self.database.try_hold_order().ok_or(Failure::WouldBlock)?,
         };
-        let mut decided = Decided::new(lease, self.hash, patience, self.hub.is_watched());
+        let bytes = group.iter().map(|write| Self::bytes_of(write)).sum();
+        let mut decided = Decided::new(lease, self.hash, patience, self.hub.is_watched(), bytes);
         let answers = group.iter().map(|write| decided.decide(write)).collect::<Result<_, Failure>>()?;
         // What a `clear` removes is read for the watches alone.
         let cleared = if decided.is_watched && decided.is_cleared { outermost(&self.hub.scopes()) } else { Vec::new() };
@@ -199,7 +200,8 @@ struct Pending {
 }
 
 impl<'l, 'w> Decided<'l, 'w> {
-    fn new(lease: &'l Lease<'l>, hash: HashFunction, patience: Patience, is_watched: bool) -> Self {
+    /// For a group with so many bytes.
+    fn new(lease: &'l Lease<'l>, hash: HashFunction, patience: Patience, is_watched: bool, bytes: usize) -> Self {
         Self {
             lease,
             hash,
@@ -208,7 +210,7 @@ impl<'l, 'w> Decided<'l, 'w> {
             is_cleared: false,
             entries: HashMap::default(),
             content: HashMap::default(),
-            batch: WriteBatch::default(),
+            batch: WriteBatch::with_capacity_bytes(bytes),
         }
     }
 

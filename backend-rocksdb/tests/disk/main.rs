@@ -1,0 +1,155 @@
+//! What a store does on a disk that is full, or whose quota is used up. Where FUSE is missing the trials show as ignored,
+//! with the reason.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use backend_rocksdb::{Rocksdb, RocksdbOptions, Sync};
+use bytes::Bytes;
+use faulty_fs::{Control, Failure, Fault, FaultyFs, Op};
+use libtest_mimic::{Arguments, Completion, Trial};
+use store_api::{AtomicWrite, Backend, Effect, Error, ErrorKind, Key};
+use tokio::runtime::Runtime;
+
+const CLAIMS: [(&str, fn(Disk)); 3] = [
+    ("a10_a_sync_on_a_full_disk_is_no_space_until_there_is_room", |disk| run(sync_when_full(disk))),
+    ("a_store_is_closed_on_a_full_disk_and_loses_nothing", |disk| run(close_when_full(disk))),
+    ("a_quota_that_is_used_up_is_no_space_until_the_store_is_opened_again", |disk| run(write_beyond_quota(disk))),
+];
+
+fn main() -> ExitCode {
+    if let Some(served) = faulty_fs::serve_if_asked() {
+        return served;
+    }
+    let mounted = FaultyFs::mount_temporary();
+    let missing = mounted.as_ref().err().map(|error| (error.is_unavailable(), error.to_string()));
+    // The trials know the place only: the guard stays here, to be dropped before the process ends.
+    let place = mounted.as_ref().ok().map(|mounted| mounted.path().to_owned());
+    let trials = CLAIMS.map(|(name, claim)| {
+        let (place, missing) = (place.clone(), missing.clone());
+        Trial::ignorable_test(name, move || match (place, missing) {
+            (Some(place), _) => {
+                claim(Disk::new(&place, name));
+                Ok(Completion::Completed)
+            }
+            (None, Some((true, reason))) => Ok(Completion::ignored_with(format!("untested: {reason}"))),
+            (None, missing) => Err(missing.map(|(_, reason)| reason).unwrap_or_default().into()),
+        })
+    });
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.into());
+    drop(mounted);
+    conclusion.exit_code()
+}
+
+fn run(claim: impl Future<Output = ()>) {
+    Runtime::new().unwrap().block_on(claim);
+}
+
+/// A disk for one trial.
+struct Disk {
+    control: Control,
+    name: &'static str,
+    path: PathBuf,
+}
+
+impl Disk {
+    fn new(mount: &Path, name: &'static str) -> Self {
+        let path = mount.join(name);
+        fs::create_dir(&path).unwrap();
+        Self { control: Control::at(mount), name, path }
+    }
+
+    async fn open(&self, sync: Sync) -> Rocksdb {
+        RocksdbOptions::new(self.path.join("store")).sync(sync).open().await.unwrap()
+    }
+
+    /// Leaves room for some writes.
+    fn fill(&self) {
+        self.control.full(self.name, Some(2 * 1024 * 1024)).unwrap();
+    }
+
+    fn mend(&self) {
+        self.control.clear(self.name).unwrap();
+    }
+}
+
+fn key(number: usize) -> Key {
+    Key::new(format!("key/{number}")).unwrap()
+}
+
+fn value(number: usize) -> Bytes {
+    vec![u8::try_from(number % 251).unwrap(); 64 * 1024].into()
+}
+
+/// Writes one key after another until one is refused: how many were acknowledged, and why it was refused.
+async fn write_until_refused(store: &Rocksdb) -> (usize, Error) {
+    let entries = store.atomic_write().unwrap();
+    for number in 0..1_000 {
+        if let Err(error) = entries.set(&key(number), value(number)).await {
+            return (number, error);
+        }
+    }
+    panic!("nothing was refused")
+}
+
+async fn check(store: &Rocksdb, acknowledged: usize) {
+    let entries = store.atomic_write().unwrap();
+    for number in 0..acknowledged {
+        assert_eq!(entries.find(&key(number)).await.unwrap(), Some(value(number)), "{number} of {acknowledged}");
+    }
+}
+
+fn assert_no_space(error: &Error) {
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::NoSpace, Effect::NotApplied), "{error:?}");
+}
+
+async fn sync_when_full(disk: Disk) {
+    for sync in [Sync::Off, Sync::On] {
+        let store = disk.open(sync).await;
+        disk.fill();
+        let (acknowledged, error) = write_until_refused(&store).await;
+        assert_no_space(&error);
+        assert_eq!(store.sync().await.unwrap_err().kind(), ErrorKind::NoSpace);
+        disk.mend();
+        store.sync().await.unwrap();
+        let entries = store.atomic_write().unwrap();
+        entries.set(&key(acknowledged), value(acknowledged)).await.unwrap();
+        check(&store, acknowledged + 1).await;
+        entries.clear().await.unwrap();
+        store.close().await.unwrap();
+    }
+}
+
+async fn close_when_full(disk: Disk) {
+    let store = disk.open(Sync::On).await;
+    disk.fill();
+    let (acknowledged, error) = write_until_refused(&store).await;
+    assert_no_space(&error);
+    store.close().await.unwrap();
+    disk.mend();
+    check(&disk.open(Sync::On).await, acknowledged).await;
+}
+
+async fn write_beyond_quota(disk: Disk) {
+    let store = disk.open(Sync::On).await;
+    let entries = store.atomic_write().unwrap();
+    entries.set(&key(0), value(0)).await.unwrap();
+    disk.control.inject(disk.name, Fault::new(Op::Write, Failure::Edquot)).unwrap();
+    for _ in 0..2 {
+        assert_no_space(&entries.set(&key(1), value(1)).await.unwrap_err());
+    }
+    assert_eq!(entries.find(&key(0)).await.unwrap(), Some(value(0)));
+    disk.mend();
+    let error = entries.set(&key(1), value(1)).await.unwrap_err();
+    assert_no_space(&error);
+    assert!(error.to_string().contains("open the store again"), "{error}");
+    store.close().await.unwrap();
+    let store = disk.open(Sync::On).await;
+    check(&store, 1).await;
+    let entries = store.atomic_write().unwrap();
+    assert_eq!(entries.find(&key(1)).await.unwrap(), None);
+    entries.set(&key(1), value(1)).await.unwrap();
+}
