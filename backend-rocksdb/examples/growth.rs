@@ -5,8 +5,8 @@
 //! cargo run --release --package irminsul-backend-rocksdb --example growth -- /var/tmp/growth --entries 10000000 --content 10
 //! ```
 //!
-//! The entries have 128 bytes under keys of 21; the content, that does not compress, 4 KiB to 1 MiB. The folder must not
-//! exist, and is removed at the end.
+//! The entries have 128 bytes, half of which compress, under keys of 21; the content has 4 KiB to 1 MiB, and compresses as
+//! far as it is asked to. The folder must not exist, and is removed at the end.
 
 use std::{
     fs,
@@ -16,9 +16,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backend_rocksdb::{Rocksdb, RocksdbOptions, Sync};
+use backend_rocksdb::{Compression, Rocksdb, RocksdbOptions, Sync};
 use bytes::Bytes;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use fastrand::Rng;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use store_api::{Append, AtomicWrite, Backend, ContentKey, Indexable, Key, Result};
@@ -34,7 +34,7 @@ const WRITERS: usize = 64;
 const READS: usize = 50_000;
 
 /// Of so many entries, reads that find what they look for in the cache are made.
-const HOT: u64 = 10_000;
+const HOT: u64 = 1_000;
 
 #[derive(Parser)]
 struct Arguments {
@@ -49,11 +49,29 @@ struct Arguments {
     /// How many bytes the cache has.
     #[arg(long, default_value_t = 64 * 1024 * 1024)]
     cache: usize,
+    /// How it is compressed.
+    #[arg(long, value_enum, default_value_t = Compressed::Lz4)]
+    compression: Compressed,
+    /// How many hundredths of the content do not compress.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(..=100))]
+    random: u8,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Compressed {
+    None,
+    Lz4,
+    Zstd,
 }
 
 impl Arguments {
     fn options(&self) -> RocksdbOptions {
-        RocksdbOptions::new(&self.path).sync(Sync::Off).cache(self.cache)
+        let compression = match self.compression {
+            Compressed::None => Compression::None,
+            Compressed::Lz4 => Compression::Lz4,
+            Compressed::Zstd => Compression::Zstd,
+        };
+        RocksdbOptions::new(&self.path).sync(Sync::Off).cache(self.cache).compression(compression)
     }
 }
 
@@ -148,7 +166,7 @@ async fn time_reads(entries: &dyn AtomicWrite, among: u64) -> Result<Vec<Duratio
 async fn fill_content(arguments: &Arguments, content: &Arc<dyn Indexable>) -> Result<Vec<ContentKey>> {
     let (began, mut random, mut left) = (Instant::now(), Rng::with_seed(1), arguments.content << 30);
     let values = std::iter::from_fn(|| {
-        let value = random_value(&mut random);
+        let value = content_value(&mut random, arguments.random);
         left = left.checked_sub(value.len() as u64)?;
         Some(value)
     });
@@ -223,8 +241,12 @@ fn value(number: u64) -> Bytes {
     value.into()
 }
 
-fn random_value(random: &mut Rng) -> Bytes {
-    let mut value = vec![0; 1 << random.u32(SHORTEST..=LONGEST)];
-    random.fill(&mut value);
+/// So many hundredths of each KiB do not compress.
+fn content_value(random: &mut Rng, hundredths: u8) -> Bytes {
+    let mut value = vec![b'.'; 1 << random.u32(SHORTEST..=LONGEST)];
+    for part in value.chunks_mut(1024) {
+        let len = part.len() * usize::from(hundredths) / 100;
+        random.fill(&mut part[..len]);
+    }
     value.into()
 }

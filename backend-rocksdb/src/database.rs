@@ -37,8 +37,9 @@ const BLOB_LEN: u64 = 4 * 1024;
 /// How many files RocksDB keeps open.
 const OPEN_FILES: i32 = 512;
 
-/// How much is written before it is put into its place, per family. After a full disk RocksDB goes on when so much is free.
-pub(crate) const WRITE_BUFFER: u64 = 64 * 1024 * 1024;
+/// After a full disk RocksDB goes on when so much is free at the most: it is how much is written before it is put into its
+/// place.
+const ROOM: usize = 64 * 1024 * 1024;
 
 /// With less, each write would have to be put into its place.
 const LEAST_WRITE_MEMORY: usize = 8 * 1024 * 1024;
@@ -182,7 +183,7 @@ fn put_into_place(database: &DB) -> bool {
 
 /// Whether the disk has the room that RocksDB asks for before it goes on behind a full one.
 fn has_room(folder: &Folder) -> bool {
-    folder.free_bytes().is_none_or(|free| free >= WRITE_BUFFER)
+    folder.free_bytes().is_none_or(|free| free >= ROOM as u64)
 }
 
 /// Whether what is only in the log is written into its place.
@@ -278,6 +279,7 @@ struct Families {
 impl Families {
     fn new(options: &RocksdbOptions) -> Self {
         let cache = Cache::new_lru_cache(options.cache);
+        let write_memory = options.cache.max(LEAST_WRITE_MEMORY);
         let compression = match options.compression {
             Compression::None => DBCompressionType::None,
             Compression::Lz4 => DBCompressionType::Lz4,
@@ -293,7 +295,8 @@ impl Families {
             let mut family = Options::default();
             family.set_block_based_table_factory(&blocks);
             family.set_compression_type(compression);
-            family.set_write_buffer_size(usize::try_from(WRITE_BUFFER).unwrap_or(usize::MAX));
+            // One is written to while another is put into its place.
+            family.set_write_buffer_size((write_memory / 2).min(ROOM));
             family.set_level_zero_slowdown_writes_trigger(UNCOMPACTED_FILES);
             family.set_level_zero_stop_writes_trigger(UNCOMPACTED_FILES);
             family.set_soft_pending_compaction_bytes_limit(0);
@@ -304,7 +307,7 @@ impl Families {
         content.set_min_blob_size(BLOB_LEN);
         content.set_blob_compression_type(compression);
         content.set_blob_cache(&cache);
-        Self { database: whole(options.cache), entries: family(), hashes: family(), content }
+        Self { database: whole(write_memory), entries: family(), hashes: family(), content }
     }
 
     fn descriptors(&self) -> impl Iterator<Item = ColumnFamilyDescriptor> {
@@ -321,14 +324,13 @@ impl Families {
 }
 
 /// What holds for all families.
-fn whole(memory: usize) -> Options {
+fn whole(write_memory: usize) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_max_open_files(OPEN_FILES);
     options.set_max_total_wal_size(LOG_BYTES);
-    options
-        .set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(memory.max(LEAST_WRITE_MEMORY), false));
+    options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(write_memory, false));
     // Behind a log that a full disk cut, the families must not be of different ages: RocksDB would refuse to open them.
     options.set_atomic_flush(true);
     // Old files are removed behind the reads and writes that let go of them.

@@ -80,7 +80,7 @@ fn family(cache: &Cache) -> Options {
     let mut family = Options::default();
     family.set_block_based_table_factory(&blocks);
     family.set_compression_type(DBCompressionType::Lz4);
-    family.set_write_buffer_size(MEMORY);
+    family.set_write_buffer_size(MEMORY / 2);
     family
 }
 

@@ -14,7 +14,9 @@ use libtest_mimic::{Arguments, Completion, Trial};
 use store_api::{AtomicWrite, Backend, Effect, Error, ErrorKind, Key};
 use tokio::runtime::Runtime;
 
-const CLAIMS: [(&str, fn(Disk)); 3] = [
+type Claim = fn(Disk);
+
+const CLAIMS: [(&str, Claim); 3] = [
     ("a10_a_sync_on_a_full_disk_is_no_space_until_there_is_room", |disk| run(sync_when_full(disk))),
     ("a_store_is_closed_on_a_full_disk_and_loses_nothing", |disk| run(close_when_full(disk))),
     ("a_quota_that_is_used_up_is_no_space_until_the_store_is_opened_again", |disk| run(write_beyond_quota(disk))),
