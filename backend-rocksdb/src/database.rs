@@ -22,6 +22,7 @@ use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice,
     DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, FlushOptions, InfoLogger, LogLevel, Options, ReadOptions, ReadTier,
     Snapshot, WriteBufferManager,
+    properties::{NUM_RUNNING_COMPACTIONS, NUM_RUNNING_FLUSHES},
 };
 use store_api::{Error, HashFunction, Result};
 
@@ -222,6 +223,16 @@ impl Lease<'_> {
     /// Whether the disk has the room that RocksDB asks for before it goes on behind a full one.
     pub(crate) fn has_room(&self) -> bool {
         has_room(&self.open().folder)
+    }
+
+    /// Whether RocksDB is at work on what was written.
+    pub(crate) fn is_compacting(&self) -> Result<bool> {
+        for work in [NUM_RUNNING_COMPACTIONS, NUM_RUNNING_FLUSHES] {
+            if self.rocksdb().property_int_value(work).map_err(from_rocksdb)?.is_some_and(|count| count > 0) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(crate) fn get(&self, space: Space, key: &[u8], tier: Tier) -> Result<Found<DBPinnableSlice<'_>>> {

@@ -26,8 +26,8 @@ use crate::{
 /// How long RocksDB needs at most to find out that there is room again.
 const LOOKS_FOR_ROOM: Duration = Duration::from_secs(8);
 
-/// How long compactions are waited for.
-const COMPACTS: Duration = Duration::from_mins(1);
+/// How long RocksDB is waited for that writes nothing and does nothing about it.
+const RESTS: Duration = Duration::from_mins(1);
 
 /// How often it is asked whether it writes again.
 const ASKS: Duration = Duration::from_millis(10);
@@ -106,8 +106,10 @@ impl Writer {
     }
 
     /// Returns when RocksDB writes again. As long as there is no room nobody waits. Where there is, RocksDB finds out in
-    /// some seconds, as it looks every five, and the write that asks for it succeeds.
-    fn await_writes(&mut self, lease: &Lease<'_>, patience: Patience, began: Instant) -> Result<(), Failure> {
+    /// some seconds, as it looks every five, and the write that asks for it succeeds. It is waited for while it compacts,
+    /// however long that takes.
+    fn await_writes(&mut self, lease: &Lease<'_>, patience: Patience) -> Result<(), Failure> {
+        let mut resting_since = Instant::now();
         loop {
             let mut probe = WriteBatch::default();
             probe.put_log_data([]);
@@ -116,7 +118,7 @@ impl Writer {
                 return Ok(());
             };
             let limit = if would_block(&error) {
-                COMPACTS
+                RESTS
             } else if is_full(&error) && !is_beyond_quota(&error) {
                 LOOKS_FOR_ROOM
             } else {
@@ -128,7 +130,10 @@ impl Writer {
             if !lease.has_room() {
                 return Err(Failure::Failed(no_room(error)));
             }
-            if began.elapsed() > limit {
+            if would_block(&error) && lease.is_compacting().map_err(Failure::Failed)? {
+                resting_since = Instant::now();
+            }
+            if resting_since.elapsed() > limit {
                 return Err(if is_full(&error) { Failure::SyncFailed(from_rocksdb(error)) } else { failed(error) });
             }
             thread::sleep(ASKS);
@@ -154,11 +159,11 @@ impl Engine for Writer {
         patience: Patience,
         told: &mut Wakers,
     ) -> Result<Vec<Result<TestAndSet>>, Failure> {
-        let (database, began) = (Arc::clone(&self.database), Instant::now());
+        let database = Arc::clone(&self.database);
         let lease = database.lease().map_err(Failure::Failed)?;
         loop {
             if self.waits {
-                self.await_writes(&lease, patience, began)?;
+                self.await_writes(&lease, patience)?;
             }
             match self.write_group(&lease, group, patience, told) {
                 // Nothing of it was written: it is decided once more.
