@@ -14,7 +14,10 @@
 
 use std::{
     panic::catch_unwind,
-    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLockError},
+    sync::{
+        Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLockError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use backend_kit::OFFLOAD_LEN;
@@ -95,6 +98,7 @@ pub(crate) struct Database {
     /// Held from before a group is written until the watches were told, and while a watch is registered: a watch begins
     /// before a group or behind it.
     order: Mutex<()>,
+    closing: AtomicBool,
     from_memory: ReadOptions,
     from_disk: ReadOptions,
 }
@@ -115,7 +119,8 @@ impl Database {
         let mut from_memory = ReadOptions::default();
         from_memory.set_read_tier(ReadTier::BlockCache);
         let open = RwLock::new(Some(Open { database, folder }));
-        Ok((Self { open, order: Mutex::new(()), from_memory, from_disk: ReadOptions::default() }, hash))
+        let (order, closing, from_disk) = (Mutex::new(()), AtomicBool::new(false), ReadOptions::default());
+        Ok((Self { open, order, closing, from_memory, from_disk }, hash))
     }
 
     /// The database, which stays open until this is dropped.
@@ -155,6 +160,11 @@ impl Database {
             Found::Answer(value) => Ok(Found::Answer(value.map(|value| take(&value)))),
             Found::NotInMemory => Ok(Found::NotInMemory),
         }
+    }
+
+    /// Ends what waits for RocksDB to write again.
+    pub(crate) fn start_closing(&self) {
+        self.closing.store(true, Ordering::Relaxed);
     }
 
     /// Waits for those who read, and lets go of all files. Who closes it at the same time waits, too.
@@ -223,6 +233,11 @@ impl Lease<'_> {
     /// Whether the disk has the room that RocksDB asks for before it goes on behind a full one.
     pub(crate) fn has_room(&self) -> bool {
         has_room(&self.open().folder)
+    }
+
+    /// Whether the store is being closed.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.database.closing.load(Ordering::Relaxed)
     }
 
     /// Whether RocksDB is at work on what was written.

@@ -11,8 +11,9 @@
 //! | watch lag | own changes at once; there are no others |
 //!
 //! Close an instance when you are done: one that is dropped lets go of its folder, too, but blocks the thread that drops
-//! it meanwhile, for a moment as a rule. RocksDB's own threads are the process's: an instance starts them where they are missing, they serve all that is
-//! open in the process, and wait idle when nothing is.
+//! it until what has queued is written; where RocksDB has refused writes for some seconds, that is refused.
+//! RocksDB's own threads are the process's: an instance starts them where they are missing, they serve all that is open in
+//! the process, and wait idle when nothing is.
 //!
 //! ```no_run
 //! use backend_rocksdb::{RocksdbOptions, Sync};
@@ -31,6 +32,7 @@ mod database;
 mod error;
 mod folder;
 mod indexable;
+mod refusal;
 mod row;
 mod writer;
 
@@ -219,6 +221,7 @@ impl Instance {
     async fn close(&self) -> Result<()> {
         self.gate.close();
         self.hub.end_closed();
+        self.database.start_closing();
         self.committer.close().await;
         let database = Arc::clone(&self.database);
         offload(move || database.close(Flush::Yes)).await
@@ -229,6 +232,7 @@ impl Drop for Instance {
     /// To let another thread close the database would be to let it do so while the process ends, behind the end of what
     /// RocksDB needs for it.
     fn drop(&mut self) {
+        self.database.start_closing();
         if self.committer.join() {
             self.database.close(Flush::No);
         }

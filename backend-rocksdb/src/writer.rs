@@ -14,20 +14,15 @@ use backend_kit::{Addition, Change, Decision, Engine, Failure, Hub, Old, Patienc
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use rocksdb::{DBPinnableSlice, DBRawIterator, WriteBatch, WriteOptions};
-use store_api::{ContentHash, ErrorKind, HashFunction, Key, Result, TestAndSet};
+use store_api::{ContentHash, Error, ErrorKind, HashFunction, Key, Result, TestAndSet};
 
 use crate::{
     atomic_write::{key_of, open_frame, rows_of},
     database::{Database, Found, Lease, Space, Tier, ended},
     error::{from_rocksdb, is_beyond_quota, is_fatal, is_full, no_room, not_applied, would_block},
+    refusal::{End, Met, Refusal},
     row::Row,
 };
-
-/// How long RocksDB needs at most to find out that there is room again.
-const LOOKS_FOR_ROOM: Duration = Duration::from_secs(8);
-
-/// How long RocksDB is waited for that writes nothing and does nothing about it.
-const RESTS: Duration = Duration::from_mins(1);
 
 /// How often it is asked whether it writes again.
 const ASKS: Duration = Duration::from_millis(10);
@@ -54,18 +49,18 @@ pub(crate) struct Writer {
     /// Whether each write syncs.
     syncs: bool,
     /// RocksDB takes nothing until it has found room, or has compacted.
-    waits: bool,
+    refusal: Option<Refusal>,
 }
 
 impl Writer {
     pub(crate) fn new(database: Arc<Database>, hub: Arc<Hub>, hash: HashFunction, syncs: bool) -> Self {
-        // A wait of RocksDB's cannot be ended, not even by a close.
+        // A wait of RocksDB's own cannot be ended, not even by a close.
         let mut options = WriteOptions::default();
         options.set_no_slowdown(true);
         options.set_sync(syncs);
         let mut probing = WriteOptions::default();
         probing.set_no_slowdown(true);
-        Self { database, hub, hash, options, probing, syncs, waits: false }
+        Self { database, hub, hash, options, probing, syncs, refusal: None }
     }
 
     fn write_group(
@@ -87,56 +82,64 @@ impl Writer {
         let cleared = if decided.is_watched && decided.is_cleared { outermost(&self.hub.scopes()) } else { Vec::new() };
         let cleared = cleared.iter().flat_map(|scope| rows_of(lease, None, scope)).flatten().collect();
         let Decided { batch, entries, is_watched, .. } = decided;
+        // Where each write syncs, all that was acknowledged is synced.
+        let flushes = !self.syncs && group.iter().any(|write| matches!(write, Write::Sync));
+        if self.refusal.is_some() && (flushes || !batch.is_empty()) {
+            return Err(Failure::WouldBlock);
+        }
         if !batch.is_empty() {
-            let written = lease.rocksdb().write_opt(batch, &self.options);
-            self.waits = written.as_ref().is_err_and(|error| is_full(error) || would_block(error));
-            written.map_err(failed)?;
+            self.write(lease, batch)?;
         }
         let seq = lease.rocksdb().latest_sequence_number();
         if is_watched {
             told.extend([tell(&self.hub, seq, &entries, cleared)]);
         }
         drop(order);
-        // Where each write syncs, all that was acknowledged is synced.
-        if !self.syncs && group.iter().any(|write| matches!(write, Write::Sync)) {
+        if flushes {
             // The writes of the group are in effect: it has not failed.
             lease.rocksdb().flush_wal(true).map_err(|error| Failure::SyncFailed(from_rocksdb(error)))?;
         }
         Ok(answers)
     }
 
-    /// Returns when RocksDB writes again. As long as there is no room nobody waits. Where there is, RocksDB finds out in
-    /// some seconds, as it looks every five, and the write that asks for it succeeds. It is waited for while it compacts,
-    /// however long that takes.
-    fn await_writes(&mut self, lease: &Lease<'_>, patience: Patience) -> Result<(), Failure> {
-        let mut resting_since = Instant::now();
+    fn write(&mut self, lease: &Lease<'_>, batch: WriteBatch) -> Result<(), Failure> {
+        lease.rocksdb().write_opt(batch, &self.options).map_err(|error| {
+            if is_full(&error) || would_block(&error) {
+                self.refusal = Some(Refusal::new(Instant::now()));
+            }
+            failed(error)
+        })
+    }
+
+    /// Returns when RocksDB writes again. Behind a full disk it finds out by itself that there is room, and the write that
+    /// asks for it succeeds.
+    fn await_writes(&mut self, lease: &Lease<'_>) -> Result<(), Failure> {
         loop {
             let mut probe = WriteBatch::default();
             probe.put_log_data([]);
             let Err(error) = lease.rocksdb().write_opt(probe, &self.probing) else {
-                self.waits = false;
+                self.refusal = None;
                 return Ok(());
             };
-            let limit = if would_block(&error) {
-                RESTS
-            } else if is_full(&error) && !is_beyond_quota(&error) {
-                LOOKS_FOR_ROOM
-            } else {
+            let (is_full, is_stalled) = (is_full(&error), would_block(&error));
+            if !is_stalled && (!is_full || is_beyond_quota(&error)) {
                 return Err(failed(error));
+            }
+            let now = Instant::now();
+            let met = Met {
+                is_full,
+                is_stalled,
+                has_room: lease.has_room(),
+                is_at_work: lease.is_compacting().map_err(Failure::Failed)?,
+                is_closing: lease.is_closing(),
             };
-            if patience == Patience::None {
-                return Err(Failure::WouldBlock);
+            match self.refusal.get_or_insert_with(|| Refusal::new(now)).end(now, met) {
+                None => thread::sleep(ASKS),
+                Some(End::NoRoom) => return Err(Failure::Failed(no_room(error))),
+                Some(End::Stuck) => return Err(Failure::Failed(not_applied(error))),
+                Some(End::Failed) => return Err(Failure::SyncFailed(from_rocksdb(error))),
+                Some(End::Closed) => return Err(Failure::Failed(Error::closed().with_source(error))),
             }
-            if !lease.has_room() {
-                return Err(Failure::Failed(no_room(error)));
-            }
-            if would_block(&error) && lease.is_compacting().map_err(Failure::Failed)? {
-                resting_since = Instant::now();
-            }
-            if resting_since.elapsed() > limit {
-                return Err(if is_full(&error) { Failure::SyncFailed(from_rocksdb(error)) } else { failed(error) });
-            }
-            thread::sleep(ASKS);
         }
     }
 }
@@ -162,12 +165,11 @@ impl Engine for Writer {
         let database = Arc::clone(&self.database);
         let lease = database.lease().map_err(Failure::Failed)?;
         loop {
-            if self.waits {
-                self.await_writes(&lease, patience)?;
-            }
             match self.write_group(&lease, group, patience, told) {
                 // Nothing of it was written: it is decided once more.
-                Err(Failure::WouldBlock) if patience == Patience::Wait && self.waits => {}
+                Err(Failure::WouldBlock) if patience == Patience::Wait && self.refusal.is_some() => {
+                    self.await_writes(&lease)?;
+                }
                 written => return written,
             }
         }

@@ -1,0 +1,173 @@
+//! How long RocksDB is waited for while it refuses writes: behind a full disk, or behind compactions that lag.
+//!
+//! What it refuses it has not written; the writer asks again and again whether it takes something, and tells what it met.
+
+use std::time::{Duration, Instant};
+
+/// How long RocksDB needs at most to find out that there is room again: it looks every five seconds. A stall that is over
+/// sooner is nobody's concern.
+const LOOKS_FOR_ROOM: Duration = Duration::from_secs(8);
+
+/// How long RocksDB is waited for that writes nothing and does nothing about it.
+const RESTS: Duration = Duration::from_mins(1);
+
+/// What a write of nothing met.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Met {
+    /// RocksDB says that the disk is full.
+    pub(crate) is_full: bool,
+    /// A write would wait for compactions or flushes.
+    pub(crate) is_stalled: bool,
+    /// There is the room that RocksDB asks for.
+    pub(crate) has_room: bool,
+    /// RocksDB compacts or flushes.
+    pub(crate) is_at_work: bool,
+    /// The store is being closed.
+    pub(crate) is_closing: bool,
+}
+
+/// Why nobody waits any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// There is no room.
+    NoRoom,
+    /// RocksDB has lagged behind for long, and does nothing about it.
+    Stuck,
+    /// RocksDB does not see the room that is there: it has failed.
+    Failed,
+    Closed,
+}
+
+/// Refusals without a write between them. It outlives the groups that were refused, or each would wait as long (L4).
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    began: Instant,
+    /// RocksDB was last seen at work, or with room for none.
+    worked: Instant,
+    /// The disk is full in RocksDB's eyes alone since.
+    roomy: Option<Instant>,
+}
+
+impl Refusal {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { began: now, worked: now, roomy: None }
+    }
+
+    /// Whether the wait ends here.
+    pub(crate) fn end(&mut self, now: Instant, met: Met) -> Option<End> {
+        let end = if met.is_stalled { self.end_of_stall(now, met) } else { self.end_of_full_disk(now, met) };
+        let over = met.is_closing && now - self.began > LOOKS_FOR_ROOM;
+        end.or(over.then_some(End::Closed))
+    }
+
+    fn end_of_stall(&mut self, now: Instant, met: Met) -> Option<End> {
+        self.roomy = None;
+        if met.is_full && !met.has_room {
+            return Some(End::NoRoom);
+        }
+        if met.is_at_work {
+            self.worked = now;
+        }
+        let rests = now - self.worked;
+        if rests > LOOKS_FOR_ROOM && !met.has_room {
+            return Some(End::NoRoom);
+        }
+        (rests > RESTS).then_some(End::Stuck)
+    }
+
+    fn end_of_full_disk(&mut self, now: Instant, met: Met) -> Option<End> {
+        self.worked = now;
+        if !met.has_room {
+            self.roomy = None;
+            return Some(End::NoRoom);
+        }
+        let roomy = *self.roomy.get_or_insert(now);
+        (now - roomy > LOOKS_FOR_ROOM).then_some(End::Failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STALLED: Met = Met { is_full: false, is_stalled: true, has_room: true, is_at_work: false, is_closing: false };
+    const FULL: Met = Met { is_full: true, is_stalled: false, ..STALLED };
+
+    struct Scene {
+        began: Instant,
+        refusal: Refusal,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let began = Instant::now();
+            Self { began, refusal: Refusal::new(began) }
+        }
+
+        fn after(&mut self, seconds: u64, met: Met) -> Option<End> {
+            self.refusal.end(self.began + Duration::from_secs(seconds), met)
+        }
+    }
+
+    #[test]
+    fn a_full_disk_without_room_is_not_waited_for() {
+        assert_eq!(Scene::new().after(0, Met { has_room: false, ..FULL }), Some(End::NoRoom));
+    }
+
+    #[test]
+    fn a_stall_that_tells_of_a_full_disk_is_not_waited_for_without_room() {
+        assert_eq!(Scene::new().after(0, Met { is_full: true, has_room: false, ..STALLED }), Some(End::NoRoom));
+    }
+
+    #[test]
+    fn a_short_stall_on_a_small_disk_is_waited_for() {
+        let mut scene = Scene::new();
+        let met = Met { has_room: false, ..STALLED };
+        assert_eq!(scene.after(8, met), None);
+        assert_eq!(scene.after(100, Met { is_at_work: true, ..met }), None);
+        assert_eq!(scene.after(108, met), None);
+        assert_eq!(scene.after(109, met), Some(End::NoRoom));
+    }
+
+    #[test]
+    fn a_disk_that_fills_up_behind_a_long_stall_gets_the_time_to_be_found_roomy() {
+        let mut scene = Scene::new();
+        assert_eq!(scene.after(50, STALLED), None);
+        assert_eq!(scene.after(55, FULL), None);
+        assert_eq!(scene.after(63, FULL), None);
+        assert_eq!(scene.after(64, FULL), Some(End::Failed));
+    }
+
+    #[test]
+    fn room_that_goes_and_comes_starts_the_time_anew() {
+        let mut scene = Scene::new();
+        assert_eq!(scene.after(0, FULL), None);
+        assert_eq!(scene.after(5, Met { has_room: false, ..FULL }), Some(End::NoRoom));
+        assert_eq!(scene.after(3600, FULL), None);
+        assert_eq!(scene.after(3608, FULL), None);
+        assert_eq!(scene.after(3609, FULL), Some(End::Failed));
+    }
+
+    #[test]
+    fn compactions_are_waited_for_while_they_work_and_for_a_minute_behind() {
+        let mut scene = Scene::new();
+        assert_eq!(scene.after(3600, Met { is_at_work: true, ..STALLED }), None);
+        assert_eq!(scene.after(3660, STALLED), None);
+        assert_eq!(scene.after(3661, STALLED), Some(End::Stuck));
+    }
+
+    #[test]
+    fn l4_what_one_group_waited_for_in_vain_the_next_one_does_not_wait_for() {
+        let mut scene = Scene::new();
+        assert_eq!(scene.after(61, STALLED), Some(End::Stuck));
+        assert_eq!(scene.after(61, STALLED), Some(End::Stuck));
+    }
+
+    #[test]
+    fn l4_a_close_ends_all_waits_but_short_ones() {
+        let mut scene = Scene::new();
+        let met = Met { is_at_work: true, is_closing: true, ..STALLED };
+        assert_eq!(scene.after(8, met), None);
+        assert_eq!(scene.after(9, met), Some(End::Closed));
+    }
+}
