@@ -19,6 +19,9 @@ use crate::{Gate, Page, Pages, check_value, hash, sync::Mutex};
 /// How much a batch may hold unless told otherwise: 256 MiB.
 pub const DEFAULT_BATCH_LIMIT: usize = 256 * 1024 * 1024;
 
+/// What an engine holds for a row beside its key and its value, as a rule: 64 bytes.
+pub const ROW_BYTES: usize = 64;
+
 const KEYS_PER_PAGE: usize = 256;
 
 /// A value to be stored under a hash.
@@ -33,6 +36,12 @@ pub struct Addition {
 }
 
 impl Addition {
+    /// About how many bytes an engine holds to write it: hash and value, and what comes with a row ([`ROW_BYTES`]).
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.hash.as_bytes().len() + self.value.len() + ROW_BYTES
+    }
+
     /// Whether it takes the place of what is stored under its hash: where two differ, the one that has the hash stays
     /// (I4). It hashes only where nobody can tell without.
     #[must_use]

@@ -29,7 +29,8 @@ pub trait Engine: Send + 'static {
     /// What a write that was committed answers.
     type Outcome: Send + 'static;
 
-    /// How many bytes of keys and values a write holds.
+    /// About how many bytes of memory a write takes while it is written: keys, hashes and values, and
+    /// [`ROW_BYTES`](crate::ROW_BYTES) for each. It is asked once, by who queues the write.
     fn bytes_of(write: &Self::Write) -> usize;
 
     /// Applies the writes in order as one transaction, makes it as durable as the store declares, and tells the watches

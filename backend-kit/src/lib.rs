@@ -34,7 +34,7 @@ mod pages;
 mod range;
 mod sync;
 
-pub use batch::{Addition, BatchTarget, BufferedBatch, DEFAULT_BATCH_LIMIT};
+pub use batch::{Addition, BatchTarget, BufferedBatch, DEFAULT_BATCH_LIMIT, ROW_BYTES};
 pub use committer::{Committer, Engine, Failure, Patience};
 pub use context::Context;
 pub use decision::{Decision, Test};

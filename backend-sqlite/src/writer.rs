@@ -4,7 +4,7 @@ mod log;
 
 use std::{sync::Arc, time::Duration};
 
-use backend_kit::{Addition, Decision, Engine, Failure, Patience, Test, Wakers, frame};
+use backend_kit::{Addition, Decision, Engine, Failure, Patience, ROW_BYTES, Test, Wakers, frame};
 use bytes::Bytes;
 use rusqlite::{Connection, params};
 use store_api::{ContentKey, Effect, Error, ErrorKind, HashFunction, Key, Result, TestAndSet};
@@ -172,9 +172,9 @@ impl Engine for Writer {
 
     fn bytes_of(write: &Write) -> usize {
         match write {
-            Write::Entry { key, test, set } => key.as_str().len() + test.bytes(set.as_ref()),
-            Write::Add(addition) => addition.value.len(),
-            Write::Batch(additions) => additions.iter().map(|addition| addition.value.len()).sum(),
+            Write::Entry { key, test, set } => key.as_str().len() + test.bytes(set.as_ref()) + ROW_BYTES,
+            Write::Add(addition) => addition.bytes(),
+            Write::Batch(additions) => additions.iter().map(Addition::bytes).sum(),
             Write::Clear | Write::Sync => 0,
         }
     }

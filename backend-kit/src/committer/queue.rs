@@ -19,7 +19,7 @@ pub(super) struct Queue<W, A> {
 }
 
 struct State<W, A> {
-    waiting: VecDeque<(W, A)>,
+    waiting: VecDeque<Waiting<W, A>>,
     /// The length at which writes that nobody waits for are taken out, so that callers that give up on a stalled disk do
     /// not fill the memory. It doubles with what is left, so that each write is looked at a few times only.
     purge_at: usize,
@@ -28,6 +28,12 @@ struct State<W, A> {
     closed: bool,
     tidying_wanted: bool,
     poison: Option<Error>,
+}
+
+struct Waiting<W, A> {
+    write: W,
+    answer: A,
+    bytes: usize,
 }
 
 const PURGE_AT_LEAST: usize = 1024;
@@ -61,6 +67,8 @@ impl<W, A> Queue<W, A> {
     where
         A: Answer<T>,
     {
+        // Without the lock, which async workers take: of a batch with many values it takes long.
+        let bytes = (self.bytes_of)(&write);
         let mut state = self.state.lock();
         if state.closed {
             return Err(Error::closed());
@@ -69,10 +77,10 @@ impl<W, A> Queue<W, A> {
             return Err(poison.clone());
         }
         if state.waiting.len() >= state.purge_at {
-            state.waiting.retain(|(_, answer)| !answer.is_abandoned());
+            state.waiting.retain(|waiting| !waiting.answer.is_abandoned());
             state.purge_at = PURGE_AT_LEAST.max(2 * state.waiting.len());
         }
-        state.waiting.push_back((write, answer));
+        state.waiting.push_back(Waiting { write, answer, bytes });
         drop(state);
         self.changed.notify_one();
         Ok(())
@@ -101,7 +109,7 @@ impl<W, A> Queue<W, A> {
         state.busy = true;
         state.tidying_wanted = false;
         let count = self.fitting(&state.waiting);
-        let mut group: Vec<_> = state.waiting.drain(..count).collect();
+        let mut group = state.drain(count);
         state.purge_at = PURGE_AT_LEAST.max(2 * state.waiting.len());
         drop(state);
         group.retain(|(_, answer)| !answer.is_abandoned());
@@ -109,10 +117,10 @@ impl<W, A> Queue<W, A> {
     }
 
     /// How many of the first writes make a group.
-    fn fitting(&self, waiting: &VecDeque<(W, A)>) -> usize {
+    fn fitting(&self, waiting: &VecDeque<Waiting<W, A>>) -> usize {
         let mut bytes: usize = 0;
-        let fits = |(write, _): &&(W, A)| {
-            bytes = bytes.saturating_add((self.bytes_of)(write));
+        let fits = |waiting: &&Waiting<W, A>| {
+            bytes = bytes.saturating_add(waiting.bytes);
             bytes <= self.group_limit
         };
         waiting.iter().take_while(fits).count().max(waiting.len().min(1))
@@ -128,7 +136,8 @@ impl<W, A> Queue<W, A> {
     pub(super) fn end(&self) -> Vec<(W, A)> {
         let mut state = self.state.lock();
         state.closed = true;
-        state.waiting.drain(..).collect()
+        let count = state.waiting.len();
+        state.drain(count)
     }
 
     pub(super) fn want_tidying(&self) {
@@ -149,9 +158,20 @@ impl<W, A> Queue<W, A> {
     }
 }
 
+impl<W, A> State<W, A> {
+    /// Takes out the first of the writes.
+    fn drain(&mut self, count: usize) -> Vec<(W, A)> {
+        self.waiting.drain(..count).map(|waiting| (waiting.write, waiting.answer)).collect()
+    }
+}
+
 #[cfg(all(test, not(irminsul_loom)))]
 impl<W, A> Queue<W, A> {
     pub(super) fn len(&self) -> usize {
         self.state.lock().waiting.len()
+    }
+
+    pub(super) fn is_free(&self) -> bool {
+        self.state.try_lock().is_some()
     }
 }

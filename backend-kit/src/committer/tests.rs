@@ -435,3 +435,34 @@ async fn a_join_on_the_committers_own_thread_does_not_wait() {
     own.set(Arc::downgrade(&committer)).unwrap_or_else(|_| panic!("it is set once"));
     assert!(!committer.enqueue(()).await.unwrap());
 }
+
+/// An engine of writes that find, when they are asked for their length, whether the queue is free.
+struct Measured;
+
+struct FindsTheQueue {
+    committer: Weak<Committer<Measured>>,
+    found: mpsc::UnboundedSender<bool>,
+}
+
+impl Engine for Measured {
+    type Write = FindsTheQueue;
+    type Outcome = ();
+
+    fn bytes_of(write: &FindsTheQueue) -> usize {
+        let committer = write.committer.upgrade().unwrap();
+        write.found.send(committer.core.queue.is_free()).unwrap();
+        0
+    }
+
+    fn commit(&mut self, group: &[&FindsTheQueue], _: Patience, _: &mut Wakers) -> Result<Vec<Result<()>>, Failure> {
+        Ok(group.iter().map(|_| Ok(())).collect())
+    }
+}
+
+#[tokio::test]
+async fn the_length_of_a_write_is_asked_for_once_and_without_the_lock_of_the_queue() {
+    let committer = Arc::new(Committer::start(Measured, "measured", false).unwrap());
+    let (found, mut says) = mpsc::unbounded_channel();
+    committer.enqueue(FindsTheQueue { committer: Arc::downgrade(&committer), found }).await.unwrap();
+    assert_eq!((says.recv().await, says.recv().await), (Some(true), None));
+}

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use backend_kit::{Addition, Decision, Engine, Failure, Patience, Test, Wakers};
+use backend_kit::{Addition, Decision, Engine, Failure, Patience, ROW_BYTES, Test, Wakers};
 use bytes::Bytes;
 use store_api::{ContentHash, HashFunction, Key, Result, TestAndSet};
 
@@ -117,8 +117,8 @@ impl Engine for Writer {
 
     fn bytes_of(write: &Write) -> usize {
         match write {
-            Write::Entry { key, test, set } => key.as_str().len() + test.bytes(set.as_ref()),
-            Write::Content(additions) => additions.iter().map(|addition| addition.value.len()).sum(),
+            Write::Entry { key, test, set } => key.as_str().len() + test.bytes(set.as_ref()) + ROW_BYTES,
+            Write::Content(additions) => additions.iter().map(Addition::bytes).sum(),
             Write::Clear | Write::Sync => 0,
         }
     }
