@@ -11,13 +11,21 @@ const LOOKS_FOR_ROOM: Duration = Duration::from_secs(8);
 /// How long RocksDB is waited for that writes nothing and does nothing about it.
 const RESTS: Duration = Duration::from_mins(1);
 
+/// What RocksDB says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Says {
+    /// The disk is full.
+    Full,
+    /// A write would wait for compactions or flushes.
+    Stalled,
+    /// It would, and they found the disk full.
+    StalledByFull,
+}
+
 /// What a write of nothing met.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Met {
-    /// RocksDB says that the disk is full.
-    pub(crate) is_full: bool,
-    /// A write would wait for compactions or flushes.
-    pub(crate) is_stalled: bool,
+    pub(crate) says: Says,
     /// There is the room that RocksDB asks for.
     pub(crate) has_room: bool,
     /// RocksDB compacts or flushes.
@@ -55,14 +63,17 @@ impl Refusal {
 
     /// Whether the wait ends here.
     pub(crate) fn end(&mut self, now: Instant, met: Met) -> Option<End> {
-        let end = if met.is_stalled { self.end_of_stall(now, met) } else { self.end_of_full_disk(now, met) };
+        let end = match met.says {
+            Says::Full => self.end_of_full_disk(now, met),
+            Says::Stalled | Says::StalledByFull => self.end_of_stall(now, met),
+        };
         let over = met.is_closing && now - self.began > LOOKS_FOR_ROOM;
         end.or(over.then_some(End::Closed))
     }
 
     fn end_of_stall(&mut self, now: Instant, met: Met) -> Option<End> {
         self.roomy = None;
-        if met.is_full && !met.has_room {
+        if met.says == Says::StalledByFull && !met.has_room {
             return Some(End::NoRoom);
         }
         if met.is_at_work {
@@ -90,8 +101,8 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    const STALLED: Met = Met { is_full: false, is_stalled: true, has_room: true, is_at_work: false, is_closing: false };
-    const FULL: Met = Met { is_full: true, is_stalled: false, ..STALLED };
+    const STALLED: Met = Met { says: Says::Stalled, has_room: true, is_at_work: false, is_closing: false };
+    const FULL: Met = Met { says: Says::Full, ..STALLED };
 
     struct Scene {
         began: Instant,
@@ -116,7 +127,10 @@ mod tests {
 
     #[test]
     fn a_stall_that_tells_of_a_full_disk_is_not_waited_for_without_room() {
-        assert_eq!(Scene::new().after(0, Met { is_full: true, has_room: false, ..STALLED }), Some(End::NoRoom));
+        assert_eq!(
+            Scene::new().after(0, Met { says: Says::StalledByFull, has_room: false, ..STALLED }),
+            Some(End::NoRoom)
+        );
     }
 
     #[test]

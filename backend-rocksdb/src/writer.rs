@@ -10,7 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backend_kit::{Addition, Change, Decision, Engine, Failure, Hub, Old, Patience, Scope, Test, Wakers, frame};
+use backend_kit::{
+    Addition, Change, Decision, Engine, Failure, Hub, Old, Patience, ROW_BYTES, Scope, Test, Wakers, frame,
+};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use rocksdb::{DBPinnableSlice, DBRawIterator, WriteBatch, WriteOptions};
@@ -20,12 +22,15 @@ use crate::{
     atomic_write::{key_of, open_frame, rows_of},
     database::{Database, Found, Lease, Space, Tier, ended},
     error::{from_rocksdb, is_beyond_quota, is_fatal, is_full, no_room, not_applied, would_block},
-    refusal::{End, Met, Refusal},
+    refusal::{End, Met, Refusal, Says},
     row::Row,
 };
 
 /// How often it is asked whether it writes again.
 const ASKS: Duration = Duration::from_millis(10);
+
+/// What RocksDB begins a batch with.
+const BATCH_HEADER: usize = 12;
 
 /// Behind every key: no UTF-8 has this byte.
 const BEHIND_ALL: [u8; 1] = [0xff];
@@ -75,8 +80,13 @@ impl Writer {
             Patience::Wait => self.database.hold_order(),
             Patience::None => self.database.try_hold_order().ok_or(Failure::WouldBlock)?,
         };
-        let bytes = group.iter().map(|write| Self::bytes_of(write)).sum();
+        let bytes = group.iter().map(|write| batched(write)).sum();
         let mut decided = Decided::new(lease, self.hash, patience, self.hub.is_watched(), bytes);
+        decided.short = match (&self.refusal, self.syncs) {
+            (Some(_), _) => Look::Far,
+            (None, true) => Look::Near,
+            (None, false) => Look::NearIfAlone,
+        };
         let answers = group.iter().map(|write| decided.decide(write)).collect::<Result<_, Failure>>()?;
         // What a `clear` removes is read for the watches alone.
         let cleared = if decided.is_watched && decided.is_cleared { outermost(&self.hub.scopes()) } else { Vec::new() };
@@ -88,7 +98,10 @@ impl Writer {
             return Err(Failure::WouldBlock);
         }
         if !batch.is_empty() {
-            self.write(lease, batch)?;
+            lease.rocksdb().write_opt(batch, &self.options).map_err(|error| {
+                self.refusal = (is_full(&error) || would_block(&error)).then(|| Refusal::new(Instant::now()));
+                failed(error)
+            })?;
         }
         let seq = lease.rocksdb().latest_sequence_number();
         if is_watched {
@@ -102,15 +115,6 @@ impl Writer {
         Ok(answers)
     }
 
-    fn write(&mut self, lease: &Lease<'_>, batch: WriteBatch) -> Result<(), Failure> {
-        lease.rocksdb().write_opt(batch, &self.options).map_err(|error| {
-            if is_full(&error) || would_block(&error) {
-                self.refusal = Some(Refusal::new(Instant::now()));
-            }
-            failed(error)
-        })
-    }
-
     /// Returns when RocksDB writes again. Behind a full disk it finds out by itself that there is room, and the write that
     /// asks for it succeeds.
     fn await_writes(&mut self, lease: &Lease<'_>) -> Result<(), Failure> {
@@ -121,14 +125,15 @@ impl Writer {
                 self.refusal = None;
                 return Ok(());
             };
-            let (is_full, is_stalled) = (is_full(&error), would_block(&error));
-            if !is_stalled && (!is_full || is_beyond_quota(&error)) {
-                return Err(failed(error));
-            }
+            let says = match (would_block(&error), is_full(&error)) {
+                (true, true) => Says::StalledByFull,
+                (true, false) => Says::Stalled,
+                (false, true) if !is_beyond_quota(&error) => Says::Full,
+                (false, _) => return Err(failed(error)),
+            };
             let now = Instant::now();
             let met = Met {
-                is_full,
-                is_stalled,
+                says,
                 has_room: lease.has_room(),
                 is_at_work: lease.is_compacting().map_err(Failure::Failed)?,
                 is_closing: lease.is_closing(),
@@ -150,8 +155,8 @@ impl Engine for Writer {
 
     fn bytes_of(write: &Write) -> usize {
         match write {
-            Write::Entry { key, test, set } => key.as_str().len() + test.bytes(set.as_ref()),
-            Write::Content(additions) => additions.iter().map(|addition| addition.value.len()).sum(),
+            Write::Entry { key, test, set } => key.as_str().len() + test.bytes(set.as_ref()) + ROW_BYTES,
+            Write::Content(additions) => additions.iter().map(Addition::bytes).sum(),
             Write::Clear | Write::Sync => 0,
         }
     }
@@ -176,6 +181,16 @@ impl Engine for Writer {
     }
 }
 
+/// How many bytes a write adds to a batch at the most.
+fn batched(write: &Write) -> usize {
+    match write {
+        Write::Entry { key, set, .. } => key.as_str().len() + set.as_ref().map_or(0, Bytes::len) + ROW_BYTES,
+        Write::Content(additions) => additions.iter().map(Addition::bytes).sum(),
+        Write::Clear => ROW_BYTES,
+        Write::Sync => 0,
+    }
+}
+
 fn failed(error: rocksdb::Error) -> Failure {
     if would_block(&error) {
         Failure::WouldBlock
@@ -194,9 +209,22 @@ struct Decided<'l, 'w> {
     /// Somebody must be told: then the state before each change is read.
     is_watched: bool,
     is_cleared: bool,
+    /// How far it is looked for a short value, which costs little to write again.
+    short: Look,
     entries: HashMap<Key, Pending, RandomState>,
     content: HashMap<ContentHash, &'w Addition, RandomState>,
     batch: WriteBatch,
+}
+
+/// How far it is looked for a value that could be written instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// In memory, where it is not one of many: to look for all of them costs more than to write them unsynced.
+    NearIfAlone,
+    /// In memory: to read from the disk costs more than to write.
+    Near,
+    /// On the disk, too: nothing can be written.
+    Far,
 }
 
 /// An entry that a group writes.
@@ -207,7 +235,7 @@ struct Pending {
 }
 
 impl<'l, 'w> Decided<'l, 'w> {
-    /// For a group with so many bytes.
+    /// For a group that adds so many bytes to its batch.
     fn new(lease: &'l Lease<'l>, hash: HashFunction, patience: Patience, is_watched: bool, bytes: usize) -> Self {
         Self {
             lease,
@@ -215,9 +243,10 @@ impl<'l, 'w> Decided<'l, 'w> {
             tier: if patience == Patience::Wait { Tier::Disk } else { Tier::Memory },
             is_watched,
             is_cleared: false,
+            short: Look::Far,
             entries: HashMap::default(),
             content: HashMap::default(),
-            batch: WriteBatch::with_capacity_bytes(bytes),
+            batch: WriteBatch::with_capacity_bytes(BATCH_HEADER + bytes),
         }
     }
 
@@ -314,8 +343,13 @@ impl<'l, 'w> Decided<'l, 'w> {
     /// All of them are looked at before any is taken: if one cannot be, none is (I7).
     fn decide_content(&mut self, additions: &'w [Addition]) -> Result<Result<TestAndSet>, Failure> {
         let mut taken = Vec::with_capacity(additions.len());
+        let short = match self.short {
+            Look::NearIfAlone if additions.len() > 1 => None,
+            Look::NearIfAlone | Look::Near => Some(Tier::Memory),
+            Look::Far => Some(self.tier),
+        };
         for addition in additions {
-            match self.takes(addition)? {
+            match self.takes(addition, short)? {
                 Ok(true) => taken.push(addition),
                 Ok(false) => {}
                 Err(error) => return Ok(Err(error)),
@@ -335,20 +369,29 @@ impl<'l, 'w> Decided<'l, 'w> {
         Ok(Ok(TestAndSet::Applied))
     }
 
-    fn takes(&self, addition: &Addition) -> Result<Result<bool>, Failure> {
+    /// Whether an addition is written. Where a short one is looked for, if at all, is for the caller to say: whatever is
+    /// there, the value that has the hash may take its place.
+    fn takes(&self, addition: &Addition, short: Option<Tier>) -> Result<Result<bool>, Failure> {
         if let Some(present) = self.content.get(&addition.hash) {
             return Ok(Ok(addition.replaces(self.hash, present.trusted, &present.value)));
         }
-        // Whatever is there, the value that has the hash may take its place: for a short one that costs less than to look.
-        if addition.trusted && Row::of(&addition.value) != Row::Apart {
-            return Ok(Ok(true));
+        if !addition.trusted || Row::of(&addition.value) == Row::Apart {
+            return self.is_news(addition, self.tier);
         }
+        match short.map(|tier| self.is_news(addition, tier)) {
+            None | Some(Err(Failure::WouldBlock)) => Ok(Ok(true)),
+            Some(looked) => looked,
+        }
+    }
+
+    /// Whether it is not what is there.
+    fn is_news(&self, addition: &Addition, tier: Tier) -> Result<Result<bool>, Failure> {
         // What is there is compared, not trusted: it may have been added under a false hash, or have rotted (I2, I4).
         let replaces = |present: &[u8]| addition.replaces(self.hash, false, present);
-        let present = match self.content_in(Space::Hashes, addition)? {
+        let present = match self.content_in(Space::Hashes, addition, tier)? {
             Ok(Some(row)) => match Row::open(&row) {
                 Ok(Row::Short(present)) => return Ok(Ok(replaces(present))),
-                Ok(Row::Apart) => self.content_in(Space::Content, addition)?,
+                Ok(Row::Apart) => self.content_in(Space::Content, addition, tier)?,
                 Err(error) => Err(error),
             },
             absent_or_failed => absent_or_failed,
@@ -363,8 +406,13 @@ impl<'l, 'w> Decided<'l, 'w> {
         })
     }
 
-    fn content_in(&self, space: Space, addition: &Addition) -> Result<Result<Option<DBPinnableSlice<'_>>>, Failure> {
-        match self.lease.get(space, addition.hash.as_bytes(), self.tier) {
+    fn content_in(
+        &self,
+        space: Space,
+        addition: &Addition,
+        tier: Tier,
+    ) -> Result<Result<Option<DBPinnableSlice<'_>>>, Failure> {
+        match self.lease.get(space, addition.hash.as_bytes(), tier) {
             Ok(Found::Answer(value)) => Ok(Ok(value)),
             Ok(Found::NotInMemory) => Err(Failure::WouldBlock),
             Err(error) => Ok(Err(error)),

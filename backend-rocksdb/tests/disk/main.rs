@@ -9,16 +9,18 @@ use std::{
 
 use backend_rocksdb::{Rocksdb, RocksdbOptions, Sync};
 use bytes::Bytes;
+use fastrand::Rng;
 use faulty_fs::{Control, Failure, Fault, FaultyFs, Op};
 use libtest_mimic::{Arguments, Completion, Trial};
-use store_api::{AtomicWrite, Backend, Effect, Error, ErrorKind, Key};
+use store_api::{Append, AtomicWrite, Backend, Effect, Error, ErrorKind, Indexable, Key};
 use tokio::runtime::Runtime;
 
 type Claim = fn(Disk);
 
-const CLAIMS: [(&str, Claim); 3] = [
+const CLAIMS: [(&str, Claim); 4] = [
     ("a10_a_sync_on_a_full_disk_is_no_space_until_there_is_room", |disk| run(sync_when_full(disk))),
     ("a_store_is_closed_on_a_full_disk_and_loses_nothing", |disk| run(close_when_full(disk))),
+    ("a3_what_needs_no_write_succeeds_on_a_full_disk", |disk| run(change_nothing_when_full(disk))),
     ("a_quota_that_is_used_up_is_no_space_until_the_store_is_opened_again", |disk| run(write_beyond_quota(disk))),
 ];
 
@@ -97,6 +99,19 @@ async fn write_until_refused(store: &Rocksdb) -> (usize, Error) {
     panic!("nothing was refused")
 }
 
+/// Adds values that are not there until one is refused.
+async fn add_until_refused(content: &dyn Indexable) -> Error {
+    let mut random = Rng::new();
+    for _ in 0..1_000 {
+        let mut value = vec![0; 64 * 1024];
+        random.fill(&mut value);
+        if let Err(error) = content.add(value.into()).await {
+            return error;
+        }
+    }
+    panic!("nothing was refused")
+}
+
 async fn check(store: &Rocksdb, acknowledged: usize) {
     let entries = store.atomic_write().unwrap();
     for number in 0..acknowledged {
@@ -114,7 +129,9 @@ async fn sync_when_full(disk: Disk) {
         disk.fill();
         let (acknowledged, error) = write_until_refused(&store).await;
         assert_no_space(&error);
-        assert_eq!(store.sync().await.unwrap_err().kind(), ErrorKind::NoSpace);
+        let synced = store.sync().await.map_err(|error| error.kind());
+        // What is acknowledged is synced where each write is.
+        assert_eq!(synced, if sync == Sync::On { Ok(()) } else { Err(ErrorKind::NoSpace) });
         disk.mend();
         store.sync().await.unwrap();
         let entries = store.atomic_write().unwrap();
@@ -133,6 +150,38 @@ async fn close_when_full(disk: Disk) {
     store.close().await.unwrap();
     disk.mend();
     check(&disk.open(Sync::On).await, acknowledged).await;
+}
+
+async fn change_nothing_when_full(disk: Disk) {
+    for sync in [Sync::Off, Sync::On] {
+        let store = disk.open(sync).await;
+        let (entries, content) = (store.atomic_write().unwrap(), store.indexable().unwrap());
+        let (short, long) = (Bytes::from_static(b"short"), value(1_000));
+        for value in [&short, &long] {
+            content.add(value.clone()).await.unwrap();
+        }
+        entries.clear().await.unwrap();
+        disk.fill();
+        assert_no_space(&add_until_refused(&*content).await);
+
+        entries.clear().await.unwrap();
+        assert!(entries.test_and_set(&key(0), None, None).await.unwrap().is_applied());
+        assert!(!entries.test_and_set(&key(0), Some(short.clone()), None).await.unwrap().is_applied());
+        let batch = content.begin().await.unwrap();
+        for value in [&short, &long] {
+            content.add(value.clone()).await.unwrap();
+            batch.add(value.clone()).await.unwrap();
+        }
+        batch.commit().await.unwrap();
+
+        disk.mend();
+        entries.set(&key(0), short.clone()).await.unwrap();
+        disk.fill();
+        assert_no_space(&add_until_refused(&*content).await);
+        assert!(entries.test_and_set(&key(0), Some(short.clone()), Some(short)).await.unwrap().is_applied());
+        disk.mend();
+        store.close().await.unwrap();
+    }
 }
 
 async fn write_beyond_quota(disk: Disk) {

@@ -1,0 +1,43 @@
+//! What an addition leaves in the log.
+
+use backend_rocksdb::Sync;
+use bytes::Bytes;
+use store_api::{Append, Backend};
+
+use crate::scene::{Scene, value};
+
+#[tokio::test]
+async fn to_add_what_is_there_writes_nothing() {
+    for sync in [Sync::On, Sync::Off] {
+        let scene = Scene::new();
+        let store = scene.options().sync(sync).open().await.unwrap();
+        let content = store.indexable().unwrap();
+        let values: [Bytes; 2] = [value(1), vec![7; 64 * 1024].into()];
+        for value in &values {
+            content.add(value.clone()).await.unwrap();
+        }
+        let logs: Vec<_> = scene.logs().collect();
+        for value in values {
+            content.add(value).await.unwrap();
+        }
+        assert!(scene.logs().eq(logs), "with {sync:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_synced_batch_of_what_is_there_writes_nothing() {
+    let scene = Scene::new();
+    let store = scene.open().await;
+    let content = store.indexable().unwrap();
+    let mut logs = Vec::new();
+    for round in 0..2 {
+        let batch = content.begin().await.unwrap();
+        for number in 0..10 {
+            batch.add(value(number)).await.unwrap();
+        }
+        batch.commit().await.unwrap();
+        let written: Vec<_> = scene.logs().collect();
+        assert_eq!(written == logs, round == 1, "in round {round}");
+        logs = written;
+    }
+}
