@@ -25,7 +25,10 @@ use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice,
     DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, FlushOptions, InfoLogger, LogLevel, Options, ReadOptions, ReadTier,
     Snapshot, WriteBufferManager,
-    properties::{NUM_RUNNING_COMPACTIONS, NUM_RUNNING_FLUSHES},
+    properties::{
+        COMPACTION_PENDING, IS_WRITE_STOPPED, MEM_TABLE_FLUSH_PENDING, NUM_IMMUTABLE_MEM_TABLE,
+        NUM_RUNNING_COMPACTIONS, NUM_RUNNING_FLUSHES, PropName, num_files_at_level,
+    },
 };
 use store_api::{Error, HashFunction, Result};
 
@@ -50,7 +53,7 @@ const LEAST_WRITE_MEMORY: usize = 8 * 1024 * 1024;
 
 /// How many files wait for the first compaction before writes do. RocksDB would slow writes down before, by a wait that
 /// cannot be ended; the writer waits by itself.
-const UNCOMPACTED_FILES: i32 = 36;
+const UNCOMPACTED_FILES: u16 = 36;
 
 /// How long the write-ahead logs may become, and with them the next open after a crash.
 const LOG_BYTES: u64 = 256 * 1024 * 1024;
@@ -171,8 +174,7 @@ impl Database {
     pub(crate) fn close(&self, flush: Flush) {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         let Some(Open { database, folder }) = open.take() else { return };
-        // Without room it could wait for some.
-        let is_whole = flush == Flush::Yes && has_room(&folder) && put_into_place(&database);
+        let is_whole = flush == Flush::Yes && put_into_place(&database, &folder);
         drop(database);
         // Behind a failure the manifest may be longer here than it is on the disk.
         if is_whole {
@@ -183,13 +185,27 @@ impl Database {
 
 /// Writes what is only in the log into its place; `false` where that failed. Nothing is lost then: the next open reads
 /// the log.
-fn put_into_place(database: &DB) -> bool {
+fn put_into_place(database: &DB, folder: &Folder) -> bool {
     let families: Vec<_> = Space::ALL.iter().filter_map(|space| database.cf_handle(space.name())).collect();
+    // A flush waits, without end, for room and for compactions.
+    if !has_room(folder) || families.iter().any(|family| flush_would_wait(database, family)) {
+        tracing::warn!("the store was closed without a flush, which would have waited for RocksDB");
+        return false;
+    }
     let flushed = database.flush_cfs_opt(&families, &FlushOptions::default());
     if let Err(error) = &flushed {
         tracing::warn!(error = %error, "the store was closed without a flush");
     }
     flushed.is_ok()
+}
+
+/// Whether a flush would first wait for compactions: with one file more, writes would. Where RocksDB does not say, it is
+/// taken for so.
+fn flush_would_wait(database: &DB, family: &ColumnFamily) -> bool {
+    let count = |name: &PropName| database.property_int_value_cf(family, name).ok().flatten();
+    let (files, coming) = (count(&num_files_at_level(0)), count(NUM_IMMUTABLE_MEM_TABLE));
+    let (Some(files), Some(coming), Some(0)) = (files, coming, count(IS_WRITE_STOPPED)) else { return true };
+    files + coming + 1 >= u64::from(UNCOMPACTED_FILES)
 }
 
 /// Whether the disk has the room that RocksDB asks for before it goes on behind a full one.
@@ -248,6 +264,19 @@ impl Lease<'_> {
             }
         }
         Ok(false)
+    }
+
+    /// Whether RocksDB has nothing to compact or to flush.
+    pub(crate) fn is_at_rest(&self) -> Result<bool> {
+        for space in Space::ALL {
+            for work in [COMPACTION_PENDING, MEM_TABLE_FLUSH_PENDING] {
+                let pending = self.rocksdb().property_int_value_cf(self.family(space), work).map_err(from_rocksdb)?;
+                if pending.is_some_and(|pending| pending > 0) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(!self.is_compacting()?)
     }
 
     pub(crate) fn get(&self, space: Space, key: &[u8], tier: Tier) -> Result<Found<DBPinnableSlice<'_>>> {
@@ -323,8 +352,8 @@ impl Families {
             family.set_compression_type(compression);
             // One is written to while another is put into its place.
             family.set_write_buffer_size((write_memory / 2).min(ROOM));
-            family.set_level_zero_slowdown_writes_trigger(UNCOMPACTED_FILES);
-            family.set_level_zero_stop_writes_trigger(UNCOMPACTED_FILES);
+            family.set_level_zero_slowdown_writes_trigger(UNCOMPACTED_FILES.into());
+            family.set_level_zero_stop_writes_trigger(UNCOMPACTED_FILES.into());
             family.set_soft_pending_compaction_bytes_limit(0);
             family
         };

@@ -239,6 +239,18 @@ impl Drop for Instance {
     }
 }
 
+impl Rocksdb {
+    /// Whether RocksDB has nothing to compact or to flush: what comes behind many writes is done.
+    ///
+    /// # Errors
+    ///
+    /// `Closed`; what RocksDB reports.
+    pub fn is_at_rest(&self) -> Result<bool> {
+        let lease = self.instance.database.lease();
+        lease.and_then(|lease| lease.is_at_rest()).map_err(ROCKSDB.on("is_at_rest"))
+    }
+}
+
 #[async_trait]
 impl Backend for Rocksdb {
     fn atomic_write(&self) -> Option<Arc<dyn AtomicWrite>> {
