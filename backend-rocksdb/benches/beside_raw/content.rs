@@ -1,4 +1,4 @@
-//! Content: no value is there twice.
+//! Content: no value is there twice, but where that is what is measured.
 
 use std::{
     hint::black_box,
@@ -53,7 +53,7 @@ pub(crate) fn find(criterion: &mut Criterion) {
         let values = Values::new(len).some(BATCH);
 
         let raw = Raw::open(&scene.path(), false);
-        raw.add(values.iter().map(|value| &**value));
+        raw.add(&values.iter().map(|value| &**value));
         raw.flush();
         let hashes: Vec<_> = values.iter().map(|value| HashFunction::Blake3.hash(value)).collect();
         let mut keys = hashes.iter().cycle();
@@ -64,6 +64,8 @@ pub(crate) fn find(criterion: &mut Criterion) {
                 assert_eq!(HashFunction::Blake3.hash(black_box(&found)), *hash);
             });
         });
+
+        drop(raw);
 
         let path = scene.path();
         let content = runtime.block_on(async {
@@ -98,8 +100,10 @@ pub(crate) fn add(criterion: &mut Criterion) {
 
         let (raw, mut values) = (Raw::open(&scene.path(), false), Values::new(len));
         group.bench_function("raw", |bencher| {
-            bencher.iter_custom(|turns| time_each(turns, &mut values, |value| raw.add([&*value])));
+            bencher.iter_custom(|turns| time_each(turns, &mut values, |value| raw.add(&[&*value])));
         });
+
+        drop(raw);
 
         let (content, mut values) = (runtime.block_on(ours(&scene.path(), Sync::Off)), Values::new(len));
         group.bench_function("ours", |bencher| {
@@ -109,6 +113,22 @@ pub(crate) fn add(criterion: &mut Criterion) {
                 })
             });
         });
+    }
+}
+
+/// Each is there already.
+pub(crate) fn add_again(criterion: &mut Criterion) {
+    for len in VALUE_LENS {
+        for (sync, _, name) in LEVELS {
+            let mut group = criterion.benchmark_group(format!("add of what is there, {name}/{len}"));
+            let (scene, runtime) = (Scene::new(), single());
+            let (content, values) = (runtime.block_on(ours(&scene.path(), sync)), Values::new(len).some(BATCH));
+            runtime.block_on(add_in_a_batch(&*content, values.clone()));
+            let mut turns = values.iter().cycle();
+            group.bench_function("ours", |bencher| {
+                bencher.iter(|| runtime.block_on(content.add(turns.next().unwrap().clone())).unwrap());
+            });
+        }
     }
 }
 
@@ -133,9 +153,11 @@ pub(crate) fn batch(criterion: &mut Criterion) {
             let (raw, mut values) = (Raw::open(&scene.path(), synced), Values::new(len));
             group.bench_function("raw", |bencher| {
                 bencher.iter_custom(|turns| {
-                    time_batches(turns, &mut values, |values| raw.add(values.iter().map(|value| &**value)))
+                    time_batches(turns, &mut values, |values| raw.add(&values.iter().map(|value| &**value)))
                 });
             });
+
+            drop(raw);
 
             let (content, mut values) = (runtime.block_on(ours(&scene.path(), sync)), Values::new(len));
             group.bench_function("ours", |bencher| {

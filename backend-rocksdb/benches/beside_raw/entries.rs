@@ -46,6 +46,9 @@ pub(crate) fn find(criterion: &mut Criterion) {
             bencher.iter(|| assert!(black_box(raw.find(workload.next().name())).is_some()));
         });
 
+        // What it has yet to compact would be at the cost of the next row.
+        drop(raw);
+
         let workload = Workload::new(len);
         let path = scene.path();
         let entries = runtime.block_on(async {
@@ -76,6 +79,8 @@ pub(crate) fn set(criterion: &mut Criterion) {
                 });
             });
 
+            drop(raw);
+
             let workload = Workload::new(len);
             let entries = runtime.block_on(ours(&scene.path(), sync, &workload));
             group.bench_function("ours", |bencher| {
@@ -100,6 +105,8 @@ pub(crate) fn test_and_set(criterion: &mut Criterion) {
                 });
             });
 
+            drop(raw);
+
             let workload = Workload::new(len);
             let entries = runtime.block_on(ours(&scene.path(), sync, &workload));
             group.bench_function("ours", |bencher| {
@@ -118,6 +125,15 @@ pub(crate) fn set_by_many(criterion: &mut Criterion) {
     for (sync, synced, name) in LEVELS {
         let mut group = criterion.benchmark_group(format!("set by many, {name}/{len}"));
         let (scene, runtime) = (Scene::new(), shared());
+        let workload = Workload::new(len);
+        let one = raw(&scene.path(), synced, &workload);
+        group.bench_function("raw, one by one", |bencher| {
+            bencher.iter(|| {
+                let turn = workload.next();
+                one.set(turn.name(), turn.new);
+            });
+        });
+        drop(one);
         for clients in CLIENTS {
             let workload = Workload::new(len);
             let raw = raw(&scene.path(), synced, &workload);
@@ -130,11 +146,14 @@ pub(crate) fn set_by_many(criterion: &mut Criterion) {
                 });
             });
 
+            drop(raw);
+
             let workload = Arc::new(Workload::new(len));
             let entries = runtime.block_on(ours(&scene.path(), sync, &workload));
             group.bench_function(BenchmarkId::new("ours", clients), |bencher| {
-                bencher
-                    .iter_custom(|turns| runtime.block_on(time_tasks(clients, || set_all(&entries, &workload, turns))));
+                bencher.iter_custom(|turns| {
+                    runtime.block_on(time_tasks(clients, turns, |turns| set_all(&entries, &workload, turns)))
+                });
             });
         }
     }

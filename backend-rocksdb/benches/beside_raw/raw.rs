@@ -1,14 +1,20 @@
 //! RocksDB itself, set up as the backend sets it up.
 
-use std::path::Path;
+use std::{path::Path, thread, time::Duration};
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DEFAULT_COLUMN_FAMILY_NAME,
-    Options, WriteBatch, WriteBufferManager, WriteOptions,
+    Error, ErrorKind, Options, WriteBatch, WriteBufferManager, WriteOptions,
 };
 
 const CONTENT: &str = "content";
 const MEMORY: usize = 64 * 1024 * 1024;
+
+/// How many files wait for the first compaction before writes do.
+const UNCOMPACTED_FILES: i32 = 36;
+
+/// How often a write that would wait is tried again.
+const ASKS: Duration = Duration::from_millis(10);
 
 pub(crate) struct Raw {
     database: DB,
@@ -28,6 +34,7 @@ impl Raw {
         let families = families.map(|(name, options)| ColumnFamilyDescriptor::new(name, options));
         let mut write = WriteOptions::default();
         write.set_sync(sync);
+        write.set_no_slowdown(true);
         Self { database: DB::open_cf_descriptors(&whole(), path, families).unwrap(), write }
     }
 
@@ -46,7 +53,7 @@ impl Raw {
     }
 
     pub(crate) fn set(&self, key: &[u8], value: &[u8]) {
-        self.database.put_opt(key, value, &self.write).unwrap();
+        insist(|| self.database.put_opt(key, value, &self.write));
     }
 
     /// Right for one client only.
@@ -62,12 +69,22 @@ impl Raw {
         self.database.get_cf(self.content(), hash).unwrap()
     }
 
-    pub(crate) fn add<'v>(&self, values: impl IntoIterator<Item = &'v [u8]>) {
-        let mut batch = WriteBatch::default();
-        for value in values {
-            batch.put_cf(self.content(), blake3::hash(value).as_bytes(), value);
-        }
-        self.database.write_opt(batch, &self.write).unwrap();
+    pub(crate) fn add<'v>(&self, values: &(impl IntoIterator<Item = &'v [u8]> + Clone)) {
+        insist(|| {
+            let mut batch = WriteBatch::default();
+            for value in values.clone() {
+                batch.put_cf(self.content(), blake3::hash(value).as_bytes(), value);
+            }
+            self.database.write_opt(batch, &self.write)
+        });
+    }
+}
+
+/// Tries again what would wait for compactions, as the backend does.
+fn insist(write: impl Fn() -> Result<(), Error>) {
+    while let Err(error) = write() {
+        assert_eq!(error.kind(), ErrorKind::Incomplete, "{error}");
+        thread::sleep(ASKS);
     }
 }
 
@@ -81,6 +98,9 @@ fn family(cache: &Cache) -> Options {
     family.set_block_based_table_factory(&blocks);
     family.set_compression_type(DBCompressionType::Lz4);
     family.set_write_buffer_size(MEMORY / 2);
+    family.set_level_zero_slowdown_writes_trigger(UNCOMPACTED_FILES);
+    family.set_level_zero_stop_writes_trigger(UNCOMPACTED_FILES);
+    family.set_soft_pending_compaction_bytes_limit(0);
     family
 }
 

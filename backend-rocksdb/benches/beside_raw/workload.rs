@@ -93,24 +93,32 @@ pub(crate) async fn open(path: &Path, sync: Sync) -> Rocksdb {
     RocksdbOptions::new(path).sync(sync).open().await.unwrap()
 }
 
-/// Each of so many threads runs `turn` so many times; gives how long one took of the time of all.
+/// So many turns, shared by threads that each run `turn` as often; gives how long they take.
 pub(crate) fn time_threads(clients: u32, turns: u64, turn: impl Fn() + std::marker::Sync) -> Duration {
+    let each = turns.div_ceil(clients.into());
     let began = Instant::now();
     thread::scope(|scope| {
         for _ in 0..clients {
-            scope.spawn(|| (0..turns).for_each(|_| turn()));
+            scope.spawn(|| (0..each).for_each(|_| turn()));
         }
     });
-    began.elapsed() / clients
+    share(began.elapsed(), clients, each, turns)
 }
 
-/// So many tasks run `client`, which takes its turns by itself; gives how long one of them took of the time of all.
-pub(crate) async fn time_tasks<F>(clients: u32, client: impl Fn() -> F) -> Duration
+/// So many turns, shared by tasks that each run `client` with as many; gives how long they take.
+pub(crate) async fn time_tasks<F>(clients: u32, turns: u64, client: impl Fn(u64) -> F) -> Duration
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    let each = turns.div_ceil(clients.into());
     let began = Instant::now();
-    let tasks: Vec<_> = (0..clients).map(|_| tokio::spawn(client())).collect();
+    let tasks: Vec<_> = (0..clients).map(|_| tokio::spawn(client(each))).collect();
     join_all(tasks).await.into_iter().for_each(Result::unwrap);
-    began.elapsed() / clients
+    share(began.elapsed(), clients, each, turns)
+}
+
+/// How much of a time the turns have that were asked for: each client took as many, rounded up.
+fn share(took: Duration, clients: u32, each: u64, turns: u64) -> Duration {
+    let nanos = took.as_nanos() * u128::from(turns) / u128::from(each * u64::from(clients));
+    Duration::from_nanos(nanos.try_into().unwrap())
 }
