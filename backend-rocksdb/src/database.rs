@@ -413,3 +413,26 @@ fn trace(level: LogLevel, message: &str) {
 pub(crate) fn ended(rows: &DBRawIterator<'_>) -> Result<()> {
     rows.status().map_err(from_rocksdb)
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn l4_a_flush_that_would_wait_for_compactions_is_foreseen() {
+        let directory = TempDir::new().unwrap();
+        let (database, _) = Database::open(&RocksdbOptions::new(directory.path().join("store"))).unwrap();
+        let lease = database.lease().unwrap();
+        let rocksdb = lease.rocksdb();
+        rocksdb.set_options(&[("disable_auto_compactions", "true")]).unwrap();
+        for number in 0..UNCOMPACTED_FILES - 1 {
+            assert!(!flush_would_wait(rocksdb, lease.family(Space::Entries)), "with {number} files");
+            rocksdb.put(number.to_be_bytes(), []).unwrap();
+            rocksdb.flush().unwrap();
+        }
+        assert!(flush_would_wait(rocksdb, lease.family(Space::Entries)));
+        assert!(!put_into_place(rocksdb, &lease.open().folder));
+    }
+}
