@@ -222,8 +222,9 @@ async fn a9_a_dropped_write_takes_effect_once_and_the_store_goes_on() {
         let scene = Scene::new(Call::SetKnown).await;
         scene.store.then([scene.step((fault, 0, 0))]);
         let entries = scene.mine.atomic_write().unwrap();
-        let mut dropped = Box::pin(entries.set(&key(), MINE.into()));
-        while futures_util::poll!(&mut dropped).is_pending() && scene.mine.requests().put < 6 {
+        let (k, sent) = (key(), scene.mine.requests().put + 1);
+        let mut dropped = Box::pin(entries.set(&k, MINE.into()));
+        while futures_util::poll!(&mut dropped).is_pending() && scene.mine.requests().put < sent {
             tokio::task::yield_now().await;
         }
         drop(dropped);
