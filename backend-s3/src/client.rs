@@ -1,0 +1,441 @@
+//! The one door to the object store: names below the store's prefix, each request counted, and each failure classified
+//! once. What a failed write means for its entry is left to who wrote.
+
+use std::{
+    fmt,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use object_store::{
+    GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, PutResult,
+    UpdateVersion, client::HttpError, client::HttpErrorKind, path::Path,
+};
+use store_api::{Effect, Error, ErrorKind};
+use tokio::time::{sleep, timeout};
+
+/// How long a request may take, and what each MiB of its body adds.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE_PER_MIB: Duration = Duration::from_secs(1);
+/// How often a read is tried before its failure is told.
+const READ_ATTEMPTS: u32 = 5;
+/// A LIST page has so many names.
+const PAGE: u64 = 1000;
+
+/// The objects below a store's prefix.
+///
+/// The object store's own retries are off: a write that is sent again blindly cannot tell its own first success from
+/// another's. Reads are tried again here.
+pub(crate) struct Client {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    counters: Counters,
+}
+
+/// What one state of an object is told by: its `ETag`.
+#[derive(Clone)]
+pub(crate) struct Version(Box<str>);
+
+impl Version {
+    /// Listings of some services leave out the quotes that their headers have.
+    fn opaque(&self) -> &str {
+        self.0.trim_start_matches("W/").trim_matches('"')
+    }
+}
+
+impl PartialEq for Version {
+    fn eq(&self, other: &Self) -> bool {
+        self.opaque() == other.opaque()
+    }
+}
+
+impl Eq for Version {}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.opaque())
+    }
+}
+
+/// An object that was read, or the part of it that was asked for.
+pub(crate) struct Object {
+    pub(crate) bytes: Bytes,
+    pub(crate) version: Version,
+    /// Of the whole object.
+    pub(crate) size: u64,
+}
+
+/// What a conditional read found.
+pub(crate) enum Seen {
+    /// The version that was named.
+    Unchanged,
+    Changed(Object),
+    Missing,
+}
+
+/// An object as a listing shows it.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    /// Below the store's prefix.
+    pub(crate) name: String,
+    pub(crate) size: u64,
+    pub(crate) version: Option<Version>,
+}
+
+/// Why a request failed. `cause` is one line without a credential.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    cause: String,
+}
+
+/// What a failed request says about its effect, and what can be done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FailureKind {
+    /// A write's condition did not hold, or was contended (412; 404 of an update; 409). Never a verdict by itself.
+    Refused,
+    /// The answer was lost, late, or told of trouble inside (408, 429, 5xx): a write may have happened, or may still.
+    Ambiguous,
+    /// No connection could be made: nothing was sent.
+    NotSent,
+    /// The credentials do not allow it, or the service refuses them.
+    Denied,
+    /// The bucket or the container is not there.
+    NoBucket,
+    /// An object that is asked for is not there.
+    Missing,
+    /// A listing has a name that cannot be read: of an object that is not the store's.
+    ForeignName,
+    /// The service does not have this kind of request.
+    Unsupported,
+}
+
+impl Failure {
+    fn new(kind: FailureKind, cause: impl Into<String>) -> Self {
+        Self { kind, cause: cause.into() }
+    }
+
+    fn late() -> Self {
+        Self::new(FailureKind::Ambiguous, "no answer in time")
+    }
+
+    fn of(error: &object_store::Error) -> Self {
+        use object_store::Error as Os;
+        let kind = match error {
+            Os::NotFound { .. } if names_missing_bucket(error) => FailureKind::NoBucket,
+            Os::NotFound { .. } => FailureKind::Missing,
+            Os::AlreadyExists { .. } | Os::Precondition { .. } => FailureKind::Refused,
+            Os::PermissionDenied { .. } | Os::Unauthenticated { .. } => FailureKind::Denied,
+            Os::InvalidPath { .. } => FailureKind::ForeignName,
+            Os::NotSupported { .. } | Os::NotImplemented { .. } => FailureKind::Unsupported,
+            error if transport_kind(error) == Some(HttpErrorKind::Connect) => FailureKind::NotSent,
+            _ => FailureKind::Ambiguous,
+        };
+        Self::new(kind, cause_of(error))
+    }
+
+    /// Whether the same read may succeed later.
+    fn is_passing(&self) -> bool {
+        matches!(self.kind, FailureKind::Ambiguous | FailureKind::NotSent)
+    }
+
+    /// The error of the contract, for a call whose effect is known to be this one.
+    pub(crate) fn into_error(self, effect: Effect) -> Error {
+        let (kind, message) = match self.kind {
+            FailureKind::Refused => (ErrorKind::Unavailable, "the object is contended; try again"),
+            FailureKind::Ambiguous => (ErrorKind::Unavailable, "the object store gave no answer; try again"),
+            FailureKind::NotSent => (ErrorKind::Unavailable, "the object store cannot be reached; check the endpoint"),
+            FailureKind::Denied => (ErrorKind::Denied, "the object store refuses the access; check the credentials"),
+            FailureKind::NoBucket => (ErrorKind::InvalidInput, "the bucket is not there; create it, or name another"),
+            FailureKind::Missing => (ErrorKind::Corrupt, "an object of the store is gone; restore it from a copy"),
+            FailureKind::ForeignName => (
+                ErrorKind::InvalidInput,
+                "an object below the prefix is not the store's, and its name cannot be read; remove it",
+            ),
+            FailureKind::Unsupported => {
+                (ErrorKind::Unsupported, "the object store lacks a request that the store needs; use another service")
+            }
+        };
+        Error::new(kind, message).with_effect(effect).with_source(self.cause)
+    }
+}
+
+/// A read has no effect.
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        failure.into_error(Effect::NotApplied)
+    }
+}
+
+impl Client {
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
+        Self { store, prefix, counters: Counters::default() }
+    }
+
+    /// How many requests were sent, and how many bytes, since the client was made.
+    pub(crate) fn requests(&self) -> Requests {
+        self.counters.read()
+    }
+
+    /// Writes an object that must not be there yet (`If-None-Match: *`).
+    pub(crate) async fn create(&self, name: &str, payload: PutPayload) -> Result<Version, Failure> {
+        self.put(name, payload, PutMode::Create).await
+    }
+
+    /// Writes an object in the place of one of this version (`If-Match`).
+    pub(crate) async fn replace(&self, name: &str, payload: PutPayload, version: &Version) -> Result<Version, Failure> {
+        let version = UpdateVersion { e_tag: Some(version.0.clone().into()), version: None };
+        self.put(name, payload, PutMode::Update(version)).await
+    }
+
+    async fn put(&self, name: &str, payload: PutPayload, mode: PutMode) -> Result<Version, Failure> {
+        let size = payload.content_length() as u64;
+        self.counters.count(&self.counters.put);
+        self.counters.up.fetch_add(size, Ordering::Relaxed);
+        let path = self.path(name);
+        let put = self.store.put_opts(&path, payload, PutOptions::from(mode));
+        let answer: Result<PutResult, _> = timeout(patience(size), put).await.map_err(|_| Failure::late())?;
+        match answer.map_err(|error| Failure::of(&error)) {
+            Ok(PutResult { e_tag: Some(tag), .. }) => Ok(Version(tag.into())),
+            Ok(_) => Err(Failure::new(FailureKind::Ambiguous, "the answer has no ETag")),
+            // An update of what is not there: 404 on some services, 412 on others.
+            Err(failure) if failure.kind == FailureKind::Missing => {
+                Err(Failure { kind: FailureKind::Refused, ..failure })
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The object, or a range of its bytes; `None` when it is not there.
+    pub(crate) async fn get(&self, name: &str, range: Option<Range<u64>>) -> Result<Option<Object>, Failure> {
+        let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
+        match self.read(name, &options).await? {
+            Seen::Changed(object) => Ok(Some(object)),
+            Seen::Missing | Seen::Unchanged => Ok(None),
+        }
+    }
+
+    /// The last bytes of an object; `None` when it is not there.
+    #[expect(dead_code, reason = "the packs read their footers by it")]
+    pub(crate) async fn get_tail(&self, name: &str, len: u64) -> Result<Option<Object>, Failure> {
+        let options = GetOptions { range: Some(GetRange::Suffix(len)), ..GetOptions::default() };
+        match self.read(name, &options).await? {
+            Seen::Changed(object) => Ok(Some(object)),
+            Seen::Missing | Seen::Unchanged => Ok(None),
+        }
+    }
+
+    /// The object, unless it is of this version (`If-None-Match`): then its body is not sent.
+    pub(crate) async fn get_unless(&self, name: &str, version: &Version) -> Result<Seen, Failure> {
+        let options = GetOptions { if_none_match: Some(version.0.clone().into()), ..GetOptions::default() };
+        self.read(name, &options).await
+    }
+
+    /// Whether the object is there, with its size; its bytes are empty.
+    #[expect(dead_code, reason = "the packs look whether one is there")]
+    pub(crate) async fn head(&self, name: &str) -> Result<Option<Object>, Failure> {
+        match self.read(name, &GetOptions { head: true, ..GetOptions::default() }).await? {
+            Seen::Changed(object) => Ok(Some(object)),
+            Seen::Missing | Seen::Unchanged => Ok(None),
+        }
+    }
+
+    async fn read(&self, name: &str, options: &GetOptions) -> Result<Seen, Failure> {
+        let path = self.path(name);
+        let mut attempt = 1;
+        loop {
+            match self.read_once(&path, options.clone()).await {
+                Err(failure) if failure.is_passing() && attempt < READ_ATTEMPTS => back_off(attempt).await,
+                answer => return answer,
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn read_once(&self, path: &Path, options: GetOptions) -> Result<Seen, Failure> {
+        self.counters.count(if options.head { &self.counters.head } else { &self.counters.get });
+        let head = options.head;
+        let answer = timeout(PATIENCE, self.store.get_opts(path, options)).await.map_err(|_| Failure::late())?;
+        let found = match answer {
+            Ok(found) => found,
+            Err(object_store::Error::NotModified { .. }) => return Ok(Seen::Unchanged),
+            Err(error) => {
+                let failure = Failure::of(&error);
+                return if failure.kind == FailureKind::Missing { Ok(Seen::Missing) } else { Err(failure) };
+            }
+        };
+        let (size, tag) = (found.meta.size, found.meta.e_tag.clone());
+        let bytes = if head { Bytes::new() } else { self.body(found).await? };
+        let tag = tag.ok_or_else(|| Failure::new(FailureKind::Unsupported, "an answer has no ETag"))?;
+        Ok(Seen::Changed(Object { bytes, version: Version(tag.into()), size }))
+    }
+
+    async fn body(&self, found: GetResult) -> Result<Bytes, Failure> {
+        let len = found.range.end - found.range.start;
+        let bytes = timeout(patience(len), found.bytes()).await.map_err(|_| Failure::late())?;
+        let bytes = bytes.map_err(|error| Failure::of(&error))?;
+        self.counters.down.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if bytes.len() as u64 != len {
+            return Err(Failure::new(FailureKind::Ambiguous, "the answer is cut short"));
+        }
+        Ok(bytes)
+    }
+
+    /// The objects whose names begin with `under` and a `/`, in no order that could be relied on. A failure ends it.
+    pub(crate) fn list(self: &Arc<Self>, under: &str) -> BoxStream<'static, Result<Listed, Failure>> {
+        let client = Arc::clone(self);
+        let objects = self.store.list(Some(&self.path(under)));
+        stream::unfold((objects, 0_u64), move |(mut objects, listed)| {
+            let client = Arc::clone(&client);
+            async move {
+                if listed % PAGE == 0 {
+                    client.counters.count(&client.counters.list);
+                }
+                let next = match timeout(PATIENCE, objects.next()).await {
+                    Ok(next) => next?.map_err(|error| Failure::of(&error)),
+                    Err(_) => Err(Failure::late()),
+                };
+                let ended = next.is_err();
+                let object = next.map(|meta| Listed {
+                    name: client.name(&meta.location),
+                    size: meta.size,
+                    version: meta.e_tag.map(|tag| Version(tag.into())),
+                });
+                let rest = if ended { stream::empty().boxed() } else { objects };
+                Some((object, (rest, listed + 1)))
+            }
+        })
+        .boxed()
+    }
+
+    /// Removes an object; one that is not there is fine.
+    pub(crate) async fn delete(&self, name: &str) -> Result<(), Failure> {
+        self.counters.count(&self.counters.delete);
+        let path = self.path(name);
+        let answer = timeout(PATIENCE, self.store.delete(&path)).await.map_err(|_| Failure::late())?;
+        match answer.map_err(|error| Failure::of(&error)) {
+            Err(failure) if failure.kind != FailureKind::Missing => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
+    /// Our names need no escaping: `names` and the packs make them of plain characters.
+    fn path(&self, name: &str) -> Path {
+        Path::from(format!("{}/{name}", self.prefix))
+    }
+
+    fn name(&self, path: &Path) -> String {
+        let prefix = self.prefix.as_ref();
+        let name = path.as_ref().strip_prefix(prefix).unwrap_or(path.as_ref());
+        name.trim_start_matches('/').to_owned()
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+/// Waits a random time that doubles with each attempt, about 50 ms to 2 s.
+pub(crate) async fn back_off(attempt: u32) {
+    let longest = Duration::from_millis(50).saturating_mul(1 << attempt.min(5));
+    sleep(longest.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+}
+
+fn patience(bytes: u64) -> Duration {
+    let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+    PATIENCE + PATIENCE_PER_MIB.saturating_mul(mebibytes)
+}
+
+/// What lies beneath, without the body of the answer: a service may repeat there what it was sent.
+fn cause_of(error: &object_store::Error) -> String {
+    let shown = error.to_string();
+    let line = shown.lines().next().unwrap_or_default();
+    line.split_once(": <").map_or(line, |(before_body, _)| before_body).to_owned()
+}
+
+/// A missing bucket is a 404 like a missing object, but nothing that is absent (A11).
+fn names_missing_bucket(error: &object_store::Error) -> bool {
+    let shown = error.to_string();
+    ["NoSuchBucket", "ContainerNotFound"].iter().any(|code| shown.contains(code))
+}
+
+fn transport_kind(error: &object_store::Error) -> Option<HttpErrorKind> {
+    let mut beneath = std::error::Error::source(error);
+    while let Some(error) = beneath {
+        if let Some(error) = error.downcast_ref::<HttpError>() {
+            return Some(error.kind());
+        }
+        beneath = error.source();
+    }
+    None
+}
+
+/// How many requests were sent, by kind, and how many bytes of objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Requests {
+    /// PUT: writes, conditional ones all of them.
+    pub put: u64,
+    /// GET of an object, or of a part of one, conditional ones included.
+    pub get: u64,
+    /// HEAD of an object.
+    pub head: u64,
+    /// LIST: one for each 1,000 names or less.
+    pub list: u64,
+    /// DELETE.
+    pub delete: u64,
+    /// Bytes of objects that were sent.
+    pub up: u64,
+    /// Bytes of objects that were received.
+    pub down: u64,
+}
+
+impl Requests {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.put + self.get + self.head + self.list + self.delete
+    }
+}
+
+#[derive(Default)]
+struct Counters {
+    put: AtomicU64,
+    get: AtomicU64,
+    head: AtomicU64,
+    list: AtomicU64,
+    delete: AtomicU64,
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
+impl Counters {
+    #[expect(clippy::unused_self, reason = "reads as what it does: the counters count one")]
+    fn count(&self, counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Requests {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Requests {
+            put: of(&self.put),
+            get: of(&self.get),
+            head: of(&self.head),
+            list: of(&self.list),
+            delete: of(&self.delete),
+            up: of(&self.up),
+            down: of(&self.down),
+        }
+    }
+}
