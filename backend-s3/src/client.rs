@@ -92,7 +92,7 @@ pub(crate) struct Listed {
 }
 
 /// Why a request failed. `cause` is one line without a credential.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
     cause: String,
@@ -350,9 +350,9 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Waits a random time that doubles with each attempt, about 50 ms to 2 s.
+/// Waits a random time that doubles with each attempt: 20 to 40 ms behind the first, some seconds at the most.
 pub(crate) async fn back_off(attempt: u32) {
-    let longest = Duration::from_millis(50).saturating_mul(1 << attempt.min(5));
+    let longest = Duration::from_millis(20).saturating_mul(1 << attempt.min(7));
     sleep(longest.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
 }
 

@@ -1,18 +1,28 @@
 //! The object store backend of irminsul: S3 and what speaks S3.
 
+mod atomic_write;
 mod client;
+mod entries;
+mod frame;
 mod header;
+mod names;
+mod observer;
 mod options;
+mod turns;
+mod writer;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use backend_kit::{Context, Gate, Hub};
+use backend_kit::{Context, EntryHandle, Gate, Hub};
 use store_api::{
-    AtomicWrite, Backend, Durability, Guarantees, HashFunction, IndexLevel, Indexable, Result, Visibility, WatchLag,
+    AtomicWrite, Backend, Durability, Error, ErrorKind, Guarantees, HashFunction, IndexLevel, Indexable, Result,
+    Visibility, WatchLag,
 };
 
-use self::client::Client;
+use tokio::{runtime::Handle, sync::RwLock};
+
+use self::{client::Client, entries::Entries, observer::Observer, turns::Turns};
 pub use self::{client::Requests, options::S3Options};
 
 const S3_CONTEXT: Context = Context::new("s3");
@@ -43,13 +53,51 @@ struct Instance {
     gate: Arc<Gate>,
     hub: Arc<Hub>,
     client: Arc<Client>,
+    entries: Arc<Entries>,
+    observer: Arc<Observer>,
+    turns: Turns,
+    /// Read by writes that go on when their future is dropped, so that `close` can wait for them.
+    detached: Arc<RwLock<()>>,
+    runtime: Handle,
 }
 
 impl Instance {
     async fn open(options: S3Options) -> Result<Self> {
+        let runtime = Handle::try_current().map_err(|_| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                "an object store is opened inside a tokio runtime, which its requests need",
+            )
+        })?;
         let client = Arc::new(Client::new(options.connect()?, options.checked_prefix()?));
         let hash = header::open(&client, &options).await?;
-        Ok(Self { hash, gate: Gate::new(), hub: Arc::new(Hub::new()), client, options })
+        let hub = Arc::new(Hub::new());
+        let entries = Arc::new(Entries::new(Arc::clone(&client)));
+        Ok(Self {
+            hash,
+            gate: Gate::new(),
+            observer: Arc::new(Observer::new(Arc::clone(&entries), Arc::clone(&hub), options.poll)),
+            hub,
+            client,
+            entries,
+            turns: Turns::default(),
+            detached: Arc::default(),
+            runtime,
+            options,
+        })
+    }
+
+    async fn close(&self) {
+        self.gate.close();
+        self.hub.end_closed();
+        self.observer.close().await;
+        drop(self.detached.write().await);
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        drop(self.observer.stop());
     }
 }
 
@@ -64,7 +112,7 @@ impl S3 {
 #[async_trait]
 impl Backend for S3 {
     fn atomic_write(&self) -> Option<Arc<dyn AtomicWrite>> {
-        None
+        Some(Arc::new(EntryHandle::new(Arc::clone(&self.instance))))
     }
 
     fn indexable(&self) -> Option<Arc<dyn Indexable>> {
@@ -82,8 +130,7 @@ impl Backend for S3 {
     }
 
     async fn close(&self) -> Result<()> {
-        self.instance.gate.close();
-        self.instance.hub.end_closed();
+        self.instance.close().await;
         Ok(())
     }
 }

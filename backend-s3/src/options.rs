@@ -27,6 +27,7 @@ pub struct S3Options {
     pub(crate) verify: bool,
     pub(crate) batch_limit: usize,
     pub(crate) poll: Duration,
+    pub(crate) busy: Duration,
 }
 
 #[derive(Clone)]
@@ -74,6 +75,7 @@ impl S3Options {
             verify: true,
             batch_limit: DEFAULT_BATCH_LIMIT,
             poll: Duration::from_secs(1),
+            busy: Duration::from_secs(30),
         }
     }
 
@@ -146,6 +148,13 @@ impl S3Options {
     #[must_use]
     pub fn poll(mut self, interval: Duration) -> Self {
         self.poll = interval.max(Duration::from_millis(1));
+        self
+    }
+
+    /// How long contention and lost answers are waited out before a call is `Unavailable` (A6). 30 s by default.
+    #[must_use]
+    pub fn busy(mut self, limit: Duration) -> Self {
+        self.busy = limit;
         self
     }
 
@@ -237,6 +246,7 @@ impl fmt::Debug for S3Options {
             .field("verify", &self.verify)
             .field("batch_limit", &self.batch_limit)
             .field("poll", &self.poll)
+            .field("busy", &self.busy)
             .finish()
     }
 }

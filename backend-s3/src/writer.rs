@@ -1,0 +1,218 @@
+//! How an entry is written: every write is a conditional PUT upon what was seen of its object, tried until there is a
+//! verdict that the object store itself gave.
+//!
+//! A refusal or a lost answer is no verdict. What happened is in the object: it names the last writes, and so tells
+//! whether this one is among them (A5). A PUT whose answer was lost may still land later, after this call has ended;
+//! then its condition decides. The version that it asks for was that of one write and never comes back: objects are not
+//! deleted, and no two writes have the same bytes. So it takes effect if and only if nobody has written since, whole
+//! and at most once (A9), and there is no going round from A to B to A.
+
+use std::sync::Arc;
+
+use backend_kit::{Decision, Test, offload};
+use bytes::Bytes;
+use object_store::PutPayload;
+use store_api::{Effect, Error, ErrorKind, Key, Result, TestAndSet};
+use tokio::time::Instant;
+
+use crate::{
+    Instance,
+    client::{Failure, FailureKind, Version, back_off},
+    entries::{State, seal},
+    frame::Frame,
+};
+
+/// What a write is tried upon.
+struct Base {
+    state: Arc<State>,
+    /// Read since the call began. What is not may be old: it answers nothing (A1).
+    is_read: bool,
+}
+
+/// What became of a write.
+enum Settled {
+    /// It took effect.
+    Applied,
+    /// Another write came before it, so that it never does. This is what is there.
+    Overtaken(Arc<State>),
+}
+
+/// What an object says about a write that may have happened.
+#[derive(Debug, PartialEq, Eq)]
+enum Trace {
+    /// It is there, or it was, and others followed.
+    Landed,
+    /// Others followed upon its base: its condition will never hold again.
+    Overtaken,
+    /// The base is still there: it may yet land.
+    Open,
+    /// So many others followed that the object does not say.
+    Lost,
+}
+
+impl Trace {
+    fn of(write: &Frame, base: &State, current: &State) -> Self {
+        match (base, current) {
+            (_, State::Kept { frame, .. }) if frame.descends_from(write) => Self::Landed,
+            _ if base.version() == current.version() => Self::Open,
+            (State::Kept { frame: base, .. }, State::Kept { frame, .. }) if frame.descends_from(base) => {
+                Self::Overtaken
+            }
+            // The write would have been the first, and all since the first are named.
+            (State::Nothing | State::Rotten { .. }, State::Kept { frame, .. }) if frame.names_all_before() => {
+                Self::Overtaken
+            }
+            _ => Self::Lost,
+        }
+    }
+}
+
+impl Instance {
+    /// Sets or removes an entry, if the test holds.
+    pub(crate) async fn write_entry(&self, key: &Key, test: &Test, set: Option<Bytes>) -> Result<TestAndSet> {
+        let _turn = self.turns.take(key).await;
+        let patience = Instant::now() + self.options.busy;
+        let mut base = self.guess(key, test);
+        let (mut losses, mut is_rested) = (0, true);
+        loop {
+            self.gate.check()?;
+            let tried = match base.take() {
+                Some(base) => base,
+                None => Base { state: self.entries.read(key).await?, is_read: true },
+            };
+            match decide(test, &tried.state, set.as_ref()).await {
+                Ok(Decision::Replace) => {}
+                _ if !tried.is_read => continue,
+                Ok(Decision::Unchanged) => return Ok(TestAndSet::Applied),
+                Ok(Decision::Mismatch) => return Ok(TestAndSet::Mismatch { current: tried.state.value()?.cloned() }),
+                Err(error) => return Err(error),
+            }
+            if !is_rested {
+                back_off(losses).await;
+                is_rested = true;
+                continue;
+            }
+            match self.replace(key, &tried, set.clone(), patience).await? {
+                Settled::Applied => return Ok(TestAndSet::Applied),
+                Settled::Overtaken(_) if Instant::now() >= patience => return Err(contended()),
+                Settled::Overtaken(state) => base = Some(Base { state, is_read: true }),
+            }
+            // The first loss is mostly that of an old guess. Then there are others, who need not come back all at once.
+            losses += 1;
+            is_rested = losses == 1;
+        }
+    }
+
+    /// What to try a write upon without a read: what was seen last, or nothing where nothing is what is tested for.
+    fn guess(&self, key: &Key, test: &Test) -> Option<Base> {
+        let seen = self.entries.seen(key);
+        let expects_nothing = matches!(test, Test::Is(None));
+        let state = seen.or_else(|| expects_nothing.then(|| Arc::new(State::Nothing)))?;
+        Some(Base { state, is_read: false })
+    }
+
+    async fn replace(&self, key: &Key, base: &Base, set: Option<Bytes>, patience: Instant) -> Result<Settled> {
+        let write = base.state.next(set)?;
+        let payload = seal(key, &write).await?;
+        let settled = self.put_and_settle(key, base, &write, &payload, patience).await;
+        if settled.is_err() {
+            self.entries.forget(key);
+        }
+        settled
+    }
+
+    async fn put_and_settle(
+        &self,
+        key: &Key,
+        base: &Base,
+        write: &Frame,
+        payload: &PutPayload,
+        patience: Instant,
+    ) -> Result<Settled> {
+        let mut doubt = Doubt::default();
+        for attempt in 1.. {
+            let failure = match self.entries.put(key, payload.clone(), &base.state).await {
+                Ok(version) => return Ok(self.applied(key, base, write.clone(), version)),
+                Err(failure) => failure,
+            };
+            doubt.add(&failure)?;
+            let current = self.entries.read(key).await;
+            match current.as_ref().map(|current| Trace::of(write, &base.state, current)) {
+                Ok(Trace::Landed) => return Ok(self.landed(key, base, &current?)),
+                Ok(Trace::Overtaken) => return Ok(Settled::Overtaken(current?)),
+                // A guess may be so old that its successors are forgotten. Then the service's own word is all there is,
+                // and it gave it at once: this very request was refused.
+                Ok(Trace::Lost) if !doubt.is_ambiguous && !base.is_read => return Ok(Settled::Overtaken(current?)),
+                Ok(Trace::Lost) => return Err(unknown(failure)),
+                Ok(Trace::Open) if Instant::now() < patience => back_off(attempt).await,
+                Err(_) if doubt.was_sent && Instant::now() < patience => back_off(attempt).await,
+                Ok(Trace::Open) | Err(_) => return Err(failure.into_error(doubt.effect())),
+            }
+        }
+        unreachable!("the loop ends by its returns")
+    }
+
+    /// Notes and tells what this instance wrote.
+    fn applied(&self, key: &Key, base: &Base, frame: Frame, version: Version) -> Settled {
+        self.landed(key, base, &Arc::new(State::Kept { version, frame }))
+    }
+
+    fn landed(&self, key: &Key, base: &Base, current: &Arc<State>) -> Settled {
+        self.entries.note(key, current);
+        self.observer.wrote(key, current, base.state.version());
+        Settled::Applied
+    }
+}
+
+/// What may have become of the requests of one write.
+#[derive(Default)]
+struct Doubt {
+    was_sent: bool,
+    is_ambiguous: bool,
+}
+
+impl Doubt {
+    /// Another request failed. An error that settles nothing and does not pass is the end.
+    fn add(&mut self, failure: &Failure) -> Result<()> {
+        match failure.kind {
+            FailureKind::NotSent => {}
+            FailureKind::Refused => self.was_sent = true,
+            FailureKind::Ambiguous => {
+                self.was_sent = true;
+                self.is_ambiguous = true;
+            }
+            _ => return Err(failure.clone().into_error(self.effect())),
+        }
+        Ok(())
+    }
+
+    fn effect(&self) -> Effect {
+        if self.was_sent { Effect::Unknown } else { Effect::NotApplied }
+    }
+}
+
+/// Comparing long values takes long.
+async fn decide(test: &Test, state: &Arc<State>, set: Option<&Bytes>) -> Result<Decision> {
+    if !test.is_long(set) {
+        return decide_in_place(test, state, set);
+    }
+    let (test, state, set) = (test.clone(), Arc::clone(state), set.cloned());
+    offload(move || decide_in_place(&test, &state, set.as_ref())).await?
+}
+
+/// An entry that rotted is compared with nothing, and may be replaced (A12).
+fn decide_in_place(test: &Test, state: &State, set: Option<&Bytes>) -> Result<Decision> {
+    if let (Test::Any, State::Rotten { .. }) = (test, state) {
+        return Ok(Decision::Replace);
+    }
+    let current = state.value()?.map(|value| &value[..]);
+    Ok(Decision::of(test, current, set.map(|value| &value[..])))
+}
+
+fn contended() -> Error {
+    Error::new(ErrorKind::Unavailable, "others write this key all the time; try again")
+}
+
+fn unknown(failure: Failure) -> Error {
+    failure.into_error(Effect::Unknown)
+}
