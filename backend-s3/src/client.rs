@@ -17,8 +17,8 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use object_store::{
-    GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, PutResult,
-    UpdateVersion, client::HttpError, client::HttpErrorKind, path::Path,
+    GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    PutResult, UpdateVersion, client::HttpError, client::HttpErrorKind, path::Path,
 };
 use store_api::{Effect, Error, ErrorKind};
 use tokio::time::{sleep, timeout};
@@ -141,6 +141,11 @@ impl Failure {
             _ => FailureKind::Ambiguous,
         };
         Self::new(kind, cause_of(error))
+    }
+
+    /// Of an object that has to be there.
+    pub(crate) fn gone() -> Self {
+        Self::new(FailureKind::Missing, "it was listed")
     }
 
     /// Whether the same read may succeed later.

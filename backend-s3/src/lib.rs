@@ -5,16 +5,18 @@ mod client;
 mod entries;
 mod frame;
 mod header;
+mod indexable;
 mod names;
 mod observer;
 mod options;
+mod packs;
 mod turns;
 mod writer;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use backend_kit::{Context, EntryHandle, Gate, Hub};
+use backend_kit::{ContentHandle, Context, EntryHandle, Gate, Hub};
 use store_api::{
     AtomicWrite, Backend, Durability, Error, ErrorKind, Guarantees, HashFunction, IndexLevel, Indexable, Result,
     Visibility, WatchLag,
@@ -22,7 +24,7 @@ use store_api::{
 
 use tokio::{runtime::Handle, sync::RwLock};
 
-use self::{client::Client, entries::Entries, observer::Observer, turns::Turns};
+use self::{client::Client, entries::Entries, observer::Observer, packs::Packs, turns::Turns};
 pub use self::{client::Requests, options::S3Options};
 
 const S3_CONTEXT: Context = Context::new("s3");
@@ -55,6 +57,7 @@ struct Instance {
     client: Arc<Client>,
     entries: Arc<Entries>,
     observer: Arc<Observer>,
+    packs: Arc<Packs>,
     turns: Turns,
     /// Read by writes that go on when their future is dropped, so that `close` can wait for them.
     detached: Arc<RwLock<()>>,
@@ -73,6 +76,8 @@ impl Instance {
         let hash = header::open(&client, &options).await?;
         let hub = Arc::new(Hub::new());
         let entries = Arc::new(Entries::new(Arc::clone(&client)));
+        let detached = Arc::default();
+        let packs = Packs::new(Arc::clone(&client), hash, options.verify, runtime.clone(), Arc::clone(&detached));
         Ok(Self {
             hash,
             gate: Gate::new(),
@@ -81,7 +86,8 @@ impl Instance {
             client,
             entries,
             turns: Turns::default(),
-            detached: Arc::default(),
+            packs: Arc::new(packs),
+            detached,
             runtime,
             options,
         })
@@ -116,7 +122,7 @@ impl Backend for S3 {
     }
 
     fn indexable(&self) -> Option<Arc<dyn Indexable>> {
-        None
+        Some(Arc::new(ContentHandle::new(Arc::clone(&self.instance))))
     }
 
     fn guarantees(&self) -> Guarantees {

@@ -22,6 +22,11 @@ impl PackName {
         Self { epoch, nonce: fastrand::u128(..) }
     }
 
+    /// The least name that there can be in an epoch.
+    pub(crate) fn first(epoch: u32) -> Self {
+        Self { epoch, nonce: 0 }
+    }
+
     /// The name of its object.
     pub(crate) fn object(&self) -> String {
         format!("{FOLDER}/{self}")
