@@ -17,8 +17,8 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use object_store::{
-    GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, PutResult,
-    UpdateVersion, client::HttpError, client::HttpErrorKind, path::Path,
+    GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    PutResult, UpdateVersion, client::HttpError, client::HttpErrorKind, path::Path,
 };
 use store_api::{Effect, Error, ErrorKind};
 use tokio::time::{sleep, timeout};
@@ -145,6 +145,11 @@ impl Failure {
         Self::new(kind, cause_of(error))
     }
 
+    /// Of an object that has to be there.
+    pub(crate) fn gone() -> Self {
+        Self::new(FailureKind::Missing, "it was listed")
+    }
+
     /// Whether the same read may succeed later.
     fn is_passing(&self) -> bool {
         matches!(self.kind, FailureKind::Ambiguous | FailureKind::NotSent)
@@ -226,16 +231,6 @@ impl Client {
         }
     }
 
-    /// The last bytes of an object; `None` when it is not there.
-    #[expect(dead_code, reason = "the packs read their footers by it")]
-    pub(crate) async fn get_tail(&self, name: &str, len: u64) -> Result<Option<Object>, Failure> {
-        let options = GetOptions { range: Some(GetRange::Suffix(len)), ..GetOptions::default() };
-        match self.read(name, &options).await? {
-            Seen::Changed(object) => Ok(Some(object)),
-            Seen::Missing | Seen::Unchanged => Ok(None),
-        }
-    }
-
     /// The object, unless it is of this version (`If-None-Match`): then its body is not sent.
     pub(crate) async fn get_unless(&self, name: &str, version: &Version) -> Result<Seen, Failure> {
         let options = GetOptions { if_none_match: Some(version.0.clone().into()), ..GetOptions::default() };
@@ -243,7 +238,6 @@ impl Client {
     }
 
     /// Whether the object is there, with its size; its bytes are empty.
-    #[expect(dead_code, reason = "the packs look whether one is there")]
     pub(crate) async fn head(&self, name: &str) -> Result<Option<Object>, Failure> {
         match self.read(name, &GetOptions { head: true, ..GetOptions::default() }).await? {
             Seen::Changed(object) => Ok(Some(object)),
@@ -294,8 +288,23 @@ impl Client {
 
     /// The objects whose names begin with `under` and a `/`, in no order that could be relied on. A failure ends it.
     pub(crate) fn list(self: &Arc<Self>, under: &str) -> BoxStream<'static, Result<Listed, Failure>> {
+        self.counted(self.store.list(Some(&self.path(under))))
+    }
+
+    /// As [`list`](Self::list), those alone whose names come behind one.
+    pub(crate) fn list_behind(
+        self: &Arc<Self>,
+        under: &str,
+        behind: &str,
+    ) -> BoxStream<'static, Result<Listed, Failure>> {
+        self.counted(self.store.list_with_offset(Some(&self.path(under)), &self.path(behind)))
+    }
+
+    fn counted(
+        self: &Arc<Self>,
+        objects: BoxStream<'static, object_store::Result<ObjectMeta>>,
+    ) -> BoxStream<'static, Result<Listed, Failure>> {
         let client = Arc::clone(self);
-        let objects = self.store.list(Some(&self.path(under)));
         stream::unfold((objects, 0_u64), move |(mut objects, listed)| {
             let client = Arc::clone(&client);
             async move {

@@ -5,9 +5,11 @@ mod client;
 mod entries;
 mod frame;
 mod header;
+mod indexable;
 mod names;
 mod observer;
 mod options;
+mod packs;
 mod probe;
 mod turns;
 mod writer;
@@ -15,7 +17,7 @@ mod writer;
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use backend_kit::{Context, EntryHandle, Gate, Hub};
+use backend_kit::{ContentHandle, Context, EntryHandle, Gate, Hub};
 use store_api::{
     AtomicWrite, Backend, Durability, Error, ErrorKind, Guarantees, HashFunction, IndexLevel, Indexable, Result,
     Visibility, WatchLag,
@@ -23,7 +25,7 @@ use store_api::{
 
 use tokio::{runtime::Handle, sync::RwLock};
 
-use self::{client::Client, entries::Entries, observer::Observer, turns::Turns};
+use self::{client::Client, entries::Entries, observer::Observer, packs::Packs, turns::Turns};
 pub use self::{client::Requests, options::S3Options};
 
 const S3_CONTEXT: Context = Context::new("s3");
@@ -74,6 +76,7 @@ struct Instance {
     client: Arc<Client>,
     entries: Arc<Entries>,
     observer: Arc<Observer>,
+    packs: Arc<Packs>,
     turns: Turns,
     /// Read by writes that go on when their future is dropped, so that `close` can wait for them.
     detached: Arc<RwLock<()>>,
@@ -92,6 +95,8 @@ impl Instance {
         let hash = header::open(&client, &options).await?;
         let hub = Arc::new(Hub::new());
         let entries = Arc::new(Entries::new(Arc::clone(&client)));
+        let detached = Arc::default();
+        let packs = Packs::new(Arc::clone(&client), hash, options.verify, runtime.clone(), Arc::clone(&detached));
         Ok(Self {
             hash,
             gate: Gate::new(),
@@ -100,7 +105,8 @@ impl Instance {
             client,
             entries,
             turns: Turns::default(),
-            detached: Arc::default(),
+            packs: Arc::new(packs),
+            detached,
             runtime,
             options,
         })
@@ -135,7 +141,7 @@ impl Backend for S3 {
     }
 
     fn indexable(&self) -> Option<Arc<dyn Indexable>> {
-        None
+        Some(Arc::new(ContentHandle::new(Arc::clone(&self.instance))))
     }
 
     fn guarantees(&self) -> Guarantees {
