@@ -54,7 +54,7 @@ use store_api::{
 
 use tokio::{runtime::Handle, sync::RwLock};
 
-use self::{client::Client, entries::Entries, observer::Observer, packs::Packs, turns::Turns};
+use self::{client::Client, entries::Entries, frame::Writer, observer::Observer, packs::Packs, turns::Turns};
 pub use self::{client::Requests, options::S3Options};
 
 const S3_CONTEXT: Context = Context::new("s3");
@@ -106,7 +106,9 @@ struct Instance {
     entries: Arc<Entries>,
     observer: Arc<Observer>,
     packs: Arc<Packs>,
-    turns: Turns,
+    turns: Arc<Turns>,
+    /// What its writes are named by.
+    writer: Writer,
     /// Read by writes that go on when their future is dropped, so that `close` can wait for them.
     detached: Arc<RwLock<()>>,
     runtime: Handle,
@@ -133,7 +135,8 @@ impl Instance {
             hub,
             client,
             entries,
-            turns: Turns::default(),
+            turns: Arc::default(),
+            writer: Writer::unique()?,
             packs: Arc::new(packs),
             detached,
             runtime,
