@@ -5,7 +5,8 @@
 use store_api::{Error, ErrorKind, Result};
 use twox_hash::XxHash3_64;
 
-const CHECKSUM_LEN: usize = 8;
+/// The length of a checksum.
+pub const CHECKSUM_LEN: usize = 8;
 
 /// The frame of a value under a key.
 #[must_use]
@@ -44,7 +45,9 @@ pub const fn len(value_len: usize) -> usize {
     CHECKSUM_LEN + value_len
 }
 
-fn checksum(key: &[u8], value: &[u8]) -> [u8; CHECKSUM_LEN] {
+/// What a frame begins with, for who writes it apart from a value that is not to be copied.
+#[must_use]
+pub fn checksum(key: &[u8], value: &[u8]) -> [u8; CHECKSUM_LEN] {
     XxHash3_64::oneshot_with_seed(XxHash3_64::oneshot(key), value).to_le_bytes()
 }
 

@@ -1,0 +1,180 @@
+//! The entries, as their handles need them.
+
+use std::{panic, sync::Arc};
+
+use backend_kit::{Context, EntryStore, Gate, Hub, Page, Scope, Test};
+use bytes::Bytes;
+use futures_util::{
+    StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
+use store_api::{Effect, Error, ErrorKind, Init, Key, Result, TestAndSet, Watch};
+use tokio::task::JoinHandle;
+
+use crate::{Instance, S3_CONTEXT, client::Listed, entries::is_live, names};
+
+/// How many requests a call has under way.
+pub(crate) const CONCURRENCY: usize = 16;
+/// How many keys, and how many bytes of values, a page of a stream has at the most.
+const PAGE_KEYS: usize = 1000;
+const PAGE_ENTRIES: usize = 256;
+const PAGE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How far a stream has come.
+#[derive(Default)]
+pub(crate) enum Cursor {
+    #[default]
+    Start,
+    /// The rest of a listing. It holds nothing of the object store between two pages.
+    Rest(Live),
+}
+
+/// The keys of entries that are there, with the sizes of their objects.
+type Live = BoxStream<'static, Result<(Key, u64)>>;
+
+impl Instance {
+    /// The entries at and below a path, as one pass over the listing finds them.
+    async fn live(self: &Arc<Self>, under: &Key) -> Result<Live> {
+        let below = self.entries.client().list(&names::of_scope(under));
+        let below = below.map_err(Error::from).try_filter_map(async |listed: Listed| Ok(live_entry(&listed)));
+        // The scope's own entry lies beside what is below it.
+        let own = if under.is_root() { None } else { self.entries.size_of(under).await? };
+        let own = own.filter(|&size| is_live(size)).map(|size| Ok((under.clone(), size)));
+        Ok(stream::iter(own).chain(below).boxed())
+    }
+
+    /// Some entries that are there, and how the listing goes on.
+    async fn next_live(
+        self: &Arc<Self>,
+        under: &Key,
+        from: Cursor,
+        most: usize,
+    ) -> Result<(Vec<(Key, u64)>, Option<Cursor>)> {
+        let mut live = match from {
+            Cursor::Start => self.live(under).await?,
+            Cursor::Rest(live) => live,
+        };
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        while let Some((key, size)) = live.try_next().await? {
+            bytes += size;
+            found.push((key, size));
+            if found.len() == most || bytes >= PAGE_BYTES {
+                return Ok((found, Some(Cursor::Rest(live))));
+            }
+        }
+        Ok((found, None))
+    }
+
+    /// Runs a write to its end, also when its future is dropped: its answer is what the watches and the cache hear of it
+    /// by (A9).
+    async fn detach<T: Send + 'static>(
+        self: &Arc<Self>,
+        write: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let detached = Arc::clone(&self.detached).read_owned().await;
+        let task: JoinHandle<Result<T>> = self.runtime.spawn(async move {
+            let written = write.await;
+            drop(detached);
+            written
+        });
+        match task.await {
+            Ok(written) => written,
+            Err(ended) if ended.is_panic() => panic::resume_unwind(ended.into_panic()),
+            Err(_) => Err(Error::new(ErrorKind::Other, "the runtime is shutting down").with_effect(Effect::Unknown)),
+        }
+    }
+
+    async fn remove_all(self: Arc<Self>) -> Result<()> {
+        let live = self.live(&Key::root()).await?;
+        let remove = async |(key, _)| {
+            let patience = self.client.until();
+            let _turn = self.turn(&key, patience).await?;
+            self.write_entry(&key, &Test::Any, None, patience).await.map(drop)
+        };
+        live.try_for_each_concurrent(CONCURRENCY, remove).await.map_err(|error| error.with_effect(Effect::Unknown))
+    }
+}
+
+/// The entry that a listed object holds, if it is live. What is not ours is passed over, and said so.
+fn live_entry(listed: &Listed) -> Option<(Key, u64)> {
+    let key = entry_of(listed)?;
+    is_live(listed.size).then_some((key, listed.size))
+}
+
+/// The key of a listed object. What is not ours is passed over, and said so.
+pub(crate) fn entry_of(listed: &Listed) -> Option<Key> {
+    let key = names::key_of(&listed.name);
+    if key.is_none() {
+        tracing::warn!(object = listed.name, "an object below the prefix is not the store's");
+    }
+    key
+}
+
+impl EntryStore for Instance {
+    const CONTEXT: Context = S3_CONTEXT;
+
+    type Cursor = Cursor;
+
+    fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    async fn has(self: &Arc<Self>, key: &Key) -> Result<bool> {
+        // The empty path has no object, and its name none of an entry (K3).
+        if key.is_root() { Ok(false) } else { Ok(self.entries.size_of(key).await?.is_some_and(is_live)) }
+    }
+
+    async fn find(self: &Arc<Self>, key: &Key) -> Result<Option<Bytes>> {
+        if key.is_root() {
+            return Ok(None);
+        }
+        Ok(self.entries.read(key).await?.value()?.cloned())
+    }
+
+    async fn write(self: &Arc<Self>, key: &Key, test: Test, set: Option<Bytes>) -> Result<TestAndSet> {
+        // Its place is taken here: a write that began later does not overtake it, whether or not its future is dropped.
+        let patience = self.client.until();
+        let turn = self.turn(key, patience).await?;
+        let (instance, key) = (Arc::clone(self), key.clone());
+        let write = async move {
+            let written = instance.write_entry(&key, &test, set, patience).await;
+            drop(turn);
+            written
+        };
+        self.detach(write).await
+    }
+
+    async fn clear(self: &Arc<Self>) -> Result<()> {
+        self.detach(Arc::clone(self).remove_all()).await
+    }
+
+    async fn page_of_keys(self: Arc<Self>, under: Key, from: Cursor) -> Result<Page<Key, Cursor>> {
+        let (live, next) = self.next_live(&under, from, PAGE_KEYS).await?;
+        Ok(Page { items: live.into_iter().map(|(key, _)| Ok(key)).collect(), next })
+    }
+
+    async fn page_of_entries(self: Arc<Self>, under: Key, from: Cursor) -> Result<Page<(Key, Bytes), Cursor>> {
+        let (live, next) = self.next_live(&under, from, PAGE_ENTRIES).await?;
+        let read = async |(key, _)| {
+            let found = match self.entries.read(&key).await {
+                Ok(state) => state.value().map(Option::<&Bytes>::cloned),
+                Err(error) if error.is_retryable() => return Err(error),
+                Err(error) => Err(error),
+            };
+            // What was removed since the listing is not told.
+            Ok(found.map_err(|error| error.with_key(&key)).transpose().map(|value| value.map(|value| (key, value))))
+        };
+        let items: Vec<_> = stream::iter(live).map(read).buffered(CONCURRENCY).try_collect().await?;
+        Ok(Page { items: items.into_iter().flatten().collect(), next })
+    }
+
+    async fn watch(self: &Arc<Self>, handle: &Arc<Gate>, scope: Scope, init: Init<Vec<(Key, Bytes)>>) -> Result<Watch> {
+        let priming = self.observer.register(handle, scope, init, &self.runtime).await?;
+        Ok(priming.finish(Arc::clone(self)))
+    }
+}

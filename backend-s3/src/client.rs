@@ -1,0 +1,536 @@
+//! The one door to the object store: names below the store's prefix, each request counted, and each failure classified
+//! once. What a failed write means for its entry is left to who wrote.
+
+mod answer;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{
+    StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
+use object_store::{
+    GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    PutResult, UpdateVersion, path::Path,
+};
+use store_api::{Effect, Error, ErrorKind};
+use tokio::time::{Instant, sleep, timeout};
+
+use self::answer::Answer;
+
+/// How long a request may take, and what each MiB of its body adds.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE_PER_MIB: Duration = Duration::from_secs(1);
+/// How often a read is tried before its failure is told.
+pub(crate) const READ_ATTEMPTS: u32 = 5;
+/// How many objects are deleted at a time.
+const DELETES: usize = 16;
+/// A LIST page has so many names.
+const PAGE: u64 = 1000;
+
+/// The objects below a store's prefix.
+///
+/// The object store's own retries are off: a write that is sent again blindly cannot tell its own first success from
+/// another's. Reads are tried again here.
+pub(crate) struct Client {
+    store: Arc<dyn ObjectStore>,
+    lists: Arc<dyn ObjectStore>,
+    prefix: Path,
+    /// How long a read is tried again.
+    busy: Duration,
+    counters: Counters,
+}
+
+/// How a service is asked.
+pub(crate) struct Service {
+    /// Without retries.
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    /// For listings. It tries a page again by itself: nobody else can, since a listing goes on by what the page before
+    /// said.
+    pub(crate) lists: Arc<dyn ObjectStore>,
+}
+
+/// What one state of an object is told by: its `ETag`.
+#[derive(Clone)]
+pub(crate) struct Version(Box<str>);
+
+impl Version {
+    /// Listings of some services leave out the quotes that their headers have.
+    fn opaque(&self) -> &str {
+        self.0.trim_start_matches("W/").trim_matches('"')
+    }
+}
+
+impl PartialEq for Version {
+    fn eq(&self, other: &Self) -> bool {
+        self.opaque() == other.opaque()
+    }
+}
+
+impl Eq for Version {}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.opaque())
+    }
+}
+
+/// An object that was read, or the part of it that was asked for.
+pub(crate) struct Object {
+    pub(crate) bytes: Bytes,
+    pub(crate) version: Version,
+    /// Of the whole object.
+    pub(crate) size: u64,
+}
+
+/// What a conditional read found.
+pub(crate) enum Seen {
+    /// The version that was named.
+    Unchanged,
+    Changed(Object),
+    Missing,
+}
+
+impl Seen {
+    fn into_object(self) -> Option<Object> {
+        match self {
+            Self::Changed(object) => Some(object),
+            Self::Missing | Self::Unchanged => None,
+        }
+    }
+}
+
+/// An object as a listing shows it.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    /// Below the store's prefix.
+    pub(crate) name: String,
+    pub(crate) size: u64,
+    pub(crate) version: Option<Version>,
+}
+
+/// Why a request failed. `cause` is one line without a credential.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    cause: String,
+}
+
+/// What a failed request says about its effect, and what can be done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FailureKind {
+    /// A write's condition did not hold, or was contended (412; 404 of an update; 409). Never a verdict by itself.
+    Refused,
+    /// The answer was lost, late, or told of trouble inside (408, 429, 5xx): a write may have happened, or may still.
+    Ambiguous,
+    /// A 404 that names nothing that is missing: whoever is on the way may have said it. Nothing is absent by it (A11).
+    Unnamed,
+    /// No connection could be made: nothing was sent.
+    NotSent,
+    /// The credentials do not allow it, or the service refuses them.
+    Denied,
+    /// The bucket or the container is not there.
+    NoBucket,
+    /// An object that is asked for is not there.
+    Missing,
+    /// A listing has a name that cannot be read: of an object that is not the store's.
+    ForeignName,
+    /// The service does not have this kind of request (501).
+    Unsupported,
+    /// The service has no room (507).
+    NoSpace,
+    /// The request will be answered so again (3xx, 4xx): nothing was written.
+    Rejected,
+}
+
+impl Failure {
+    fn new(kind: FailureKind, cause: impl Into<String>) -> Self {
+        Self { kind, cause: cause.into() }
+    }
+
+    fn late() -> Self {
+        Self::new(FailureKind::Ambiguous, "no answer in time")
+    }
+
+    fn of(error: &object_store::Error) -> Self {
+        if let Some(answer) = Answer::of(error) {
+            return Self::new(answer.kind(), answer.cause());
+        }
+        if let Some((kind, cause)) = answer::of_transport(error) {
+            return Self::new(kind, cause);
+        }
+        Self::new(kind_without_answer(error), answer::one_line(&error.to_string()))
+    }
+
+    /// Of an object that has to be there.
+    pub(crate) fn gone() -> Self {
+        Self::new(FailureKind::Missing, "it was listed")
+    }
+
+    /// Whether the same read may succeed later.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self.kind, FailureKind::Ambiguous | FailureKind::Unnamed | FailureKind::NotSent)
+    }
+
+    /// The error of the contract, for a call whose effect is known to be this one.
+    pub(crate) fn into_error(self, effect: Effect) -> Error {
+        let (kind, message) = match self.kind {
+            FailureKind::Refused => (ErrorKind::Unavailable, "the object is contended; try again"),
+            FailureKind::Ambiguous => (ErrorKind::Unavailable, "the object store gave no answer; try again"),
+            FailureKind::Unnamed => (
+                ErrorKind::Unavailable,
+                "a 404 does not say what is missing; check the endpoint and what is on the way to it, and try again",
+            ),
+            FailureKind::NotSent => (ErrorKind::Unavailable, "the object store cannot be reached; check the endpoint"),
+            FailureKind::Denied => (ErrorKind::Denied, "the object store refuses the access; check the credentials"),
+            FailureKind::NoBucket => (ErrorKind::InvalidInput, "the bucket is not there; create it, or name another"),
+            FailureKind::Missing => (ErrorKind::Corrupt, "an object of the store is gone; restore it from a copy"),
+            FailureKind::ForeignName => (
+                ErrorKind::InvalidInput,
+                "an object below the prefix is not the store's, and its name cannot be read; remove it",
+            ),
+            FailureKind::Unsupported => {
+                (ErrorKind::Unsupported, "the object store lacks a request that the store needs; use another service")
+            }
+            FailureKind::NoSpace => (ErrorKind::NoSpace, "the object store has no room; make some"),
+            FailureKind::Rejected => (
+                ErrorKind::InvalidInput,
+                "the object store rejects the request; check the endpoint, the region, and what limits the sizes of \
+                 requests on the way",
+            ),
+        };
+        Error::new(kind, message).with_effect(effect).with_source(self.cause)
+    }
+}
+
+/// A read has no effect.
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        failure.into_error(Effect::NotApplied)
+    }
+}
+
+impl Client {
+    pub(crate) fn new(service: Service, prefix: Path, busy: Duration) -> Self {
+        let Service { objects: store, lists } = service;
+        Self { store, lists, prefix, busy, counters: Counters::default() }
+    }
+
+    /// How many requests were sent, and how many bytes, since the client was made.
+    pub(crate) fn requests(&self) -> Requests {
+        self.counters.read()
+    }
+
+    /// Writes an object that must not be there yet (`If-None-Match: *`).
+    pub(crate) async fn create(&self, name: &str, payload: PutPayload) -> Result<Version, Failure> {
+        self.put(name, payload, PutMode::Create).await
+    }
+
+    /// Writes an object in the place of one of this version (`If-Match`).
+    pub(crate) async fn replace(&self, name: &str, payload: PutPayload, version: &Version) -> Result<Version, Failure> {
+        let version = UpdateVersion { e_tag: Some(version.0.clone().into()), version: None };
+        self.put(name, payload, PutMode::Update(version)).await
+    }
+
+    async fn put(&self, name: &str, payload: PutPayload, mode: PutMode) -> Result<Version, Failure> {
+        let size = payload.content_length() as u64;
+        self.counters.count(Kind::Put);
+        self.counters.up.fetch_add(size, Ordering::Relaxed);
+        let path = self.path(name);
+        let put = self.store.put_opts(&path, payload, PutOptions::from(mode));
+        let answer: Result<PutResult, _> = timeout(patience(size), put).await.map_err(|_| Failure::late())?;
+        match answer.map_err(|error| Failure::of(&error)) {
+            Ok(PutResult { e_tag: Some(tag), .. }) => Ok(Version(tag.into())),
+            Ok(_) => Err(Failure::new(FailureKind::Ambiguous, "the answer has no ETag")),
+            // An update of what is not there: 404 on some services, 412 on others.
+            Err(failure) if failure.kind == FailureKind::Missing => {
+                Err(Failure { kind: FailureKind::Refused, ..failure })
+            }
+            Err(failure) if failure.kind == FailureKind::Unnamed => {
+                Err(Failure { kind: FailureKind::Ambiguous, ..failure })
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The object, or a range of its bytes; `None` when it is not there.
+    pub(crate) async fn get(&self, name: &str, range: Option<Range<u64>>) -> Result<Option<Object>, Failure> {
+        let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
+        Ok(self.read(name, &options, u64::MAX, self.until()).await?.into_object())
+    }
+
+    /// The object, unless it is of this version (`If-None-Match`): then its body is not sent.
+    pub(crate) async fn get_unless(&self, name: &str, version: &Version) -> Result<Seen, Failure> {
+        self.get_within(name, Some(version), u64::MAX, self.until()).await
+    }
+
+    /// The object, unless it is of this version. The bytes of one that has more than `most` are left, and are empty. It is
+    /// tried again until a time.
+    pub(crate) async fn get_within(
+        &self,
+        name: &str,
+        version: Option<&Version>,
+        most: u64,
+        until: Instant,
+    ) -> Result<Seen, Failure> {
+        let if_none_match = version.map(|version| version.0.clone().into());
+        self.read(name, &GetOptions { if_none_match, ..GetOptions::default() }, most, until).await
+    }
+
+    /// Whether the object is there, with its size; its bytes are empty.
+    pub(crate) async fn head(&self, name: &str) -> Result<Option<Object>, Failure> {
+        let head = GetOptions { head: true, ..GetOptions::default() };
+        match self.read(name, &head, u64::MAX, self.until()).await {
+            Ok(seen) => Ok(seen.into_object()),
+            // The answer to a HEAD has no body that could name what is missing.
+            Err(failure) if failure.kind == FailureKind::Unnamed => {
+                let object = self.get(name, Some(0..1)).await?;
+                Ok(object.map(|object| Object { bytes: Bytes::new(), ..object }))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// When a read that begins here is tried for the last time.
+    pub(crate) fn until(&self) -> Instant {
+        Instant::now() + self.busy
+    }
+
+    async fn read(&self, name: &str, options: &GetOptions, most: u64, until: Instant) -> Result<Seen, Failure> {
+        let path = self.path(name);
+        let mut attempt = 1;
+        loop {
+            let failure = match self.read_once(&path, options.clone(), most).await {
+                Ok(seen) => return Ok(seen),
+                Err(failure) => failure,
+            };
+            let is_silent = options.head && failure.kind == FailureKind::Unnamed;
+            if is_silent || !failure.is_passing() || attempt == READ_ATTEMPTS || Instant::now() >= until {
+                return Err(failure);
+            }
+            back_off(attempt).await;
+            attempt += 1;
+        }
+    }
+
+    async fn read_once(&self, path: &Path, options: GetOptions, most: u64) -> Result<Seen, Failure> {
+        self.counters.count(if options.head { Kind::Head } else { Kind::Get });
+        let head = options.head;
+        let answer = timeout(PATIENCE, self.store.get_opts(path, options)).await.map_err(|_| Failure::late())?;
+        let found = match answer {
+            Ok(found) => found,
+            Err(object_store::Error::NotModified { .. }) => return Ok(Seen::Unchanged),
+            Err(error) => {
+                let failure = Failure::of(&error);
+                return if failure.kind == FailureKind::Missing { Ok(Seen::Missing) } else { Err(failure) };
+            }
+        };
+        let (size, tag) = (found.meta.size, found.meta.e_tag.clone());
+        let bytes = if head || size > most { Bytes::new() } else { self.body(found).await? };
+        let tag = tag.ok_or_else(|| Failure::new(FailureKind::Unsupported, "an answer has no ETag"))?;
+        Ok(Seen::Changed(Object { bytes, version: Version(tag.into()), size }))
+    }
+
+    async fn body(&self, found: GetResult) -> Result<Bytes, Failure> {
+        let len = found.range.end - found.range.start;
+        let bytes = timeout(patience(len), found.bytes()).await.map_err(|_| Failure::late())?;
+        let bytes = bytes.map_err(|error| Failure::of(&error))?;
+        self.counters.down.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if bytes.len() as u64 != len {
+            return Err(Failure::new(FailureKind::Ambiguous, "the answer is cut short"));
+        }
+        Ok(bytes)
+    }
+
+    /// The objects whose names begin with `under` and a `/`, in no order that could be relied on. A failure ends it.
+    pub(crate) fn list(self: &Arc<Self>, under: &str) -> BoxStream<'static, Result<Listed, Failure>> {
+        self.counted(self.lists.list(Some(&self.path(under))))
+    }
+
+    /// As [`list`](Self::list), those alone whose names come behind one.
+    pub(crate) fn list_behind(
+        self: &Arc<Self>,
+        under: &str,
+        behind: &str,
+    ) -> BoxStream<'static, Result<Listed, Failure>> {
+        self.counted(self.lists.list_with_offset(Some(&self.path(under)), &self.path(behind)))
+    }
+
+    fn counted(
+        self: &Arc<Self>,
+        objects: BoxStream<'static, object_store::Result<ObjectMeta>>,
+    ) -> BoxStream<'static, Result<Listed, Failure>> {
+        let client = Arc::clone(self);
+        stream::unfold((objects, 0_u64), move |(mut objects, listed)| {
+            let client = Arc::clone(&client);
+            async move {
+                if listed % PAGE == 0 {
+                    client.counters.count(Kind::List);
+                }
+                let next = match timeout(PATIENCE, objects.next()).await {
+                    Ok(next) => next?.map_err(|error| Failure::of(&error)),
+                    Err(_) => Err(Failure::late()),
+                };
+                let ended = next.is_err();
+                let object = next.map(|meta| Listed {
+                    name: client.name(&meta.location),
+                    size: meta.size,
+                    version: meta.e_tag.map(|tag| Version(tag.into())),
+                });
+                let rest = if ended { stream::empty().boxed() } else { objects };
+                Some((object, (rest, listed + 1)))
+            }
+        })
+        .boxed()
+    }
+
+    /// Removes an object; one that is not there is fine.
+    pub(crate) async fn delete(&self, name: &str) -> Result<(), Failure> {
+        self.counters.count(Kind::Delete);
+        let path = self.path(name);
+        let answer = timeout(PATIENCE, self.store.delete(&path)).await.map_err(|_| Failure::late())?;
+        match answer.map_err(|error| Failure::of(&error)) {
+            Err(failure) if failure.kind != FailureKind::Missing => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes all objects below the prefix.
+    pub(crate) async fn delete_all(self) -> store_api::Result<()> {
+        let objects = self.lists.list(Some(&self.prefix)).map(|object| object.map(|meta| self.name(&meta.location)));
+        let names = objects.map_err(|error| Failure::of(&error)).try_collect::<Vec<_>>().await?;
+        let client = &self;
+        let delete = |name: String| async move { client.delete(&name).await };
+        Ok(stream::iter(names).map(Ok).try_for_each_concurrent(DELETES, delete).await?)
+    }
+
+    /// Our names need no escaping: `names` and the packs make them of plain characters.
+    fn path(&self, name: &str) -> Path {
+        Path::from(format!("{}/{name}", self.prefix))
+    }
+
+    fn name(&self, path: &Path) -> String {
+        let prefix = self.prefix.as_ref();
+        let name = path.as_ref().strip_prefix(prefix).unwrap_or(path.as_ref());
+        name.trim_start_matches('/').to_owned()
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+/// Waits a random time that doubles with each attempt: 20 to 40 ms behind the first, some seconds at the most.
+pub(crate) async fn back_off(attempt: u32) {
+    let longest = Duration::from_millis(20).saturating_mul(1 << attempt.min(7));
+    sleep(longest.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+}
+
+fn patience(bytes: u64) -> Duration {
+    let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+    PATIENCE + PATIENCE_PER_MIB.saturating_mul(mebibytes)
+}
+
+/// Of an error that is about no answer: that of a store that was given, or of the client.
+fn kind_without_answer(error: &object_store::Error) -> FailureKind {
+    use object_store::Error as Os;
+    match error {
+        Os::NotFound { .. } => FailureKind::Missing,
+        Os::AlreadyExists { .. } | Os::Precondition { .. } => FailureKind::Refused,
+        Os::PermissionDenied { .. } | Os::Unauthenticated { .. } => FailureKind::Denied,
+        Os::InvalidPath { .. } => FailureKind::ForeignName,
+        Os::NotSupported { .. } | Os::NotImplemented { .. } => FailureKind::Unsupported,
+        _ => FailureKind::Ambiguous,
+    }
+}
+
+/// How many requests were sent, by kind, and how many bytes of objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Requests {
+    /// PUT: writes, conditional ones all of them.
+    pub put: u64,
+    /// GET of an object, or of a part of one, conditional ones included.
+    pub get: u64,
+    /// HEAD of an object.
+    pub head: u64,
+    /// LIST: one for each 1,000 names or less.
+    pub list: u64,
+    /// DELETE.
+    pub delete: u64,
+    /// Bytes of objects that were sent.
+    pub up: u64,
+    /// Bytes of objects that were received.
+    pub down: u64,
+}
+
+impl Requests {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.put + self.get + self.head + self.list + self.delete
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Put,
+    Get,
+    Head,
+    List,
+    Delete,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::Get => "get",
+            Self::Head => "head",
+            Self::List => "list",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+#[derive(Default)]
+struct Counters {
+    /// By their kind.
+    sent: [AtomicU64; 5],
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
+impl Counters {
+    /// Counts a request, and tells it to whoever listens to the events of this target.
+    fn count(&self, kind: Kind) {
+        self.sent[kind as usize].fetch_add(1, Ordering::Relaxed);
+        tracing::trace!(target: "irminsul::requests", kind = kind.name());
+    }
+
+    fn read(&self) -> Requests {
+        let sent = |kind| self.sent[kind as usize].load(Ordering::Relaxed);
+        Requests {
+            put: sent(Kind::Put),
+            get: sent(Kind::Get),
+            head: sent(Kind::Head),
+            list: sent(Kind::List),
+            delete: sent(Kind::Delete),
+            up: self.up.load(Ordering::Relaxed),
+            down: self.down.load(Ordering::Relaxed),
+        }
+    }
+}

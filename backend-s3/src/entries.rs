@@ -1,0 +1,224 @@
+//! The objects of the entries: how one is read, and what was seen of it last.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use backend_kit::{OFFLOAD_LEN, offload};
+use bytes::Bytes;
+use object_store::PutPayload;
+use quick_cache::{Weighter, sync::Cache};
+use store_api::{Key, Result};
+use tokio::time::Instant;
+
+use crate::{
+    client::{self, Client, Failure, Object, Version},
+    frame::{Frame, MAX_LEN, TOMBSTONE_LEN, Writer, rotten},
+    names,
+};
+
+/// How many bytes of entries are kept in memory, and how many entries are expected in them.
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+const CACHE_ENTRIES: usize = 16 * 1024;
+/// How long what was seen is tried upon without a read. Longer would spare a read more often; but who finds that so many
+/// others wrote since that an object does not name them all cannot tell whether it was one of them (A5).
+const FRESH: Duration = Duration::from_secs(5);
+
+/// An entry's object, as it was seen.
+pub(crate) enum State {
+    /// There is no object: the key was never set.
+    Nothing,
+    Kept {
+        version: Version,
+        frame: Frame,
+    },
+    /// Its bytes are no frame of its key.
+    Rotten {
+        version: Version,
+    },
+}
+
+impl State {
+    pub(crate) fn version(&self) -> Option<&Version> {
+        match self {
+            Self::Nothing => None,
+            Self::Kept { version, .. } | Self::Rotten { version } => Some(version),
+        }
+    }
+
+    pub(crate) fn is_rotten(&self) -> bool {
+        matches!(self, Self::Rotten { .. })
+    }
+
+    /// The value of the entry; `Corrupt` when it rotted.
+    pub(crate) fn value(&self) -> Result<Option<&Bytes>> {
+        match self {
+            Self::Nothing => Ok(None),
+            Self::Kept { frame, .. } => Ok(frame.value.as_ref()),
+            Self::Rotten { .. } => Err(rotten()),
+        }
+    }
+
+    /// The write that follows.
+    pub(crate) fn next(&self, writer: Writer, value: Option<Bytes>) -> Result<Frame> {
+        match self {
+            Self::Nothing => Frame::first(writer, value),
+            Self::Kept { frame, .. } => frame.next(writer, value),
+            Self::Rotten { .. } => Frame::over_rot(writer, value),
+        }
+    }
+}
+
+/// The entries' objects, and a cache of what was seen of them. What is cached may be old: it spares a body that did not
+/// change, and is what a write is tried upon, but answers nothing by itself (A1).
+pub(crate) struct Entries {
+    client: Arc<Client>,
+    seen: Cache<Key, Seen, Weight>,
+}
+
+/// What was there at a time.
+#[derive(Clone)]
+struct Seen {
+    state: Arc<State>,
+    at: Instant,
+}
+
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<Key, Seen> for Weight {
+    fn weight(&self, key: &Key, seen: &Seen) -> u64 {
+        let frame = if let State::Kept { frame, .. } = &*seen.state { frame.weight() } else { 0 };
+        (key.as_str().len() + 128 + frame) as u64
+    }
+}
+
+impl Entries {
+    pub(crate) fn new(client: Arc<Client>) -> Self {
+        Self { client, seen: Cache::with_weighter(CACHE_ENTRIES, CACHE_BYTES, Weight) }
+    }
+
+    pub(crate) fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    /// The entry's state at some time during the call.
+    pub(crate) async fn read(&self, key: &Key) -> Result<Arc<State>> {
+        self.read_until(key, self.client.until()).await
+    }
+
+    /// The same, tried again until a time.
+    pub(crate) async fn read_until(&self, key: &Key, until: Instant) -> Result<Arc<State>> {
+        let seen = self.seen.get(key).map(|seen| seen.state);
+        let known = seen.as_ref().and_then(|state| state.version());
+        match (self.ask(key, known, until).await?, seen) {
+            (Some(state), _) | (None, Some(state)) => Ok(state),
+            (None, None) => Ok(Arc::new(State::Nothing)),
+        }
+    }
+
+    /// The entry's state, or `None` when the object is of this version.
+    pub(crate) async fn read_unless(&self, key: &Key, known: Option<&Version>) -> Result<Option<Arc<State>>> {
+        self.ask(key, known, self.client.until()).await
+    }
+
+    async fn ask(&self, key: &Key, known: Option<&Version>, until: Instant) -> Result<Option<Arc<State>>> {
+        let name = names::of_entry(key);
+        let state = match self.client.get_within(&name, known, MAX_LEN, until).await? {
+            client::Seen::Unchanged => {
+                self.confirm(key, known);
+                return Ok(None);
+            }
+            client::Seen::Changed(object) => self.open(key, &name, object).await?,
+            client::Seen::Missing => State::Nothing,
+        };
+        let state = Arc::new(state);
+        self.note(key, &state);
+        Ok(Some(state))
+    }
+
+    /// It was seen again.
+    fn confirm(&self, key: &Key, version: Option<&Version>) {
+        if let Some(seen) = self.seen.get(key)
+            && seen.state.version() == version
+        {
+            self.note(key, &seen.state);
+        }
+    }
+
+    async fn open(&self, key: &Key, name: &str, object: Object) -> Result<State> {
+        if object.size > MAX_LEN {
+            return Ok(State::Rotten { version: object.version });
+        }
+        if let Some(frame) = open_frame(key, &object.bytes).await? {
+            return Ok(State::Kept { version: object.version, frame });
+        }
+        // Bytes that were garbled on their way are well the second time.
+        let Some(object) = self.client.get(name, None).await? else { return Ok(State::Nothing) };
+        Ok(match open_frame(key, &object.bytes).await? {
+            Some(frame) => State::Kept { version: object.version, frame },
+            None => State::Rotten { version: object.version },
+        })
+    }
+
+    /// The size of the object, of which one byte is read; `None` where there is none.
+    pub(crate) async fn size_of(&self, key: &Key) -> Result<Option<u64>> {
+        let object = self.client.get(&names::of_entry(key), Some(0..1)).await?;
+        Ok(object.map(|object| object.size))
+    }
+
+    /// Writes the frame if the object is still the one that it follows.
+    pub(crate) async fn put(&self, key: &Key, frame: PutPayload, over: &State) -> Result<Version, Failure> {
+        let name = names::of_entry(key);
+        match over.version() {
+            None => self.client.create(&name, frame).await,
+            Some(version) => self.client.replace(&name, frame, version).await,
+        }
+    }
+
+    /// What a write may be tried upon without a read: what was seen of the entry a short while ago, or nothing where
+    /// nothing is expected.
+    pub(crate) fn guess(&self, key: &Key, expects_nothing: bool) -> Option<Arc<State>> {
+        match self.seen.get(key) {
+            Some(seen) => (seen.at.elapsed() <= FRESH).then_some(seen.state),
+            None => expects_nothing.then(|| Arc::new(State::Nothing)),
+        }
+    }
+
+    pub(crate) fn note(&self, key: &Key, state: &Arc<State>) {
+        match **state {
+            State::Kept { .. } => self.seen.insert(key.clone(), Seen { state: Arc::clone(state), at: Instant::now() }),
+            State::Nothing | State::Rotten { .. } => self.forget(key),
+        }
+    }
+
+    pub(crate) fn forget(&self, key: &Key) {
+        self.seen.remove(key);
+    }
+}
+
+/// Whether an object of this size holds a value.
+pub(crate) fn is_live(size: u64) -> bool {
+    size != TOMBSTONE_LEN as u64
+}
+
+async fn open_frame(key: &Key, bytes: &Bytes) -> Result<Option<Frame>> {
+    if bytes.len() <= OFFLOAD_LEN {
+        return Ok(Frame::open(key, bytes).ok());
+    }
+    let (key, bytes) = (key.clone(), bytes.clone());
+    offload(move || Frame::open(&key, &bytes).ok()).await
+}
+
+/// The bytes of a frame, summed off the async worker when the value is large.
+pub(crate) async fn seal(key: &Key, frame: &Frame) -> Result<PutPayload> {
+    if frame.weight() <= OFFLOAD_LEN {
+        return Ok(frame.seal(key));
+    }
+    let (key, frame) = (key.clone(), frame.clone());
+    offload(move || frame.seal(&key)).await
+}
+
+impl fmt::Debug for Entries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entries").field("cached", &self.seen.len()).finish_non_exhaustive()
+    }
+}

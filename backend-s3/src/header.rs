@@ -1,0 +1,81 @@
+//! The object `store`: that there is a store below the prefix, its format and its hash function (L5).
+
+use backend_kit::check_hash;
+use bytes::Bytes;
+use store_api::{Error, ErrorKind, HashFunction, Result};
+
+use crate::{
+    S3Options,
+    client::{Client, FailureKind},
+    probe,
+};
+
+const NAME: &str = "store";
+const FORMAT: &str = "irminsul-s3 1";
+
+/// The hash function of the store below the prefix, which is made if there is none and it may be. Nothing is written
+/// where there is another kind of store.
+pub(crate) async fn open(client: &Client, options: &S3Options) -> Result<HashFunction> {
+    let found = read(client).await?;
+    if found.is_none() && !options.create {
+        return Err(Error::new(ErrorKind::InvalidInput, "there is no store; open it with `create=on` to make one"));
+    }
+    let known = found.map(|function| check_hash(options.hash, function)).transpose()?;
+    probe::check(client).await?;
+    match known {
+        Some(function) => Ok(function),
+        None => make(client, options).await,
+    }
+}
+
+async fn make(client: &Client, options: &S3Options) -> Result<HashFunction> {
+    let function = options.hash.unwrap_or_default();
+    match client.create(NAME, seal(function).into()).await {
+        Ok(_) => Ok(function),
+        // Another instance made it, or this one did and the answer was lost.
+        Err(failure) if matches!(failure.kind, FailureKind::Refused | FailureKind::Ambiguous) => {
+            match read(client).await? {
+                Some(function) => check_hash(options.hash, function),
+                None => Err(failure.into()),
+            }
+        }
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+async fn read(client: &Client) -> Result<Option<HashFunction>> {
+    client.get(NAME, None).await?.map(|header| parse(&header.bytes)).transpose()
+}
+
+fn seal(function: HashFunction) -> Bytes {
+    format!("{FORMAT} {}\n", function.name()).into()
+}
+
+fn parse(header: &[u8]) -> Result<HashFunction> {
+    let text = std::str::from_utf8(header).unwrap_or_default();
+    let function = text.strip_prefix(FORMAT).and_then(|rest| rest.trim().parse().ok());
+    function.ok_or_else(|| {
+        let found: String = text.chars().take(32).filter(|shown| !shown.is_control()).collect();
+        Error::new(
+            ErrorKind::Incompatible,
+            format!("the store's format is `{found}`, and not `{FORMAT}`; open it with the version that made it"),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l5_a_header_round_trips_and_another_is_incompatible() {
+        for function in [HashFunction::Blake3, HashFunction::Sha256] {
+            assert_eq!(parse(&seal(function)).unwrap(), function);
+        }
+        for header in ["irminsul-s3 2 blake3\n", "irminsul-s3 1 md5\n", "", "something else"] {
+            let error = parse(header.as_bytes()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Incompatible);
+            assert!(error.to_string().contains(FORMAT) && !error.to_string().contains('\n'));
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The object store backend of irminsul: S3 and what speaks S3, and Azure Blob Storage (feature `azure`).
+//!
+//! Every machine that reaches the bucket shares the store. All that it needs of the service are conditional writes that
+//! keep their conditions, which each `open` probes.
+//!
+//! | guarantee | level |
+//! |---|---|
+//! | durability | `Service`: what the service promises for what it acknowledged |
+//! | visibility | `Cluster` |
+//! | index | `BestEffort` |
+//! | watch lag | own changes at once, others' within [`S3Options::poll`] and a request |
+//!
+//! A store needs a tokio runtime. What operations cost in requests, and what was tested on which service, is told in
+//! the README; [`S3::requests`] counts them, and each is an event of [tracing] with the target `irminsul::requests`.
+//!
+//! ```no_run
+//! use backend_s3::S3Options;
+//! use store_api::{AtomicWrite, Backend, Key};
+//!
+//! # async fn example() -> store_api::Result<()> {
+//! // Credentials come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, ..
+//! let store = S3Options::new("bucket").prefix("app").region("eu-central-1").open().await?;
+//! let entries = store.atomic_write().unwrap();
+//! let outcome = entries.test_and_set(&Key::new("leader")?, None, Some("me".into())).await?;
+//! println!("{}", if outcome.is_applied() { "leading" } else { "somebody was faster" });
+//! store.close().await
+//! # }
+//! ```
+//!
+//! [tracing]: https://docs.rs/tracing
+
+mod atomic_write;
+mod client;
+mod entries;
+mod frame;
+mod header;
+mod indexable;
+mod names;
+mod observer;
+mod options;
+mod packs;
+mod probe;
+mod turns;
+mod writer;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use backend_kit::{ContentHandle, Context, EntryHandle, Gate, Hub};
+use store_api::{
+    AtomicWrite, Backend, Durability, Error, ErrorKind, Guarantees, HashFunction, IndexLevel, Indexable, Result,
+    Visibility, WatchLag,
+};
+
+use tokio::{runtime::Handle, sync::RwLock};
+
+use self::{client::Client, entries::Entries, frame::Writer, observer::Observer, packs::Packs, turns::Turns};
+pub use self::{client::Requests, options::S3Options};
+
+const S3_CONTEXT: Context = Context::new("s3");
+
+impl S3Options {
+    /// Opens the store, in six requests: a GET of its header, and a probe of the service in four PUT and a DELETE.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` when the service ignores the conditions of writes; `Incompatible` when the store has another format
+    /// or hash function (L5); `InvalidInput` when there is none and none may be made, or no bucket; `Denied`,
+    /// `Unavailable`.
+    pub async fn open(self) -> Result<S3> {
+        let opened = Instance::open(self).await;
+        Ok(S3 { instance: Arc::new(opened.map_err(S3_CONTEXT.on("open"))?) })
+    }
+
+    /// Removes all objects below the prefix. For stores that nobody has open: a write that is under way may leave an
+    /// object behind.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` without a prefix, since the bucket may hold something else; `Denied`, `Unavailable`.
+    pub async fn destroy(self) -> Result<()> {
+        let destroyed = async {
+            let prefix = self.checked_prefix()?;
+            if prefix.as_ref().is_empty() {
+                return Err(Error::new(ErrorKind::InvalidInput, "a store without a prefix is removed by hand"));
+            }
+            Client::new(self.connect()?, prefix, self.busy).delete_all().await
+        };
+        destroyed.await.map_err(S3_CONTEXT.on("destroy"))
+    }
+}
+
+/// An open store. Clones are the same instance.
+#[derive(Clone)]
+pub struct S3 {
+    instance: Arc<Instance>,
+}
+
+/// What one `open` returned: what its handles share.
+struct Instance {
+    options: S3Options,
+    hash: HashFunction,
+    gate: Arc<Gate>,
+    hub: Arc<Hub>,
+    client: Arc<Client>,
+    entries: Arc<Entries>,
+    observer: Arc<Observer>,
+    packs: Arc<Packs>,
+    turns: Arc<Turns>,
+    /// What its writes are named by.
+    writer: Writer,
+    /// Read by writes that go on when their future is dropped, so that `close` can wait for them.
+    detached: Arc<RwLock<()>>,
+    runtime: Handle,
+}
+
+impl Instance {
+    async fn open(options: S3Options) -> Result<Self> {
+        let runtime = Handle::try_current().map_err(|_| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                "an object store is opened inside a tokio runtime, which its requests need",
+            )
+        })?;
+        let client = Arc::new(Client::new(options.connect()?, options.checked_prefix()?, options.busy));
+        let hash = header::open(&client, &options).await?;
+        let hub = Arc::new(Hub::new());
+        let entries = Arc::new(Entries::new(Arc::clone(&client)));
+        let detached = Arc::default();
+        let packs = Packs::new(Arc::clone(&client), hash, options.verify, runtime.clone(), Arc::clone(&detached));
+        Ok(Self {
+            hash,
+            gate: Gate::new(),
+            observer: Arc::new(Observer::new(Arc::clone(&entries), Arc::clone(&hub), options.poll)),
+            hub,
+            client,
+            entries,
+            turns: Arc::default(),
+            writer: Writer::unique()?,
+            packs: Arc::new(packs),
+            detached,
+            runtime,
+            options,
+        })
+    }
+
+    async fn close(&self) {
+        self.gate.close();
+        self.hub.end_closed();
+        self.observer.close().await;
+        drop(self.detached.write().await);
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        drop(self.observer.stop());
+    }
+}
+
+impl S3 {
+    /// How many requests this instance has sent.
+    #[must_use]
+    pub fn requests(&self) -> Requests {
+        self.instance.client.requests()
+    }
+}
+
+#[async_trait]
+impl Backend for S3 {
+    fn atomic_write(&self) -> Option<Arc<dyn AtomicWrite>> {
+        Some(Arc::new(EntryHandle::new(Arc::clone(&self.instance))))
+    }
+
+    fn indexable(&self) -> Option<Arc<dyn Indexable>> {
+        Some(Arc::new(ContentHandle::new(Arc::clone(&self.instance))))
+    }
+
+    fn guarantees(&self) -> Guarantees {
+        let lag = WatchLag::new(Duration::ZERO, Some(self.instance.options.poll));
+        Guarantees::new(Durability::Service, Visibility::Cluster, IndexLevel::BestEffort, lag)
+    }
+
+    async fn sync(&self) -> Result<()> {
+        // What the service acknowledged is as durable as it makes it.
+        self.instance.gate.check().map_err(S3_CONTEXT.on("sync"))
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.instance.close().await;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for S3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3").field("options", &self.instance.options).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,324 @@
+//! How the watches of this instance hear of changes: its own as they are written, others' by asking the object store
+//! again and again.
+//!
+//! The mirror keeps, of each watched key, the version that was told last. A listing that shows another version is only a
+//! hint: it may be older than what is known by then. It is confirmed by a read that began behind the listing.
+
+mod mirror;
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use backend_kit::{Gate, Hub, Priming, Scope, Wakers};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use store_api::{Error, ErrorKind, Init, Key, Result};
+use tokio::{
+    runtime::Handle,
+    sync::Notify,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
+
+use self::mirror::{Base, Mirror, Told};
+use crate::{
+    atomic_write::{CONCURRENCY, entry_of},
+    client::Version,
+    entries::{Entries, State, is_live},
+    frame::Frame,
+    names,
+};
+
+/// How many listed objects are compared in a row.
+const CHUNK: usize = 256;
+
+pub(crate) struct Observer {
+    entries: Arc<Entries>,
+    hub: Arc<Hub>,
+    poll: Duration,
+    mirror: Mutex<Mirror>,
+    poller: Mutex<Poller>,
+    /// There is a key to confirm, or a first watch.
+    nudge: Notify,
+}
+
+#[derive(Default)]
+struct Poller {
+    task: Option<JoinHandle<()>>,
+    is_stopped: bool,
+}
+
+impl Observer {
+    pub(crate) fn new(entries: Arc<Entries>, hub: Arc<Hub>, poll: Duration) -> Self {
+        Self { entries, hub, poll, mirror: Mutex::default(), poller: Mutex::default(), nudge: Notify::new() }
+    }
+
+    /// Tells what this instance wrote, over an object of the version `replaced`.
+    pub(crate) fn wrote(&self, key: &Key, state: &State, replaced: Option<&Version>) {
+        if !self.hub.is_watched() {
+            return;
+        }
+        let told = self.mirror().wrote(&self.hub, key, state, replaced);
+        match told {
+            Told::Wakers(wakers) => wakers.wake(),
+            Told::Unclear => self.nudge.notify_one(),
+        }
+    }
+
+    /// Begins a watch.
+    ///
+    /// The scope is looked at behind the interest, so that a write of this instance is either seen or told; then the
+    /// watch is registered under the mirror's lock. So its baseline is what the mirror has, which each key was at a time
+    /// during the call, and what the mirror tells next is not in it (W1, W2).
+    pub(crate) async fn register(
+        self: &Arc<Self>,
+        handle: &Arc<Gate>,
+        scope: Scope,
+        init: Init<Vec<(Key, Bytes)>>,
+        runtime: &Handle,
+    ) -> Result<Priming> {
+        let _interest = self.hub.interest();
+        self.start_poller(runtime)?;
+        let covering = Covering::begin(self, &scope);
+        self.look(&scope).await?;
+        let (priming, there, failing) = {
+            let mut mirror = self.mirror();
+            mirror.is_known(&scope);
+            let priming = self.hub.register(handle, scope.clone(), init)?;
+            let there = if priming.wants_current_state() { mirror.there(&scope) } else { Vec::new() };
+            (priming, there, mirror.failing(&scope))
+        };
+        self.offer(&priming, there).await?;
+        for (key, error) in failing {
+            self.hub.fault_of(&key, &error).wake();
+        }
+        drop(covering);
+        Ok(priming)
+    }
+
+    /// Offers a watch the current state, which is told to the others first.
+    async fn offer(&self, priming: &Priming, there: Vec<Key>) -> Result<()> {
+        let offer = |key: Key| async move {
+            let state = self.read(&key).await.map_err(|error| error.with_key(&key))?;
+            if let State::Kept { version, frame: Frame { value: Some(value), .. } } = &*state
+                && let Some(number) = self.mirror().number(&key, version)
+            {
+                priming.offer(&key, number, value.clone());
+            }
+            // A watch that has to tell what rotted does not begin.
+            state.value().map(drop).map_err(|error| error.with_key(&key))
+        };
+        stream::iter(there).map(Ok).try_for_each_concurrent(CONCURRENCY, offer).await
+    }
+
+    /// Tells how the entries of a scope differ from what the mirror has of them. An entry that cannot be read does not
+    /// keep those beside it from being told: the watches hear of it.
+    async fn look(&self, scope: &Scope) -> Result<()> {
+        match scope {
+            Scope::Key(key) => self.look_at(key).await,
+            Scope::Under(path) => {
+                self.look_below(path).await?;
+                let own = if path.is_root() { None } else { Some(path.clone()) };
+                self.confirm_all(own).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn look_at(&self, key: &Key) -> Result<()> {
+        loop {
+            let base = self.mirror().base(key);
+            let read = self.entries.read_unless(key, base.known()).await.map_err(|error| error.with_key(key))?;
+            if read.is_none_or(|state| self.tell(key, &state, &base)) {
+                self.mirror().passed(&Scope::Key(key.clone()));
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads an entry and tells what it is, if that is news.
+    async fn read(&self, key: &Key) -> Result<Arc<State>> {
+        loop {
+            let base = self.mirror().base(key);
+            let state = self.entries.read(key).await?;
+            if self.tell(key, &state, &base) {
+                return Ok(state);
+            }
+        }
+    }
+
+    /// Tells what was read, unless it may be older than what is known by then, so that it says nothing.
+    fn tell(&self, key: &Key, state: &State, base: &Base) -> bool {
+        let told = self.mirror().read(&self.hub, key, state, base);
+        told.map(Wakers::wake).is_some()
+    }
+
+    async fn look_below(&self, path: &Key) -> Result<()> {
+        let listed = self.entries.client().list(&names::of_scope(path));
+        let mut chunks = listed.ready_chunks(CHUNK);
+        while let Some(chunk) = chunks.next().await {
+            let chunk: Vec<_> = chunk.into_iter().collect::<Result<_, _>>()?;
+            let seen = chunk.iter().filter_map(|listed| Some((entry_of(listed)?, listed)));
+            let hints = {
+                let mut mirror = self.mirror();
+                let mut is_hint = |key: &Key, version, is_there| !mirror.listed(key, version, is_there);
+                let hints = seen.filter(|(key, listed)| is_hint(key, listed.version.as_ref(), is_live(listed.size)));
+                hints.map(|(key, _)| key).collect::<Vec<_>>()
+            };
+            self.confirm_all(hints).await;
+        }
+        self.mirror().passed(&Scope::Under(path.clone()));
+        Ok(())
+    }
+
+    /// Looks at entries, and says which could not be read.
+    async fn confirm_all(&self, keys: impl IntoIterator<Item = Key>) -> Vec<Key> {
+        let confirm = |key: Key| async move {
+            let error = self.look_at(&key).await.err()?;
+            self.failed(Scope::Key(key.clone()), &error);
+            Some(key)
+        };
+        let confirmed = stream::iter(keys).map(confirm).buffer_unordered(CONCURRENCY);
+        confirmed.filter_map(std::future::ready).collect().await
+    }
+
+    fn failed(&self, what: Scope, error: &Error) {
+        let wakers = self.mirror().failed(&self.hub, what, error);
+        wakers.wake();
+    }
+
+    fn start_poller(self: &Arc<Self>, runtime: &Handle) -> Result<()> {
+        let mut poller = self.poller();
+        if poller.is_stopped {
+            return Err(Error::closed());
+        }
+        // The runtime that it ran in may be gone.
+        if poller.task.as_ref().is_none_or(JoinHandle::is_finished) {
+            let observer = Arc::clone(self);
+            let task = runtime.spawn(async move { observer.run().await });
+            if task.is_finished() {
+                return Err(not_looking());
+            }
+            poller.task = Some(task);
+        }
+        self.nudge.notify_one();
+        Ok(())
+    }
+
+    /// Looks again and again, while something is watched.
+    async fn run(&self) {
+        let _running = Running(self);
+        let mut next = Instant::now() + self.poll;
+        loop {
+            if !self.hub.is_watched() {
+                self.watched();
+                self.nudge.notified().await;
+                next = Instant::now() + self.poll;
+            } else if timeout_at(next, self.nudge.notified()).await.is_ok() {
+                self.confirm_unclear().await;
+            } else {
+                self.look_at_all().await;
+                next = Instant::now() + self.poll;
+            }
+        }
+    }
+
+    /// Each scope is looked at, whatever the others say. The watches go on, and catch up when a fault has passed (W10).
+    async fn look_at_all(&self) {
+        let look = |scope: Scope| async move {
+            if let Err(error) = self.look(&scope).await {
+                self.failed(scope, &error);
+            }
+        };
+        stream::iter(outermost(&self.watched())).for_each_concurrent(CONCURRENCY, look).await;
+        self.confirm_unclear().await;
+    }
+
+    async fn confirm_unclear(&self) {
+        let unclear = self.mirror().take_unclear();
+        let failed = self.confirm_all(unclear).await;
+        self.mirror().is_unclear(failed);
+    }
+
+    fn watched(&self) -> Vec<Scope> {
+        self.mirror().watched(&self.hub)
+    }
+
+    /// Ends the poller, without waiting for it. It only reads.
+    pub(crate) fn stop(&self) -> Option<JoinHandle<()>> {
+        let mut poller = self.poller();
+        poller.is_stopped = true;
+        let task = poller.task.take();
+        if let Some(task) = &task {
+            task.abort();
+        }
+        task
+    }
+
+    pub(crate) async fn close(&self) {
+        let stopped = self.stop();
+        if let Some(task) = stopped {
+            // An error says that it was aborted.
+            let _ = task.await;
+        }
+    }
+
+    fn mirror(&self) -> MutexGuard<'_, Mirror> {
+        self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn poller(&self) -> MutexGuard<'_, Poller> {
+        self.poller.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells the watches when the poller ends and nobody has stopped it: they would hear of nothing, and not know.
+struct Running<'o>(&'o Observer);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if !self.0.poller().is_stopped {
+            self.0.hub.fault(&not_looking()).wake();
+        }
+    }
+}
+
+fn not_looking() -> Error {
+    Error::new(
+        ErrorKind::Other,
+        "others' changes are not looked for: the runtime that the store was opened in has ended; open the store again",
+    )
+}
+
+/// Those that no other one covers.
+fn outermost(scopes: &[Scope]) -> Vec<Scope> {
+    let paths = scopes.iter().filter(|scope| matches!(scope, Scope::Under(_)));
+    let paths: HashSet<&str> = paths.map(|scope| scope.path().as_str()).collect();
+    let is_outermost = |scope: &&Scope| {
+        let own = usize::from(matches!(scope, Scope::Under(_)));
+        !scope.path().ancestors().skip(own).any(|path| paths.contains(path))
+    };
+    scopes.iter().filter(is_outermost).cloned().collect()
+}
+
+/// Keeps a scope in the mirror while a watch begins.
+struct Covering<'o> {
+    observer: &'o Observer,
+    scope: &'o Scope,
+}
+
+impl<'o> Covering<'o> {
+    fn begin(observer: &'o Observer, scope: &'o Scope) -> Self {
+        observer.mirror().begin(scope);
+        Self { observer, scope }
+    }
+}
+
+impl Drop for Covering<'_> {
+    fn drop(&mut self) {
+        self.observer.mirror().end(self.scope);
+    }
+}

@@ -1,0 +1,289 @@
+//! The mirror: what was told of the watched keys, and what is told next, so that the hub gets an unbroken chain of each.
+
+use std::collections::{HashMap, HashSet};
+
+use backend_kit::{Change, Hub, Old, Scope, Wakers};
+use bytes::Bytes;
+use store_api::{Error, Key};
+
+use crate::{
+    client::Version,
+    entries::State,
+    frame::{Frame, rotten},
+};
+
+#[derive(Default)]
+pub(super) struct Mirror {
+    covers: Covers,
+    /// Of the keys in these scopes, those that have an object.
+    keys: HashMap<Key, Record>,
+    /// What this instance wrote where it is not known whether the record is of before or after.
+    unclear: Vec<Key>,
+    /// What could not be looked at, since when the watches know: an entry, or a listing.
+    failing: HashMap<Scope, Error>,
+    epoch: Epoch,
+}
+
+/// The scopes that are watched, or about to be.
+#[derive(Default)]
+struct Covers {
+    keys: HashMap<Key, Cover>,
+    paths: HashMap<Key, Cover>,
+}
+
+impl Covers {
+    fn get_or_insert(&mut self, scope: &Scope) -> &mut Cover {
+        match scope {
+            Scope::Key(key) => self.keys.entry(key.clone()).or_default(),
+            Scope::Under(path) => self.paths.entry(path.clone()).or_default(),
+        }
+    }
+
+    fn of<'c>(&'c self, key: &'c Key) -> impl Iterator<Item = &'c Cover> {
+        let paths = key.ancestors().filter_map(|path| self.paths.get(path));
+        self.keys.get(key).into_iter().chain(paths)
+    }
+
+    /// Keeps those that are watched or begin; says whether there were others.
+    fn retain(&mut self, watched: &[Scope]) -> bool {
+        let count = self.keys.len() + self.paths.len();
+        let watched: HashSet<&Scope> = watched.iter().collect();
+        self.keys.retain(|key, cover| cover.beginning > 0 || watched.contains(&Scope::Key(key.clone())));
+        self.paths.retain(|path, cover| cover.beginning > 0 || watched.contains(&Scope::Under(path.clone())));
+        self.keys.len() + self.paths.len() < count
+    }
+}
+
+/// Moves when records are forgotten: what was read before says nothing about the records that are made then.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Epoch(u64);
+
+/// What the mirror had of a key when a read began.
+pub(super) struct Base {
+    /// Whether there was a record, and its version.
+    is_recorded: bool,
+    told: Option<Version>,
+    rotten: Option<Version>,
+    epoch: Epoch,
+}
+
+impl Base {
+    /// The version whose body says nothing that is not known.
+    pub(super) fn known(&self) -> Option<&Version> {
+        self.rotten.as_ref().or(self.told.as_ref())
+    }
+}
+
+#[derive(Default)]
+struct Cover {
+    /// How many watches of it are beginning.
+    beginning: usize,
+    /// All of it was looked at: a key in it without a record has no object.
+    is_known: bool,
+}
+
+struct Record {
+    version: Option<Version>,
+    /// Of the version; a listing does not tell it.
+    seq: Option<u64>,
+    /// What the hub was told it by. It is the sequence number, unless a repair took that back.
+    number: u64,
+    /// Whether the entry is there, as the watches were told or began with.
+    is_there: bool,
+    /// The version that was told to be rotten.
+    rotten: Option<Version>,
+}
+
+pub(super) enum Told {
+    Wakers(Wakers),
+    /// It must be read.
+    Unclear,
+}
+
+impl Mirror {
+    /// What a read of the key begins from.
+    pub(super) fn base(&self, key: &Key) -> Base {
+        let record = self.keys.get(key);
+        Base {
+            is_recorded: record.is_some(),
+            told: record.and_then(|record| record.version.clone()),
+            rotten: record.and_then(|record| record.rotten.clone()),
+            epoch: self.epoch,
+        }
+    }
+
+    /// What the hub was told this version by; `None` when it has been told of a later one.
+    pub(super) fn number(&self, key: &Key, version: &Version) -> Option<u64> {
+        let record = self.keys.get(key)?;
+        (record.version.as_ref() == Some(version)).then_some(record.number)
+    }
+
+    /// A watch of this scope begins.
+    pub(super) fn begin(&mut self, scope: &Scope) {
+        self.covers.get_or_insert(scope).beginning += 1;
+    }
+
+    /// It has begun, or failed to.
+    pub(super) fn end(&mut self, scope: &Scope) {
+        self.covers.get_or_insert(scope).beginning -= 1;
+    }
+
+    /// All of the scope was looked at.
+    pub(super) fn is_known(&mut self, scope: &Scope) {
+        self.covers.get_or_insert(scope).is_known = true;
+    }
+
+    /// What is watched; the rest is forgotten. The hub is asked under the lock that watches are registered under: one that
+    /// is registered behind its answer would be forgotten with its scope, and hear of nothing.
+    pub(super) fn watched(&mut self, hub: &Hub) -> Vec<Scope> {
+        let watched = hub.scopes();
+        if self.covers.retain(&watched) {
+            let mut keys = std::mem::take(&mut self.keys);
+            keys.retain(|key, _| self.is_covered(key));
+            keys.shrink_to_fit();
+            self.keys = keys;
+            let mut failing = std::mem::take(&mut self.failing);
+            failing.retain(|scope, _| self.is_covered(scope.path()));
+            self.failing = failing;
+            self.epoch.0 += 1;
+        }
+        watched
+    }
+
+    /// The keys in a scope that are there.
+    pub(super) fn there(&self, scope: &Scope) -> Vec<Key> {
+        let there = self.keys.iter().filter(|(key, record)| record.is_there && scope.covers(key));
+        there.map(|(key, _)| key.clone()).collect()
+    }
+
+    fn is_covered(&self, key: &Key) -> bool {
+        self.covers.of(key).next().is_some()
+    }
+
+    /// Whether a key without a record has no object.
+    fn is_known_absent(&self, key: &Key) -> bool {
+        self.covers.of(key).any(|cover| cover.is_known)
+    }
+
+    /// Whether what a listing shows is what the mirror has, or is what it takes up as a beginning. If not, it is a hint.
+    pub(super) fn listed(&mut self, key: &Key, version: Option<&Version>, is_there: bool) -> bool {
+        if let Some(record) = self.keys.get(key) {
+            return version.is_some() && [&record.version, &record.rotten].map(Option::as_ref).contains(&version);
+        }
+        if self.is_known_absent(key) {
+            return false;
+        }
+        let record = Record { version: version.cloned(), seq: None, number: 0, is_there, rotten: None };
+        self.keys.insert(key.clone(), record);
+        true
+    }
+
+    /// Tells what a read found that began from this base, if that is news; `None` when it must be read again, since it
+    /// may be older than what is known by then.
+    pub(super) fn read(&mut self, hub: &Hub, key: &Key, state: &State, base: &Base) -> Option<Wakers> {
+        if base.epoch != self.epoch {
+            return None;
+        }
+        let record = self.keys.get(key);
+        let version = record.and_then(|record| record.version.as_ref());
+        let follows = record.is_some() == base.is_recorded && version == base.told.as_ref();
+        let can_tell = follows || record.is_some_and(|record| record.seq.is_some());
+        match state {
+            _ if !self.is_covered(key) => Some(Wakers::default()),
+            // Objects are not deleted: if there is none, there never was.
+            State::Nothing => Some(Wakers::default()),
+            State::Kept { version, frame } => can_tell.then(|| self.tell(hub, key, version, frame, follows)),
+            State::Rotten { version } => follows.then(|| self.tell_of_rot(hub, key, version)),
+        }
+    }
+
+    /// Tells what this instance wrote over a version.
+    pub(super) fn wrote(&mut self, hub: &Hub, key: &Key, state: &State, replaced: Option<&Version>) -> Told {
+        let State::Kept { version, frame } = state else { return Told::Wakers(Wakers::default()) };
+        if !self.is_covered(key) {
+            return Told::Wakers(Wakers::default());
+        }
+        let record = self.keys.get(key);
+        let follows = replaced.is_some()
+            && record.is_some_and(|record| [&record.version, &record.rotten].map(Option::as_ref).contains(&replaced));
+        let can_tell = record.is_none_or(|record| record.seq.is_some() || record.version.as_ref() == Some(version));
+        if follows || can_tell {
+            return Told::Wakers(self.tell(hub, key, version, frame, follows));
+        }
+        self.unclear.push(key.clone());
+        Told::Unclear
+    }
+
+    /// Tells a state that `follows` upon the record whatever its number, or is not older than it by its number.
+    fn tell(&mut self, hub: &Hub, key: &Key, version: &Version, frame: &Frame, follows: bool) -> Wakers {
+        let (seq, is_there) = (frame.seq, frame.value.is_some());
+        let mut now = Record { version: Some(version.clone()), seq: Some(seq), number: seq, is_there, rotten: None };
+        let Some(record) = self.keys.get_mut(key) else {
+            let was_absent = self.is_known_absent(key);
+            self.keys.insert(key.clone(), now);
+            return if was_absent { publish(hub, key, seq, false, frame.value.clone()) } else { Wakers::default() };
+        };
+        let is_itself = record.version.as_ref() == Some(version);
+        if !follows && record.seq.is_some_and(|told| told >= seq) {
+            return Wakers::default();
+        }
+        now.number = if is_itself { seq.max(record.number) } else { seq.max(record.number + 1) };
+        let number = now.number;
+        let before = std::mem::replace(record, now);
+        if is_itself { Wakers::default() } else { publish(hub, key, number, before.is_there, frame.value.clone()) }
+    }
+
+    /// Tells of rot once. What the watches were told before stays the record.
+    fn tell_of_rot(&mut self, hub: &Hub, key: &Key, version: &Version) -> Wakers {
+        let is_there = !self.is_known_absent(key);
+        let unread = Record { version: None, seq: None, number: 0, is_there, rotten: None };
+        let record = self.keys.entry(key.clone()).or_insert(unread);
+        if record.rotten.replace(version.clone()).as_ref() == Some(version) {
+            return Wakers::default();
+        }
+        hub.fault_of(key, &rotten().with_key(key))
+    }
+
+    /// Tells of what could not be looked at those whom it concerns, once until it has passed (W10).
+    pub(super) fn failed(&mut self, hub: &Hub, what: Scope, error: &Error) -> Wakers {
+        let wakers = match &what {
+            _ if !self.is_covered(what.path()) || self.failing.contains_key(&what) => return Wakers::default(),
+            Scope::Key(key) => hub.fault_of(key, error),
+            Scope::Under(_) => hub.fault_within(&what, error),
+        };
+        self.failing.insert(what, error.clone());
+        wakers
+    }
+
+    /// It was looked at.
+    pub(super) fn passed(&mut self, what: &Scope) {
+        self.failing.remove(what);
+    }
+
+    /// The keys in a scope that could not be read, when they were read last.
+    pub(super) fn failing(&self, scope: &Scope) -> Vec<(Key, Error)> {
+        let of_key = |(what, error): (&Scope, &Error)| match what {
+            Scope::Key(key) if scope.covers(key) => Some((key.clone(), error.clone())),
+            _ => None,
+        };
+        self.failing.iter().filter_map(of_key).collect()
+    }
+
+    /// Keys that must be read to be told.
+    pub(super) fn take_unclear(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.unclear)
+    }
+
+    pub(super) fn is_unclear(&mut self, keys: Vec<Key>) {
+        self.unclear.extend(keys);
+    }
+}
+
+fn publish(hub: &Hub, key: &Key, seq: u64, was_there: bool, new: Option<Bytes>) -> Wakers {
+    let old = match (was_there, &new) {
+        (false, None) => return Wakers::default(),
+        (false, Some(_)) => Old::Absent,
+        (true, _) => Old::Present(None),
+    };
+    hub.publish(&Change { key: key.clone(), seq, old, new })
+}

@@ -1,0 +1,298 @@
+//! How a store is opened: the service, the place in it, and what an instance does there.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use backend_kit::DEFAULT_BATCH_LIMIT;
+#[cfg(feature = "azure")]
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::{
+    BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey},
+    path::Path,
+};
+use store_api::{Error, ErrorKind, HashFunction, Result};
+
+use crate::client::{self, READ_ATTEMPTS};
+
+/// Names of objects have at most 1,024 bytes, and those of the store's need the rest.
+const MAX_PREFIX_LEN: usize = 200;
+/// The client's own limit for a request. The requests', which know their sizes, are shorter.
+const TIMEOUT: &str = "1 hour";
+
+/// How to open a store in a bucket.
+///
+/// Credentials come from the environment, as every tool of the service takes them: `AWS_ACCESS_KEY_ID`,
+/// `AWS_SECRET_ACCESS_KEY`, ..; `AZURE_STORAGE_ACCOUNT_NAME`, `AZURE_STORAGE_ACCOUNT_KEY`, ..
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct S3Options {
+    service: Service,
+    prefix: String,
+    pub(crate) create: bool,
+    pub(crate) hash: Option<HashFunction>,
+    pub(crate) verify: bool,
+    pub(crate) batch_limit: usize,
+    pub(crate) poll: Duration,
+    pub(crate) busy: Duration,
+}
+
+#[derive(Clone)]
+enum Service {
+    S3(Place),
+    #[cfg(feature = "azure")]
+    Azure(Place),
+    Given(Arc<dyn ObjectStore>),
+}
+
+#[derive(Clone, Debug, Default)]
+struct Place {
+    bucket: String,
+    endpoint: Option<String>,
+    region: Option<String>,
+}
+
+impl Place {
+    /// Whether the endpoint says that nothing is encrypted.
+    fn is_plain(&self) -> bool {
+        self.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"))
+    }
+}
+
+impl S3Options {
+    /// A store in this bucket of S3, or of a service that speaks S3.
+    #[must_use]
+    pub fn new(bucket: impl Into<String>) -> Self {
+        Self::at(Service::S3(Place { bucket: bucket.into(), ..Place::default() }))
+    }
+
+    /// A store in this container of Azure Blob Storage.
+    #[cfg(feature = "azure")]
+    #[must_use]
+    pub fn azure(container: impl Into<String>) -> Self {
+        Self::at(Service::Azure(Place { bucket: container.into(), ..Place::default() }))
+    }
+
+    /// A store in an object store that was made elsewhere, with the retries of its client off: a write that it repeats
+    /// by itself cannot be told from another's (A5).
+    #[must_use]
+    pub fn over(store: Arc<dyn ObjectStore>) -> Self {
+        Self::at(Service::Given(store))
+    }
+
+    fn at(service: Service) -> Self {
+        Self {
+            service,
+            prefix: String::new(),
+            create: true,
+            hash: None,
+            verify: true,
+            batch_limit: DEFAULT_BATCH_LIMIT,
+            poll: Duration::from_secs(1),
+            busy: Duration::from_secs(30),
+        }
+    }
+
+    /// What the names of the store's objects begin with: letters, digits, `-`, `_`, `.` and `/`, 200 bytes at most.
+    /// Nothing by default: the store has the bucket to itself.
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// The address of the service, such as `https://s3.example.org`. That of AWS, or of Azure, by default. One that
+    /// begins with `http://` is taken at its word: nothing that is sent there is encrypted.
+    #[must_use]
+    pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        if let Some(place) = self.place() {
+            place.endpoint = Some(endpoint.into());
+        }
+        self
+    }
+
+    /// The region of the bucket. What the environment says by default, or else `us-east-1`. Azure has none.
+    #[must_use]
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        if let Some(place) = self.place() {
+            place.region = Some(region.into());
+        }
+        self
+    }
+
+    fn place(&mut self) -> Option<&mut Place> {
+        match &mut self.service {
+            Service::S3(place) => Some(place),
+            #[cfg(feature = "azure")]
+            Service::Azure(place) => Some(place),
+            Service::Given(_) => None,
+        }
+    }
+
+    /// Whether a store is made where there is none. On by default; a bucket is never made.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// The hash function of a store that is created, and the one that a store must have (L5). BLAKE3, or what the store
+    /// has, when not said.
+    #[must_use]
+    pub fn hash(mut self, function: HashFunction) -> Self {
+        self.hash = Some(function);
+        self
+    }
+
+    /// Whether content is checked against its hash when it is read (I6). On by default.
+    #[must_use]
+    pub fn verify(mut self, verify: bool) -> Self {
+        self.verify = verify;
+        self
+    }
+
+    /// How many bytes of values a batch may hold (I7). 256 MiB by default.
+    #[must_use]
+    pub fn batch_limit(mut self, bytes: usize) -> Self {
+        self.batch_limit = bytes;
+        self
+    }
+
+    /// How often others' changes are looked for while something is watched (W11). 1 s by default, 1 ms at least.
+    #[must_use]
+    pub fn poll(mut self, interval: Duration) -> Self {
+        self.poll = interval.max(Duration::from_millis(1));
+        self
+    }
+
+    /// How long contention and lost answers are waited out before a call is `Unavailable` (A6). 30 s by default.
+    #[must_use]
+    pub fn busy(mut self, limit: Duration) -> Self {
+        self.busy = limit;
+        self
+    }
+
+    /// The clients of the service.
+    pub(crate) fn connect(&self) -> Result<client::Service> {
+        match &self.service {
+            Service::S3(place) => connect_to_s3(s3(place)),
+            #[cfg(feature = "azure")]
+            Service::Azure(place) => connect_to_azure(azure(place)),
+            Service::Given(store) => Ok(client::Service { objects: Arc::clone(store), lists: Arc::clone(store) }),
+        }
+    }
+
+    pub(crate) fn checked_prefix(&self) -> Result<Path> {
+        let prefix = self.prefix.trim_matches('/');
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+        let steps_are_plain = prefix.is_empty()
+            || prefix.split('/').all(|step| !step.is_empty() && !step.starts_with('.') && !step.ends_with('.'));
+        if prefix.len() > MAX_PREFIX_LEN || !prefix.bytes().all(plain) || !steps_are_plain {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "a prefix has at most {MAX_PREFIX_LEN} bytes: letters, digits, `-`, `_`, `.` and `/`, no empty \
+                     step, and none that begins or ends with a `.`"
+                ),
+            ));
+        }
+        Ok(Path::from(prefix))
+    }
+}
+
+fn s3(place: &Place) -> AmazonS3Builder {
+    let mut builder = AmazonS3Builder::from_env()
+        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), TIMEOUT)
+        .with_bucket_name(&place.bucket);
+    if let Some(endpoint) = &place.endpoint {
+        // What the environment names for S3 alone would come before.
+        builder = builder.with_endpoint(endpoint).with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
+    }
+    if place.is_plain() {
+        builder = builder.with_allow_http(true);
+    }
+    if let Some(region) = &place.region {
+        builder = builder.with_region(region);
+    }
+    builder
+}
+
+pub(crate) fn connect_to_s3(builder: AmazonS3Builder) -> Result<client::Service> {
+    for key in [AmazonS3ConfigKey::Endpoint, AmazonS3ConfigKey::S3Endpoint] {
+        check_endpoint(builder.get_config_value(&key))?;
+    }
+    let objects = builder.clone().with_retry(no_retries()).build().map_err(|_| ill_formed())?;
+    let builder = builder.with_credentials(Arc::clone(objects.credentials()));
+    let lists = builder.with_retry(retries()).build().map_err(|_| ill_formed())?;
+    Ok(client::Service { objects: Arc::new(objects), lists: Arc::new(lists) })
+}
+
+#[cfg(feature = "azure")]
+fn azure(place: &Place) -> MicrosoftAzureBuilder {
+    let mut builder = MicrosoftAzureBuilder::from_env()
+        .with_config(AzureConfigKey::Client(ClientConfigKey::Timeout), TIMEOUT)
+        .with_container_name(&place.bucket);
+    if let Some(endpoint) = &place.endpoint {
+        builder = builder.with_endpoint(endpoint.clone());
+    }
+    if place.is_plain() { builder.with_allow_http(true) } else { builder }
+}
+
+#[cfg(feature = "azure")]
+fn connect_to_azure(builder: MicrosoftAzureBuilder) -> Result<client::Service> {
+    check_endpoint(builder.get_config_value(&AzureConfigKey::Endpoint))?;
+    let objects = builder.clone().with_retry(no_retries()).build().map_err(|_| ill_formed())?;
+    let builder = builder.with_credentials(Arc::clone(objects.credentials()));
+    let lists = builder.with_retry(retries()).build().map_err(|_| ill_formed())?;
+    Ok(client::Service { objects: Arc::new(objects), lists: Arc::new(lists) })
+}
+
+/// A credential in an address would be shown by whoever shows the address (E2).
+fn check_endpoint(endpoint: Option<String>) -> Result<()> {
+    if endpoint.is_some_and(|endpoint| endpoint.contains(['@', '?'])) {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "an endpoint holds no `@` and no `?`: credentials come from the environment",
+        ));
+    }
+    Ok(())
+}
+
+/// What lies beneath may repeat an option, and so a credential.
+fn ill_formed() -> Error {
+    Error::new(
+        ErrorKind::InvalidInput,
+        "the bucket, the endpoint or the credentials in the environment are not well-formed",
+    )
+}
+
+/// Retries are for who knows what was sent.
+fn no_retries() -> RetryConfig {
+    RetryConfig { max_retries: 0, ..RetryConfig::default() }
+}
+
+fn retries() -> RetryConfig {
+    let backoff = BackoffConfig { init_backoff: Duration::from_millis(40), ..BackoffConfig::default() };
+    RetryConfig { max_retries: READ_ATTEMPTS as usize - 1, backoff, ..RetryConfig::default() }
+}
+
+// The store that was given may hold a credential, and so may an endpoint (E2).
+impl fmt::Debug for S3Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bucket = match &self.service {
+            Service::S3(place) => &place.bucket,
+            #[cfg(feature = "azure")]
+            Service::Azure(place) => &place.bucket,
+            Service::Given(_) => "given",
+        };
+        f.debug_struct("S3Options")
+            .field("bucket", &bucket)
+            .field("prefix", &self.prefix)
+            .field("create", &self.create)
+            .field("hash", &self.hash)
+            .field("verify", &self.verify)
+            .field("batch_limit", &self.batch_limit)
+            .field("poll", &self.poll)
+            .field("busy", &self.busy)
+            .finish()
+    }
+}

@@ -1,0 +1,284 @@
+//! The content of a store: values in packs, which are found by their footers, or by an index over them.
+//!
+//! A pack is one object, whose PUT is the commit. All else is made from the packs and can be made again: a
+//! [`View`] in each instance, and in the store an index of [runs](run) below a [root](root::Root), so that a cold
+//! instance reads no more than the root and the packs that it does not cover.
+
+mod format;
+mod keys;
+mod merge;
+mod name;
+mod place;
+mod root;
+mod run;
+mod runs;
+mod upload;
+mod view;
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use backend_kit::{frame, hash};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result};
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex as AsyncMutex, RwLock},
+};
+
+use self::{
+    format::Tail,
+    merge::Merging,
+    name::PackName,
+    place::{Place, frame_key},
+    root::Root,
+    runs::Blocks,
+    upload::Queue,
+    view::View,
+};
+use crate::client::{Client, Failure, Seen};
+
+/// How many requests of one operation are under way at a time.
+const CONCURRENCY: usize = 8;
+
+/// How often what arrives damaged is read, since it may have been damaged on its way.
+const READINGS: usize = 3;
+
+/// What an instance needs for its content.
+pub(crate) struct Packs {
+    client: Arc<Client>,
+    hash: HashFunction,
+    verify: bool,
+    view: Mutex<View>,
+    refreshing: Refreshing,
+    blocks: Blocks,
+    queue: Mutex<Queue>,
+    merging: Merging,
+    runtime: Handle,
+    /// Read by what goes on when the future of an operation is dropped, so that `close` can wait for it.
+    detached: Arc<RwLock<()>>,
+}
+
+/// One refresh at a time. Who waited for one that began after it was asked for needs no other.
+#[derive(Debug, Default)]
+struct Refreshing {
+    begun: AtomicU64,
+    /// Which was the last that succeeded, and the packs that it found damaged.
+    done: AsyncMutex<(u64, Arc<Vec<PackName>>)>,
+}
+
+/// What lies at a place.
+enum Found {
+    /// The value; whether it has the hash is told by the place.
+    Value(Bytes),
+    Damaged,
+    Gone,
+}
+
+impl Packs {
+    pub(crate) fn new(
+        client: Arc<Client>,
+        hash: HashFunction,
+        verify: bool,
+        runtime: Handle,
+        detached: Arc<RwLock<()>>,
+    ) -> Self {
+        Self {
+            client,
+            hash,
+            verify,
+            view: Mutex::default(),
+            refreshing: Refreshing::default(),
+            blocks: Blocks::default(),
+            queue: Mutex::default(),
+            merging: Merging::default(),
+            runtime,
+            detached,
+        }
+    }
+
+    fn view(&self) -> MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The key of the value with this hash (I3). What this instance does not know is looked for once among what others
+    /// have written since (X1).
+    pub(crate) async fn index(self: &Arc<Self>, hash: &ContentHash) -> Result<Option<ContentKey>> {
+        Ok(self.locate(hash).await?.map(|place| place.to_key(hash)))
+    }
+
+    /// The value with a key's hash (I5, I6): one request where the locator is right.
+    pub(crate) async fn find(self: &Arc<Self>, key: &ContentKey) -> Result<Option<Bytes>> {
+        let hash = key.to_hash();
+        let hinted = Place::of_key(key);
+        if let Some(place) = hinted.filter(|place| place.sound)
+            && let Found::Value(value) = self.read(&hash, place).await?
+        {
+            return Ok(Some(value));
+        }
+        // A false value may have been repaired (I4), and a pack that is gone may have been copied from another store.
+        let Some(place) = self.locate(&hash).await?.or(hinted.filter(|place| !place.sound)) else { return Ok(None) };
+        match self.read(&hash, place).await? {
+            Found::Value(value) if place.sound || !self.verify => Ok(Some(value)),
+            Found::Gone if hinted == Some(place) && self.view().find(&hash).is_none() => Ok(None),
+            _ => Err(corrupt("the value does not match its hash; add the true one again")),
+        }
+    }
+
+    /// The best place of a value.
+    async fn locate(self: &Arc<Self>, hash: &ContentHash) -> Result<Option<Place>> {
+        let sound = |place: &Place| place.sound;
+        if let Some(place) = self.look_up(hash).await?.filter(sound) {
+            return Ok(Some(place));
+        }
+        let damaged = self.refresh().await?;
+        match self.look_up(hash).await? {
+            None if !damaged.is_empty() => {
+                Err(corrupt("the value is not found, and a pack is damaged that may hold it; restore it from a copy"))
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// The best place that is known without looking for what others have written.
+    async fn look_up(&self, hash: &ContentHash) -> Result<Option<Place>> {
+        let known = self.view().find(hash);
+        if known.is_some_and(|place| place.sound) {
+            return Ok(known);
+        }
+        let Some(indexed) = self.in_runs(hash).await? else { return Ok(known) };
+        self.view().remember(*hash, indexed);
+        Ok(self.view().find(hash))
+    }
+
+    async fn read(&self, hash: &ContentHash, place: Place) -> Result<Found> {
+        for _ in 0..READINGS {
+            match self.client.get(&place.pack.object(), Some(place.range())).await {
+                Ok(None) => return Ok(Found::Gone),
+                Ok(Some(object)) => {
+                    if let Some(value) = self.open_frame(hash, place, &object.bytes).await? {
+                        return Ok(Found::Value(value));
+                    }
+                }
+                Err(failure) => return self.read_of_short(place, failure).await,
+            }
+        }
+        Ok(Found::Damaged)
+    }
+
+    /// A range behind the end is refused with an error that looks like a passing one.
+    async fn read_of_short(&self, place: Place, failure: Failure) -> Result<Found> {
+        match self.client.head(&place.pack.object()).await? {
+            Some(object) if object.size < place.range().end => Ok(Found::Damaged),
+            _ => Err(failure.into()),
+        }
+    }
+
+    /// The value in a frame, unless it is damaged. A sound one is held against its hash, where the store verifies (I6).
+    async fn open_frame(&self, hash: &ContentHash, place: Place, bytes: &Bytes) -> Result<Option<Bytes>> {
+        let Ok(value) = frame::open(&frame_key(hash, place.sound), bytes) else { return Ok(None) };
+        let value = bytes.slice_ref(value);
+        let verified = !place.sound || !self.verify || self::hash(self.hash, &value).await? == *hash;
+        Ok(verified.then_some(value))
+    }
+
+    /// Learns of all packs that were acknowledged before the call, and gives those whose footers are damaged.
+    async fn refresh(self: &Arc<Self>) -> Result<Arc<Vec<PackName>>> {
+        let seen = self.refreshing.begun.load(Ordering::SeqCst);
+        let mut done = self.refreshing.done.lock().await;
+        if done.0 > seen {
+            return Ok(Arc::clone(&done.1));
+        }
+        let turn = self.refreshing.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        self.list_packs().await?;
+        let damaged = Arc::new(self.read_footers().await?);
+        *done = (turn, Arc::clone(&damaged));
+        drop(done);
+        self.merge_if_due();
+        Ok(damaged)
+    }
+
+    /// Learns the latest epoch, without reading any footer.
+    async fn list_first(&self) -> Result<()> {
+        let _turn = self.refreshing.done.lock().await;
+        if self.view().is_listed() { Ok(()) } else { self.list_packs().await }
+    }
+
+    /// Learns of the root, and of the names of the packs that it does not cover. One at a time.
+    async fn list_packs(&self) -> Result<()> {
+        self.read_root().await?;
+        let (floor, top) = {
+            let view = self.view();
+            (view.floor(), view.top())
+        };
+        let packs = self.list_from(floor).await?;
+        self.view().set_listed(packs, top);
+        Ok(())
+    }
+
+    /// The packs of an epoch and the later ones, with their sizes.
+    async fn list_from(&self, epoch: u32) -> Result<Vec<(PackName, u64)>> {
+        let mut listed = self.client.list_behind(name::FOLDER, &PackName::before(epoch));
+        let mut packs = Vec::new();
+        while let Some(object) = listed.next().await {
+            let object = object?;
+            if let Some(pack) = PackName::of_object(&object.name) {
+                packs.push((pack, object.size));
+            } else {
+                tracing::warn!(name = object.name, "an object among the packs is not the store's");
+            }
+        }
+        Ok(packs)
+    }
+
+    async fn read_root(&self) -> Result<()> {
+        let known = self.view().root_version().cloned();
+        let seen = match &known {
+            Some(version) => self.client.get_unless(root::OBJECT, version).await?,
+            None => self.client.get(root::OBJECT, None).await?.map_or(Seen::Missing, Seen::Changed),
+        };
+        match seen {
+            Seen::Unchanged => {}
+            Seen::Missing => self.view().lose_root(),
+            Seen::Changed(object) => self.view().set_root(object.version, Root::open(&object.bytes)),
+        }
+        Ok(())
+    }
+
+    /// Reads the footers of the packs that were listed, and gives those that are damaged.
+    async fn read_footers(&self) -> Result<Vec<PackName>> {
+        let unread = self.view().unread();
+        let read = |(pack, size)| async move { Ok::<_, Error>((pack, self.read_footer(pack, size).await?)) };
+        let mut footers = stream::iter(unread).map(read).buffer_unordered(CONCURRENCY);
+        let mut damaged = Vec::new();
+        while let Some((pack, index)) = footers.try_next().await? {
+            match index {
+                Some(index) => self.view().insert(pack, index),
+                None => damaged.push(pack),
+            }
+        }
+        Ok(damaged)
+    }
+
+    async fn read_footer(&self, pack: PackName, size: u64) -> Result<Option<format::Index>> {
+        let mut len = format::TAIL_LEN;
+        for _ in 0..=READINGS {
+            let Some(tail) = self.client.get(&pack.object(), Some(size.saturating_sub(len)..size)).await? else {
+                return Err(Failure::gone().into());
+            };
+            match format::open(pack, size, &tail.bytes) {
+                Tail::Index(index) => return Ok(Some(index)),
+                Tail::Longer(needed) => len = needed,
+                Tail::Damaged => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn corrupt(message: &'static str) -> Error {
+    Error::new(ErrorKind::Corrupt, message)
+}

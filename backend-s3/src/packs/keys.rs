@@ -1,0 +1,89 @@
+//! The keys of all values, in the order of their hashes: from the index and from what it does not cover.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use backend_kit::Page;
+use store_api::{ContentHash, ContentKey, Result};
+
+use super::{Packs, place::Place, run::Run, runs::RunError};
+
+/// How many known values a page has.
+const PAGE: usize = 1024;
+
+/// Some records behind a hash.
+#[derive(Default)]
+struct Slice {
+    places: BTreeMap<ContentHash, Place>,
+    /// The last hash up to which all are there, unless it is all of them.
+    until: Option<ContentHash>,
+}
+
+impl Slice {
+    fn add(&mut self, records: impl IntoIterator<Item = (ContentHash, Place)>, until: Option<ContentHash>) {
+        for (hash, place) in records {
+            let kept = self.places.entry(hash).or_insert(place);
+            if place.sound {
+                *kept = place;
+            }
+        }
+        self.until = self.until.into_iter().chain(until).min();
+    }
+}
+
+impl Packs {
+    /// The keys behind a hash (A7). The first page knows of all packs that were acknowledged before it was asked for.
+    pub(crate) async fn page(self: &Arc<Self>, behind: Option<ContentHash>) -> Result<Page<ContentKey, ContentHash>> {
+        let mut items = Vec::new();
+        if behind.is_none() {
+            let damaged = self.refresh().await?;
+            let error = || super::corrupt("a pack is damaged, and its values cannot be told; restore it from a copy");
+            items.extend(damaged.iter().map(|pack| Err(error().with_key(pack))));
+        }
+        let slice = self.slice(behind).await?;
+        let within = |hash: &ContentHash| slice.until.is_none_or(|until| *hash <= until);
+        let places = slice.places.iter().take_while(|(hash, _)| within(hash));
+        items.extend(places.map(|(hash, place)| Ok(place.to_key(hash))));
+        Ok(Page { items, next: slice.until })
+    }
+
+    async fn slice(self: &Arc<Self>, behind: Option<ContentHash>) -> Result<Slice> {
+        loop {
+            let mut slice = Slice::default();
+            // What leaves the known packs has a root that covers it: so they are looked at together, and first.
+            let (root, known) = {
+                let view = self.view();
+                (view.root_version().cloned().zip(view.root()), view.behind(behind, PAGE))
+            };
+            let until = if known.len() == PAGE { known.last().map(|(hash, _)| *hash) } else { None };
+            slice.add(known, until);
+            let Some((version, root)) = root else { return Ok(slice) };
+            match self.slice_of_runs(&root.runs, behind, &mut slice).await {
+                Ok(()) => return Ok(slice),
+                Err(RunError::Failed(error)) => return Err(error),
+                Err(RunError::Lost) => self.replace_root(&version).await?,
+            }
+        }
+    }
+
+    async fn slice_of_runs(
+        &self,
+        runs: &[Arc<Run>],
+        behind: Option<ContentHash>,
+        slice: &mut Slice,
+    ) -> Result<(), RunError> {
+        for run in runs {
+            let mut block = behind.and_then(|behind| run.block_of(&behind)).unwrap_or_default();
+            while block < run.blocks() {
+                let records = self.block(run, block).await?;
+                let from = records.partition_point(|(hash, _)| Some(*hash) <= behind);
+                block += 1;
+                if let Some((last, _)) = records[from..].last() {
+                    let until = (block < run.blocks()).then_some(*last);
+                    slice.add(records[from..].iter().copied(), until);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! Looking up hashes in the runs, block by block.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use store_api::{ContentHash, Error, ErrorKind, Result};
+
+use super::{
+    CONCURRENCY, Packs, READINGS,
+    place::Place,
+    root::Root,
+    run::{Record, Run},
+};
+use crate::client::Version;
+
+/// How many blocks are remembered: 6 MiB.
+const REMEMBERED: usize = 64;
+
+/// How often a root is read again because one of its runs has gone: by a merge, which names another in its place.
+const ROOTS: usize = 4;
+
+type Block = Arc<Vec<Record>>;
+
+/// The blocks that were read last.
+#[derive(Debug, Default)]
+pub(super) struct Blocks(Mutex<VecDeque<(String, usize, Block)>>);
+
+impl Blocks {
+    fn get(&self, run: &str, block: usize) -> Option<Block> {
+        let blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        blocks.iter().find(|(of, at, _)| of == run && *at == block).map(|(_, _, records)| Arc::clone(records))
+    }
+
+    fn insert(&self, run: String, block: usize, records: Block) {
+        let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        blocks.truncate(REMEMBERED - 1);
+        blocks.push_front((run, block, records));
+    }
+}
+
+/// Why a lookup in the runs failed.
+pub(super) enum RunError {
+    /// The run is not there, or is damaged: the root has to be read again.
+    Lost,
+    Failed(Error),
+}
+
+impl Packs {
+    /// Where a value lies, as the index says.
+    pub(super) async fn in_runs(&self, hash: &ContentHash) -> Result<Option<Place>> {
+        for _ in 0..ROOTS {
+            let Some((version, root)) = self.root() else { return Ok(None) };
+            match self.in_runs_of(&root, hash).await {
+                Ok(found) => return Ok(found),
+                Err(RunError::Failed(error)) => return Err(error),
+                Err(RunError::Lost) => self.replace_root(&version).await?,
+            }
+        }
+        Err(Error::new(ErrorKind::Unavailable, "the index changes faster than it can be read; try again"))
+    }
+
+    /// The root, while it can be relied on.
+    pub(super) fn root(&self) -> Option<(Version, Arc<Root>)> {
+        let view = self.view();
+        Some((view.root_version()?.clone(), view.root()?))
+    }
+
+    async fn in_runs_of(&self, root: &Root, hash: &ContentHash) -> Result<Option<Place>, RunError> {
+        let find = |run: Arc<Run>| async move { self.in_run(&run, hash).await };
+        let places = stream::iter(root.runs.iter().cloned()).map(find).buffer_unordered(CONCURRENCY);
+        let places: Vec<Option<Place>> = places.try_collect().await?;
+        Ok(places.into_iter().flatten().max_by_key(|place| place.sound))
+    }
+
+    async fn in_run(&self, run: &Run, hash: &ContentHash) -> Result<Option<Place>, RunError> {
+        let Some(block) = run.block_of(hash) else { return Ok(None) };
+        let records = self.block(run, block).await?;
+        Ok(records.binary_search_by_key(hash, |(hash, _)| *hash).ok().map(|at| records[at].1))
+    }
+
+    /// The records of a block of a run.
+    pub(super) async fn block(&self, run: &Run, block: usize) -> Result<Block, RunError> {
+        let object = run.object();
+        if let Some(records) = self.blocks.get(&object, block) {
+            return Ok(records);
+        }
+        for _ in 0..READINGS {
+            let read = self.client.get(&object, Some(run.range(block))).await;
+            let read = read.map_err(|failure| RunError::Failed(failure.into()))?.ok_or(RunError::Lost)?;
+            if let Some(records) = run.open_block(block, &read.bytes) {
+                let records = Arc::new(records);
+                self.blocks.insert(object, block, Arc::clone(&records));
+                return Ok(records);
+            }
+        }
+        Err(RunError::Lost)
+    }
+
+    /// Goes on from a root one of whose runs is lost: to the one that has replaced it, or else without any.
+    pub(super) async fn replace_root(&self, lost: &Version) -> Result<()> {
+        let _turn = self.refreshing.done.lock().await;
+        self.read_root().await?;
+        if self.view().root_version() != Some(lost) {
+            return Ok(());
+        }
+        tracing::warn!("the index of the packs is damaged; it is made again from the packs");
+        self.view().distrust_root(lost.clone());
+        self.list_packs().await?;
+        self.read_footers().await.map(drop)
+    }
+}

@@ -1,0 +1,218 @@
+//! Writing packs. What is added while an upload is under way goes into the next one together: nobody waits for company.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, MutexGuard, PoisonError},
+};
+
+use backend_kit::{Addition, hash};
+use object_store::PutPayload;
+use store_api::{ContentHash, ContentKey, Effect, Error, ErrorKind, Result};
+use tokio::sync::oneshot;
+
+use super::{Packs, format, name::PackName, place::Place, view::WINDOW};
+use crate::client::{FailureKind, back_off};
+
+/// What waits is divided into packs of so many bytes, or of so many values. One longer value is a pack by itself.
+const PACK_BYTES: usize = 8 * 1024 * 1024;
+const PACK_VALUES: usize = 8192;
+
+/// How many uploads are under way at most. A second one begins where what waits fills a pack.
+const UPLOADS: usize = 4;
+
+/// How often a PUT without an answer is sent again.
+const ATTEMPTS: u32 = 6;
+
+/// How often a pack is written that is late (see [`WINDOW`]).
+const NAMES: usize = 4;
+
+/// The single additions that wait for a pack.
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: Vec<Waiting>,
+    bytes: usize,
+    uploads: usize,
+}
+
+struct Waiting {
+    addition: Addition,
+    reply: oneshot::Sender<Result<ContentKey>>,
+}
+
+impl Queue {
+    /// What the next upload takes, if one is to begin.
+    fn take(&mut self) -> Option<Vec<Waiting>> {
+        let full = self.bytes >= PACK_BYTES || self.waiting.len() >= PACK_VALUES;
+        let begins = self.uploads == 0 || (full && self.uploads < UPLOADS);
+        if self.waiting.is_empty() || !begins {
+            return None;
+        }
+        let mut bytes = 0;
+        let fits = |waiting: &&Waiting| {
+            bytes += waiting.addition.value.len();
+            bytes <= PACK_BYTES
+        };
+        let count = self.waiting.iter().take(PACK_VALUES).take_while(fits).count().max(1);
+        let taken: Vec<Waiting> = self.waiting.drain(..count).collect();
+        self.bytes -= taken.iter().map(|waiting| waiting.addition.value.len()).sum::<usize>();
+        self.uploads += 1;
+        Some(taken)
+    }
+}
+
+/// Ends an upload, also when it panics.
+struct Upload(Arc<Packs>);
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.0.queue().uploads -= 1;
+        self.0.begin_uploads();
+    }
+}
+
+impl Packs {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores a value (I1, I4). One that this instance knows to be there costs no request.
+    pub(crate) async fn add(self: &Arc<Self>, addition: Addition) -> Result<ContentKey> {
+        let addition = self.checked(addition).await?;
+        if let Some(place) = self.present(&addition) {
+            return Ok(place.to_key(&addition.hash));
+        }
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut queue = self.queue();
+            queue.bytes += addition.value.len();
+            queue.waiting.push(Waiting { addition, reply });
+        }
+        self.begin_uploads();
+        answer.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// Stores all of it with one PUT, whole or not at all (I7).
+    pub(crate) async fn commit(self: &Arc<Self>, additions: Vec<Addition>) -> Result<()> {
+        let mut missing = BTreeMap::new();
+        for addition in additions {
+            let addition = self.checked(addition).await?;
+            if self.present(&addition).is_none() {
+                missing.insert(addition.hash, addition);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let packs = Arc::clone(self);
+        let detached = Arc::clone(&self.detached).read_owned().await;
+        let upload = self.runtime.spawn(async move {
+            let written = packs.write(&missing).await;
+            drop(detached);
+            written.map(drop)
+        });
+        upload.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// Says of an addition whether its value has the hash.
+    async fn checked(&self, addition: Addition) -> Result<Addition> {
+        let trusted = addition.trusted || hash(self.hash, &addition.value).await? == addition.hash;
+        Ok(Addition { trusted, ..addition })
+    }
+
+    /// Where the value lies, if it need not be written.
+    fn present(&self, addition: &Addition) -> Option<Place> {
+        self.view().find_shared(&addition.hash).filter(|place| place.sound || !addition.trusted)
+    }
+
+    fn begin_uploads(self: &Arc<Self>) {
+        while let Some(waiting) = { self.queue().take() } {
+            let upload = Upload(Arc::clone(self));
+            let detached = Arc::clone(&self.detached);
+            self.runtime.spawn(async move {
+                let _detached = detached.read_owned().await;
+                upload.0.upload(waiting).await;
+            });
+        }
+    }
+
+    async fn upload(self: &Arc<Self>, waiting: Vec<Waiting>) {
+        let mut additions: BTreeMap<ContentHash, Addition> = BTreeMap::new();
+        for Waiting { addition, .. } in &waiting {
+            let kept = additions.entry(addition.hash).or_insert_with(|| addition.clone());
+            if addition.trusted && !kept.trusted {
+                *kept = addition.clone();
+            }
+        }
+        let written = self.write(&additions).await;
+        for Waiting { addition, reply } in waiting {
+            let key =
+                written.as_ref().map(|places| places[&addition.hash].to_key(&addition.hash)).map_err(Error::clone);
+            // Whose future was dropped does not wait for it.
+            let _ = reply.send(key);
+        }
+    }
+
+    /// Writes a pack, and returns when everyone will find it.
+    async fn write(
+        self: &Arc<Self>,
+        additions: &BTreeMap<ContentHash, Addition>,
+    ) -> Result<BTreeMap<ContentHash, Place>> {
+        self.list_first().await?;
+        let unknown = |error: Error| error.with_effect(Effect::Unknown);
+        for names in 0..NAMES {
+            let name = PackName::new(self.view().next_epoch());
+            let (payload, index) = format::seal(name, additions);
+            let put = self.put(&name.object(), payload).await;
+            put.map_err(|error| if names == 0 { error } else { unknown(error) })?;
+            if !self.is_late(name).await.map_err(unknown)? {
+                let places = index.iter().copied().collect();
+                self.view().insert(name, index);
+                self.merge_if_due();
+                return Ok(places);
+            }
+        }
+        let late = "others write packs faster than this one can be written; try again";
+        Err(Error::new(ErrorKind::Unavailable, late).with_effect(Effect::Unknown))
+    }
+
+    /// Whether others may miss a pack that was written (see [`WINDOW`]).
+    async fn is_late(&self, pack: PackName) -> Result<bool> {
+        // Half a window earlier than need be, so that who hardly ever lists learns of later epochs in time.
+        let beyond = self.list_from(pack.epoch.saturating_add(WINDOW / 2)).await?;
+        let Some(latest) = beyond.iter().map(|(pack, _)| pack.epoch).max() else { return Ok(false) };
+        self.view().raise_top(latest);
+        Ok(latest > pack.epoch.saturating_add(WINDOW))
+    }
+
+    /// Creates an object of a name that is used once. The name settles what an answer leaves open: what is there by this
+    /// name is this object.
+    pub(super) async fn put(&self, object: &str, payload: PutPayload) -> Result<()> {
+        let mut effect = Effect::NotApplied;
+        let mut attempt = 1;
+        loop {
+            let Err(failure) = self.client.create(object, payload.clone()).await else { return Ok(()) };
+            match failure.kind {
+                // It is there, or a request for it is under way and was answered with a conflict.
+                FailureKind::Refused => {
+                    effect = Effect::Unknown;
+                    let there = self.client.head(object).await.map_err(|failure| failure.into_error(effect))?;
+                    if there.is_some() {
+                        return Ok(());
+                    }
+                }
+                FailureKind::Ambiguous => effect = Effect::Unknown,
+                FailureKind::NotSent => {}
+                _ => return Err(failure.into_error(effect)),
+            }
+            if attempt == ATTEMPTS {
+                return Err(failure.into_error(effect));
+            }
+            back_off(attempt).await;
+            attempt += 1;
+        }
+    }
+}
+
+fn ended() -> Error {
+    Error::new(ErrorKind::Other, "the runtime is shutting down").with_effect(Effect::Unknown)
+}

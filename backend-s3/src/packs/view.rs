@@ -1,0 +1,212 @@
+//! What an instance knows about the packs of a store, and how much of them that is.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+};
+
+use store_api::ContentHash;
+
+use super::{format::Index, name::PackName, place::Place, root::Root, run::Record};
+use crate::client::Version;
+
+/// How many epochs an acknowledged pack may lie behind the latest one that there was when it was looked for beyond it.
+///
+/// A pack is acknowledged once it was written and, after that, no pack of an epoch later than its own plus this one was
+/// found. So whoever listed the packs while one of epoch `m` was there has seen every acknowledged pack of an epoch
+/// before `m - WINDOW`: one that he has not seen was written after his listing, and the look beyond it, later still,
+/// found `m` within its window. No clock has a part in this. It rests on listings that show every object whose PUT was
+/// answered before they began.
+pub(crate) const WINDOW: u32 = 6;
+
+/// A pack begins another epoch once in as many, so that what a listing shows of the window fits a page of 1,000.
+const PACKS_PER_EPOCH: u32 = 128;
+
+/// What is remembered of indexed packs: 1,048,576 places, about 100 bytes each.
+const KNOWN_LIMIT: usize = 1 << 20;
+
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    root: Option<(Version, Option<Arc<Root>>)>,
+    /// Every acknowledged pack of an earlier epoch is known, or covered by the root.
+    floor: u32,
+    /// The latest epoch of any pack that is known to be there. `None` before the first listing.
+    top: Option<u32>,
+    known: BTreeMap<ContentHash, Place>,
+    /// The packs that the root does not cover, and whose footers were read or written here.
+    uncovered: BTreeMap<PackName, Index>,
+    uncovered_records: usize,
+    /// Their footers are to be read. Of objects of this size.
+    unread: BTreeMap<PackName, u64>,
+    /// Packs that may never have been acknowledged, and that others need not find.
+    unshared: HashSet<PackName>,
+}
+
+impl View {
+    /// Whether the packs were listed.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.top.is_some()
+    }
+
+    pub(crate) fn floor(&self) -> u32 {
+        self.floor
+    }
+
+    pub(crate) fn top(&self) -> Option<u32> {
+        self.top
+    }
+
+    /// The epoch of the next pack.
+    pub(crate) fn next_epoch(&self) -> u32 {
+        let step = u32::from(fastrand::u32(..PACKS_PER_EPOCH) == 0);
+        self.top.unwrap_or_default().saturating_add(step)
+    }
+
+    /// Learns that there is a pack of this epoch.
+    pub(crate) fn raise_top(&mut self, epoch: u32) {
+        self.top = self.top.max(Some(epoch));
+    }
+
+    pub(crate) fn root_version(&self) -> Option<&Version> {
+        self.root.as_ref().map(|(version, _)| version)
+    }
+
+    pub(crate) fn root(&self) -> Option<Arc<Root>> {
+        self.root.as_ref().and_then(|(_, root)| root.clone())
+    }
+
+    /// Learns the root, or that its bytes are damaged.
+    pub(crate) fn set_root(&mut self, version: Version, root: Option<Root>) {
+        let Some(root) = root else { return self.distrust_root(version) };
+        self.floor = self.floor.max(root.floor);
+        if let Some(last) = root.recent.last() {
+            self.raise_top(last.epoch);
+        }
+        self.unread.retain(|pack, _| !root.covers(*pack));
+        self.uncovered.retain(|pack, _| !root.covers(*pack));
+        self.uncovered_records = self.uncovered.values().map(Vec::len).sum();
+        self.root = Some((version, Some(Arc::new(root))));
+        self.forget_surplus();
+    }
+
+    /// Learns that there is no root, so that all packs have to be listed again.
+    pub(crate) fn lose_root(&mut self) {
+        if self.root.take().is_some() {
+            self.floor = 0;
+        }
+    }
+
+    /// Does without the root of this version, which is damaged or names a run that is.
+    pub(crate) fn distrust_root(&mut self, version: Version) {
+        self.root = Some((version, None));
+        self.floor = 0;
+    }
+
+    /// What was learned of the indexed packs can be looked up again.
+    fn forget_surplus(&mut self) {
+        if self.known.len() > KNOWN_LIMIT {
+            self.known.retain(|_, place| self.uncovered.contains_key(&place.pack));
+        }
+    }
+
+    /// Learns what a listing from the floor showed, which began when `top` was the latest known epoch.
+    pub(crate) fn set_listed(&mut self, packs: Vec<(PackName, u64)>, top: Option<u32>) {
+        self.raise_top(packs.iter().map(|(pack, _)| pack.epoch).max().unwrap_or_default());
+        let latest = self.top.unwrap_or_default();
+        let root = self.root();
+        for (pack, size) in packs {
+            let covered = root.as_ref().is_some_and(|root| root.covers(pack));
+            if covered || self.uncovered.contains_key(&pack) {
+                continue;
+            }
+            if pack.epoch < latest.saturating_sub(WINDOW) {
+                self.unshared.insert(pack);
+            }
+            self.unread.insert(pack, size);
+        }
+        self.floor = self.floor.max(top.unwrap_or_default().saturating_sub(WINDOW));
+    }
+
+    /// The packs whose footers are to be read, with their sizes.
+    pub(crate) fn unread(&self) -> Vec<(PackName, u64)> {
+        self.unread.iter().map(|(pack, size)| (*pack, *size)).collect()
+    }
+
+    /// Learns the footer of a pack.
+    pub(crate) fn insert(&mut self, pack: PackName, index: Index) {
+        self.raise_top(pack.epoch);
+        self.unread.remove(&pack);
+        for (hash, place) in &index {
+            self.remember(*hash, *place);
+        }
+        self.uncovered_records += index.len();
+        if let Some(replaced) = self.uncovered.insert(pack, index) {
+            self.uncovered_records -= replaced.len();
+        }
+    }
+
+    /// Learns where a value lies. Where two differ, the one that has the hash stays (I4).
+    pub(crate) fn remember(&mut self, hash: ContentHash, place: Place) {
+        let known = self.known.entry(hash).or_insert(place);
+        if place.sound && !known.sound {
+            *known = place;
+        }
+    }
+
+    /// Where a value lies.
+    pub(crate) fn find(&self, hash: &ContentHash) -> Option<Place> {
+        self.known.get(hash).copied()
+    }
+
+    /// Where a value lies that everyone finds there.
+    pub(crate) fn find_shared(&self, hash: &ContentHash) -> Option<Place> {
+        self.find(hash).filter(|place| !self.unshared.contains(&place.pack))
+    }
+
+    /// The first known places behind a hash.
+    pub(crate) fn behind(&self, hash: Option<ContentHash>, limit: usize) -> Vec<Record> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = hash.map_or(Unbounded, Excluded);
+        self.known.range((from, Unbounded)).take(limit).map(|(hash, place)| (*hash, *place)).collect()
+    }
+
+    pub(crate) fn uncovered(&self) -> &BTreeMap<PackName, Index> {
+        &self.uncovered
+    }
+
+    pub(crate) fn uncovered_records(&self) -> usize {
+        self.uncovered_records
+    }
+
+    /// Learns that the root covers these packs, so that everyone finds them.
+    pub(crate) fn share(&mut self, packs: &BTreeSet<PackName>) {
+        self.unshared.retain(|pack| !packs.contains(pack));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_floor_follows_what_was_known_before_a_listing() {
+        let mut view = View::default();
+        view.set_listed(vec![(PackName::new(40), 100)], None);
+        assert_eq!((view.floor(), view.top()), (0, Some(40)));
+        view.set_listed(vec![(PackName::new(50), 100)], view.top());
+        assert_eq!((view.floor(), view.top()), (40 - WINDOW, Some(50)));
+    }
+
+    #[test]
+    fn a_pack_behind_the_window_is_not_relied_on() {
+        let mut view = View::default();
+        let (late, latest) = (PackName::new(3), PackName::new(4 + WINDOW));
+        view.set_listed(vec![(late, 100), (latest, 100)], None);
+        let place = |pack| Place { pack, offset: 0, len: 1, sound: true };
+        let (one, other) = (ContentHash::new([1; 32]), ContentHash::new([2; 32]));
+        view.insert(late, vec![(one, place(late))]);
+        view.insert(latest, vec![(other, place(latest))]);
+        assert!(view.find(&one).is_some() && view.find_shared(&one).is_none());
+        assert!(view.find_shared(&other).is_some());
+    }
+}
