@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{
-    StreamExt,
+    StreamExt, TryStreamExt,
     stream::{self, BoxStream},
 };
 use object_store::{
@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PATIENCE_PER_MIB: Duration = Duration::from_secs(1);
 /// How often a read is tried before its failure is told.
 const READ_ATTEMPTS: u32 = 5;
+/// How many objects are deleted at a time.
+const DELETES: usize = 16;
 /// A LIST page has so many names.
 const PAGE: u64 = 1000;
 
@@ -335,6 +337,15 @@ impl Client {
             Err(failure) if failure.kind != FailureKind::Missing => Err(failure),
             _ => Ok(()),
         }
+    }
+
+    /// Removes all objects below the prefix.
+    pub(crate) async fn delete_all(self) -> store_api::Result<()> {
+        let objects = self.store.list(Some(&self.prefix)).map(|object| object.map(|meta| self.name(&meta.location)));
+        let names = objects.map_err(|error| Failure::of(&error)).try_collect::<Vec<_>>().await?;
+        let client = &self;
+        let delete = |name: String| async move { client.delete(&name).await };
+        Ok(stream::iter(names).map(Ok).try_for_each_concurrent(DELETES, delete).await?)
     }
 
     /// Our names need no escaping: `names` and the packs make them of plain characters.

@@ -32,7 +32,7 @@ const CHECKSUM_LEN: usize = 8;
 pub(crate) const TOMBSTONE_LEN: usize = CHECKSUM_LEN + 2 + 8 + 16 + 16 * PREDECESSORS;
 const VALUE_AT: usize = TOMBSTONE_LEN + 1;
 
-type Nonce = [u8; 16];
+pub(crate) type Nonce = [u8; 16];
 
 /// One write of an entry.
 #[derive(Clone, PartialEq, Eq)]
@@ -141,7 +141,8 @@ fn checksum(key: &Key, head: &[u8], value: &[u8]) -> [u8; CHECKSUM_LEN] {
     hasher.finish().to_le_bytes()
 }
 
-fn nonce() -> Result<Nonce> {
+/// Random bytes that nobody else draws.
+pub(crate) fn nonce() -> Result<Nonce> {
     let mut nonce = Nonce::default();
     getrandom::fill(&mut nonce).map_err(|error| {
         Error::new(ErrorKind::Other, "the system gives no random bytes").with_source(error.to_string())

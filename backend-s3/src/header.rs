@@ -7,19 +7,28 @@ use store_api::{Error, ErrorKind, HashFunction, Result};
 use crate::{
     S3Options,
     client::{Client, FailureKind},
+    probe,
 };
 
 const NAME: &str = "store";
 const FORMAT: &str = "irminsul-s3 1";
 
-/// The hash function of the store below the prefix, which is made if there is none and it may be.
+/// The hash function of the store below the prefix, which is made if there is none and it may be. Nothing is written
+/// where there is another kind of store.
 pub(crate) async fn open(client: &Client, options: &S3Options) -> Result<HashFunction> {
-    if let Some(function) = read(client).await? {
-        return check_hash(options.hash, function);
-    }
-    if !options.create {
+    let found = read(client).await?;
+    if found.is_none() && !options.create {
         return Err(Error::new(ErrorKind::InvalidInput, "there is no store; open it with `create=on` to make one"));
     }
+    let known = found.map(|function| check_hash(options.hash, function)).transpose()?;
+    probe::check(client).await?;
+    match known {
+        Some(function) => Ok(function),
+        None => make(client, options).await,
+    }
+}
+
+async fn make(client: &Client, options: &S3Options) -> Result<HashFunction> {
     let function = options.hash.unwrap_or_default();
     match client.create(NAME, seal(function).into()).await {
         Ok(_) => Ok(function),
@@ -52,4 +61,21 @@ fn parse(header: &[u8]) -> Result<HashFunction> {
             format!("the store's format is `{found}`, and not `{FORMAT}`; open it with the version that made it"),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l5_a_header_round_trips_and_another_is_incompatible() {
+        for function in [HashFunction::Blake3, HashFunction::Sha256] {
+            assert_eq!(parse(&seal(function)).unwrap(), function);
+        }
+        for header in ["irminsul-s3 2 blake3\n", "irminsul-s3 1 md5\n", "", "something else"] {
+            let error = parse(header.as_bytes()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Incompatible);
+            assert!(error.to_string().contains(FORMAT) && !error.to_string().contains('\n'));
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod names;
 mod observer;
 mod options;
 mod packs;
+mod probe;
 mod turns;
 mod writer;
 
@@ -30,15 +31,33 @@ pub use self::{client::Requests, options::S3Options};
 const S3_CONTEXT: Context = Context::new("s3");
 
 impl S3Options {
-    /// Opens the store.
+    /// Opens the store, in six requests: a GET of its header, and a probe of the service in four PUT and a DELETE.
     ///
     /// # Errors
     ///
-    /// `Incompatible` when it has another format or hash function (L5); `InvalidInput` when there is none and none may
-    /// be made; `Denied`, `Unavailable`.
+    /// `Unsupported` when the service ignores the conditions of writes; `Incompatible` when the store has another format
+    /// or hash function (L5); `InvalidInput` when there is none and none may be made, or no bucket; `Denied`,
+    /// `Unavailable`.
     pub async fn open(self) -> Result<S3> {
         let opened = Instance::open(self).await;
         Ok(S3 { instance: Arc::new(opened.map_err(S3_CONTEXT.on("open"))?) })
+    }
+
+    /// Removes all objects below the prefix. For stores that nobody has open: a write that is under way may leave an
+    /// object behind.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` without a prefix, since the bucket may hold something else; `Denied`, `Unavailable`.
+    pub async fn destroy(self) -> Result<()> {
+        let destroyed = async {
+            let prefix = self.checked_prefix()?;
+            if prefix.as_ref().is_empty() {
+                return Err(Error::new(ErrorKind::InvalidInput, "a store without a prefix is removed by hand"));
+            }
+            Client::new(self.connect()?, prefix).delete_all().await
+        };
+        destroyed.await.map_err(S3_CONTEXT.on("destroy"))
     }
 }
 

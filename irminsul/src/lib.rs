@@ -50,6 +50,8 @@
 //! | `mem:` | in memory, of its own | `mem` |
 //! | `mem:name` | in memory, shared under the name inside the process, gone with its last handle | `mem` |
 //! | `rocksdb:path`, `rocksdb:///path` | the folder at a relative, an absolute path, for one process at a time | `rocksdb` |
+//! | `s3://bucket/prefix` | below a prefix of a bucket of S3, or of what speaks it; shared by the machines that reach it | `s3` |
+//! | `az://container/prefix` | the same in a container of Azure Blob Storage | `azure` |
 //! | `sqlite:` | a temporary file, gone with its last handle | `sqlite` |
 //! | `sqlite:path`, `sqlite:///path` | the database at a relative, an absolute path, shared by the processes of a host | `sqlite` |
 //!
@@ -58,15 +60,17 @@
 //! | `hash` | `blake3`, `sha256` | `blake3`, or what the store has | the hash function, fixed when the store is created |
 //! | `verify` | `on`, `off` | `on` | check content against its hash when it is read (I6) |
 //! | `batch` | bytes | 268435456 | the most that one batch may hold (I7) |
-//! | `poll` | milliseconds, at least 1 | `sqlite`: 50 | how often a watch looks for the changes of other processes (W11) |
-//! | `busy` | milliseconds | `sqlite`: 5000 | how long to wait for a lock that another process holds (A6) |
+//! | `poll` | milliseconds, at least 1 | `sqlite`: 50; `s3`, `az`: 1000 | how often a watch looks for the changes of other processes (W11) |
+//! | `busy` | milliseconds | `sqlite`: 5000; `s3`, `az`: 30000 | how long to wait for a lock that another process holds, or out contention (A6) |
 //! | `sync` | `full`, `normal`; `on`, `off` | `full`, `on` | `sqlite`; `rocksdb`: a write survives a power loss, a killed process (A10) |
-//! | `create` | `on`, `off` | `on` | `sqlite`, `rocksdb`: create a missing store; the directory above it never is |
+//! | `create` | `on`, `off` | `on` | all but `mem`: create a missing store; the directory or the bucket above it never is |
+//! | `endpoint` | a URL | that of the provider | `s3`, `az`: the service; what is sent to an `http://` one is not encrypted |
+//! | `region` | text | what the environment says | `s3`: the region of the bucket |
 //! | `cache` | bytes | 67108864 | `rocksdb` only: how much of what was read stays in memory |
 //! | `compression` | `none`, `lz4`, `zstd` | `lz4` | `rocksdb` only: how what is written is compressed |
 //!
 //! The first five are accepted by every scheme, so that a configuration can switch engines. The same choices are
-//! typed in [`mem::MemOptions`], [`sqlite::SqliteOptions`] and `rocksdb::RocksdbOptions`. A [`Registry`] is what [`open`] asks; give it your own
+//! typed in [`mem::MemOptions`], [`sqlite::SqliteOptions`], `rocksdb::RocksdbOptions` and `s3::S3Options`. A [`Registry`] is what [`open`] asks; give it your own
 //! engine with [`Registry::register`].
 //!
 //! # Features
@@ -76,6 +80,8 @@
 //! | `mem` | yes | the in-memory engine |
 //! | `sqlite` | yes | the engine on files, its C source bundled |
 //! | `rocksdb` | no | the engine for much data in one process; needs a C++ compiler and libclang, and minutes to compile |
+//! | `s3` | no | stores in the buckets of S3 and what speaks it, shared by machines; an HTTP client with TLS |
+//! | `azure` | no | the same for Azure Blob Storage; brings `s3` |
 //!
 //! Without default features there are the contracts, the registry and the wrappers, and no engine.
 //!
@@ -128,6 +134,12 @@ pub mod mem {
 #[cfg(feature = "rocksdb")]
 pub mod rocksdb {
     pub use backend_rocksdb::{Compression, Rocksdb, RocksdbOptions, Sync};
+}
+
+/// Object stores, by their types: `S3Options::new(bucket).prefix(prefix).open()`.
+#[cfg(feature = "s3")]
+pub mod s3 {
+    pub use backend_s3::{Requests, S3, S3Options};
 }
 
 /// SQLite, by its types: `SqliteOptions::new(path).sync(Sync::Normal).open()`.

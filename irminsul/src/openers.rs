@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::Opener;
 
 /// Sets the options that all engines of this project have, where the address says so.
-#[cfg(any(feature = "mem", feature = "sqlite", feature = "rocksdb"))]
+#[cfg(any(feature = "mem", feature = "sqlite", feature = "rocksdb", feature = "s3"))]
 macro_rules! with_common_options {
     ($store:ident, $options:ident) => {
         if let Some(name) = $options.choice("hash") {
@@ -26,7 +26,9 @@ mod files;
 mod mem;
 #[cfg(feature = "rocksdb")]
 mod rocksdb;
-#[cfg(any(feature = "mem", feature = "sqlite", feature = "rocksdb"))]
+#[cfg(feature = "s3")]
+mod s3;
+#[cfg(any(feature = "mem", feature = "sqlite", feature = "rocksdb", feature = "s3"))]
 mod scratch;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -37,6 +39,10 @@ pub(crate) fn compiled_in() -> Vec<(&'static str, Arc<dyn Opener>)> {
         ("mem", Arc::new(mem::MemOpener)),
         #[cfg(feature = "rocksdb")]
         ("rocksdb", Arc::new(rocksdb::RocksdbOpener)),
+        #[cfg(feature = "s3")]
+        ("s3", Arc::new(s3::S3Opener::S3)),
+        #[cfg(feature = "azure")]
+        ("az", Arc::new(s3::S3Opener::Azure)),
         #[cfg(feature = "sqlite")]
         ("sqlite", Arc::new(sqlite::SqliteOpener)),
     ]

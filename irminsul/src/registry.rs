@@ -79,7 +79,8 @@ pub struct Registry {
 }
 
 /// Schemes of this project and the cargo feature that compiles each in.
-const KNOWN: [(&str, &str); 3] = [("mem", "mem"), ("rocksdb", "rocksdb"), ("sqlite", "sqlite")];
+const KNOWN: [(&str, &str); 5] =
+    [("az", "azure"), ("mem", "mem"), ("rocksdb", "rocksdb"), ("s3", "s3"), ("sqlite", "sqlite")];
 
 impl Registry {
     /// A registry without any engine.

@@ -1,0 +1,9 @@
+//! The store over an object store in memory, in virtual time: what it does with every answer that it can get, and how
+//! many requests it takes.
+
+mod faulty;
+mod opening;
+mod requests;
+mod rot;
+mod settling;
+mod watching;

@@ -1,0 +1,105 @@
+//! `s3://bucket/prefix` is a store in a bucket of S3 or of a service that speaks it, `az://container/prefix` one in a
+//! container of Azure Blob Storage.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use backend_s3::S3Options;
+
+use super::scratch;
+use crate::{Address, Backend, Error, ErrorKind, Opener, OptionSpec, OptionValues, Options, Result};
+
+const ENDPOINT: OptionSpec = OptionSpec::new(
+    "endpoint",
+    OptionValues::Text,
+    "that of the provider",
+    "the URL of the service; what is sent to an http:// one is not encrypted",
+);
+const REGION: OptionSpec =
+    OptionSpec::new("region", OptionValues::Text, "what the environment says", "the region of the bucket");
+const CREATE: OptionSpec = OptionSpec::new(
+    "create",
+    OptionValues::Switch,
+    "on",
+    "make the store when it is missing; the bucket is never made",
+);
+
+/// How the two schemes differ.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum S3Opener {
+    S3,
+    #[cfg(feature = "azure")]
+    Azure,
+}
+
+impl S3Opener {
+    fn place(self, address: &Address) -> Result<S3Options> {
+        let location = address.location();
+        let (bucket, prefix) = location.split_once('/').unwrap_or((location, ""));
+        if bucket.is_empty() {
+            let expected = format!("an address of this scheme names a bucket: `{}://bucket/prefix`", address.scheme());
+            return Err(Error::new(ErrorKind::InvalidInput, expected));
+        }
+        let options = match self {
+            Self::S3 => S3Options::new(bucket),
+            #[cfg(feature = "azure")]
+            Self::Azure => S3Options::azure(bucket),
+        };
+        let options = options.prefix(prefix);
+        let options = match address.option("endpoint") {
+            Some(endpoint) => options.endpoint(endpoint),
+            None => options,
+        };
+        Ok(match address.option("region") {
+            Some(region) => options.region(region),
+            None => options,
+        })
+    }
+}
+
+#[async_trait]
+impl Opener for S3Opener {
+    fn options(&self) -> &'static [OptionSpec] {
+        const {
+            &[
+                OptionSpec::HASH,
+                OptionSpec::VERIFY,
+                OptionSpec::BATCH,
+                OptionSpec::POLL.with_default("1000"),
+                OptionSpec::BUSY.with_default("30000"),
+                ENDPOINT,
+                REGION,
+                CREATE,
+            ]
+        }
+    }
+
+    async fn open(&self, address: &Address, options: &Options) -> Result<Arc<dyn Backend>> {
+        let mut store = self.place(address)?;
+        with_common_options!(store, options);
+        if let Some(interval) = options.duration("poll") {
+            store = store.poll(interval);
+        }
+        if let Some(limit) = options.duration("busy") {
+            store = store.busy(limit);
+        }
+        if let Some(on) = options.switch("create") {
+            store = store.create(on);
+        }
+        Ok(Arc::new(store.open().await?))
+    }
+
+    async fn scratch(&self, address: &Address) -> Result<Address> {
+        let location = address.location().trim_end_matches('/');
+        let below = format!("{location}/{}", scratch::name());
+        Ok(address.clone().with_location(below).without_option(CREATE.name))
+    }
+
+    async fn destroy(&self, address: &Address) -> Result<()> {
+        let last = address.location().rsplit_once('/').map(|(_, last)| last);
+        if !last.is_some_and(scratch::is_name) {
+            return Err(scratch::not_ours());
+        }
+        self.place(address)?.destroy().await
+    }
+}
