@@ -22,7 +22,10 @@ use super::{
     run::{MAX_RECORDS, Record, Run},
     view::View,
 };
-use crate::client::{Failure, FailureKind, Version};
+use crate::{
+    client::{Failure, FailureKind, Version},
+    frame::nonce,
+};
 
 /// How many packs, or values in them, are left to their footers: those of 64 packs are what a cold instance reads.
 const PACKS: usize = 64;
@@ -119,7 +122,8 @@ impl Packs {
             plan.records.extend(self.read_run(run).await?);
         }
         let records = std::mem::take(&mut plan.records);
-        let (run, bytes) = offload(move || Run::seal(records)).await?;
+        let nonce = u128::from_be_bytes(nonce()?);
+        let (run, bytes) = offload(move || Run::seal(nonce, records)).await?;
         let run = Arc::new(run);
         self.put(&run.object(), bytes.into()).await?;
         plan.root.runs.push(Arc::clone(&run));

@@ -92,7 +92,7 @@ mod tests {
         fn i5_a_locator_is_its_values_alone(
             hash: [u8; 32], other: [u8; 32], offset: u64, len: u32, sound: bool, bit: proptest::sample::Index,
         ) {
-            let place = Place { pack: PackName::new(7), offset, len, sound };
+            let place = Place { pack: PackName::new(7).unwrap(), offset, len, sound };
             let key = place.to_key(&hash.into());
             prop_assert_eq!(Place::of_key(&key), Some(place));
             prop_assume!(hash != other);

@@ -36,8 +36,9 @@ struct Block {
 }
 
 impl Run {
-    /// Sorts records, keeps the best of each hash, and makes a run of them, with its object's bytes.
-    pub(crate) fn seal(mut records: Vec<Record>) -> (Self, Bytes) {
+    /// Sorts records, keeps the best of each hash, and makes a run of them, with its object's bytes. No other run has its
+    /// nonce.
+    pub(crate) fn seal(nonce: u128, mut records: Vec<Record>) -> (Self, Bytes) {
         records.sort_unstable_by_key(|(hash, place)| (*hash, !place.sound));
         records.dedup_by_key(|(hash, _)| *hash);
         let mut bytes = Vec::with_capacity(records.len() * RECORD_LEN);
@@ -45,7 +46,6 @@ impl Run {
             bytes.extend_from_slice(hash.as_bytes());
             place.put(&mut bytes);
         }
-        let nonce = fastrand::u128(..);
         let blocks = records.iter().step_by(BLOCK_RECORDS).zip(bytes.chunks(BLOCK_LEN));
         let block = |((first, _), bytes): (&Record, _)| Block { first: *first, checksum: checksum(nonce, bytes) };
         let blocks = blocks.map(block).collect();

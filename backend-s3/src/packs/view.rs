@@ -191,16 +191,16 @@ mod tests {
     #[test]
     fn the_floor_follows_what_was_known_before_a_listing() {
         let mut view = View::default();
-        view.set_listed(vec![(PackName::new(40), 100)], None);
+        view.set_listed(vec![(PackName::new(40).unwrap(), 100)], None);
         assert_eq!((view.floor(), view.top()), (0, Some(40)));
-        view.set_listed(vec![(PackName::new(50), 100)], view.top());
+        view.set_listed(vec![(PackName::new(50).unwrap(), 100)], view.top());
         assert_eq!((view.floor(), view.top()), (40 - WINDOW, Some(50)));
     }
 
     #[test]
     fn a_pack_behind_the_window_is_not_relied_on() {
         let mut view = View::default();
-        let (late, latest) = (PackName::new(3), PackName::new(4 + WINDOW));
+        let (late, latest) = (PackName::new(3).unwrap(), PackName::new(4 + WINDOW).unwrap());
         view.set_listed(vec![(late, 100), (latest, 100)], None);
         let place = |pack| Place { pack, offset: 0, len: 1, sound: true };
         let (one, other) = (ContentHash::new([1; 32]), ContentHash::new([2; 32]));

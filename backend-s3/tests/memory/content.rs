@@ -1,0 +1,370 @@
+//! Content in packs: what is promised of it, whatever happens to the requests and to the objects, and how many requests
+//! it takes.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use backend_s3::{Requests, S3, S3Options};
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, TryStreamExt, future::join_all};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
+use store_api::{
+    Append, Backend, Batch, ContentHash, ContentKey, ContentRead, ErrorKind, HashFunction, Indexable, Indexed,
+};
+
+use crate::faulty::{FAULTS, Fault, Faulty, Step, nothing};
+
+struct Scene {
+    store: S3,
+    content: Arc<dyn Indexable>,
+}
+
+fn value(i: usize) -> Bytes {
+    format!("value {i}").into()
+}
+
+fn hash(value: &[u8]) -> ContentHash {
+    HashFunction::Blake3.hash(value)
+}
+
+impl Scene {
+    async fn over(store: Arc<dyn ObjectStore>) -> Self {
+        let store = S3Options::over(store).open().await.unwrap();
+        let content = store.indexable().unwrap();
+        Self { store, content }
+    }
+
+    async fn in_bucket(bucket: &Arc<InMemory>) -> Self {
+        Self::over(Arc::clone(bucket) as _).await
+    }
+
+    /// What an operation takes.
+    async fn count<T>(&self, operation: impl Future<Output = store_api::Result<T>>) -> Taken {
+        let before = self.store.requests();
+        operation.await.unwrap();
+        Taken::between(before, self.store.requests())
+    }
+
+    async fn add_all(&self, values: impl IntoIterator<Item = Bytes>) -> Vec<ContentKey> {
+        let mut keys = Vec::new();
+        for value in values {
+            keys.push(self.content.add(value).await.unwrap());
+        }
+        keys
+    }
+
+    async fn keys(&self) -> Vec<ContentHash> {
+        let keys: Vec<ContentKey> = self.content.keys().try_collect().await.unwrap();
+        keys.iter().map(ContentKey::to_hash).collect()
+    }
+
+    async fn kind_of_find(&self, key: &ContentKey) -> ErrorKind {
+        self.content.find(key).await.unwrap_err().kind()
+    }
+
+    /// All of them are found by their keys and by their hashes, and no others.
+    async fn has_just(&self, values: &[Bytes]) {
+        for value in values {
+            let key = self.content.index(&hash(value)).await.unwrap().expect("it was added");
+            assert_eq!(self.content.find(&key).await.unwrap().as_ref(), Some(value));
+            assert_eq!(self.content.find(&hash(value).into()).await.unwrap().as_ref(), Some(value));
+        }
+        let keys = self.keys().await;
+        let expected: BTreeSet<_> = values.iter().map(|value| hash(value)).collect();
+        assert!(keys.iter().eq(&expected), "{} keys, sorted: {}", keys.len(), keys.is_sorted());
+    }
+}
+
+/// Requests, by kind.
+#[derive(Debug, PartialEq, Eq)]
+struct Taken {
+    put: u64,
+    get: u64,
+    list: u64,
+}
+
+impl Taken {
+    fn between(before: Requests, after: Requests) -> Self {
+        assert_eq!((after.head, after.delete), (before.head, before.delete));
+        Self { put: after.put - before.put, get: after.get - before.get, list: after.list - before.list }
+    }
+
+    fn total(&self) -> u64 {
+        self.put + self.get + self.list
+    }
+}
+
+async fn objects(bucket: &InMemory, under: &str) -> Vec<ObjectMeta> {
+    bucket.list(Some(&Path::from(under))).try_collect().await.unwrap()
+}
+
+async fn change(bucket: &InMemory, at: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = bucket.get(at).await.unwrap().bytes().await.unwrap().to_vec();
+    change(&mut bytes);
+    bucket.put(at, bytes.into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_value_takes_a_put_and_a_look_beyond_it_and_is_found_with_one_get() {
+    let bucket = Arc::new(InMemory::new());
+    let scene = Scene::in_bucket(&bucket).await;
+    // The first one learns which packs there are.
+    assert_eq!(scene.count(scene.content.add(value(0))).await, Taken { put: 1, get: 1, list: 2 });
+    assert_eq!(scene.count(scene.content.add(value(1))).await, Taken { put: 1, get: 0, list: 1 });
+    let key = scene.content.index(&hash(&value(1))).await.unwrap().unwrap();
+    let once = Taken { put: 0, get: 1, list: 0 };
+    assert_eq!(scene.count(scene.content.find(&key)).await, once);
+    let other = Scene::in_bucket(&bucket).await;
+    assert_eq!(other.count(other.content.find(&key)).await, once);
+}
+
+#[tokio::test]
+async fn a_value_that_is_known_takes_no_request() {
+    let scene = Scene::in_bucket(&Arc::new(InMemory::new())).await;
+    scene.content.add(value(0)).await.unwrap();
+    let none = Taken { put: 0, get: 0, list: 0 };
+    assert_eq!(scene.count(scene.content.add(value(0))).await, none);
+    assert_eq!(scene.count(scene.content.unsafe_add(hash(&value(0)), value(0))).await, none);
+    assert_eq!(scene.count(scene.content.unsafe_add(hash(&value(0)), "false".into())).await, none);
+    assert_eq!(scene.count(scene.content.index(&hash(&value(0)))).await, none);
+}
+
+#[tokio::test]
+async fn a_batch_of_a_thousand_values_is_one_pack() {
+    let bucket = Arc::new(InMemory::new());
+    let scene = Scene::in_bucket(&bucket).await;
+    let batch = scene.content.begin().await.unwrap();
+    let values: Vec<_> = (0..1000).map(value).collect();
+    for value in &values {
+        batch.add(value.clone()).await.unwrap();
+    }
+    assert_eq!(scene.count(batch.commit()).await, Taken { put: 1, get: 1, list: 2 });
+    let other = Scene::in_bucket(&bucket).await;
+    let learned = other.count(other.content.index(&hash(&value(7)))).await;
+    assert_eq!(learned, Taken { put: 0, get: 2, list: 1 }, "the root that is not there, and a footer");
+    other.has_just(&values).await;
+}
+
+#[tokio::test]
+async fn what_is_added_at_the_same_time_shares_packs() {
+    let scene = Scene::in_bucket(&Arc::new(InMemory::new())).await;
+    scene.content.add(value(0)).await.unwrap();
+    let adds = async {
+        let keys = join_all((1..200).map(|i| scene.content.add(value(i % 100)))).await;
+        keys.into_iter().collect::<store_api::Result<Vec<_>>>()
+    };
+    // The first one goes at once, alone; the others together, once it has landed.
+    assert_eq!(scene.count(adds).await, Taken { put: 2, get: 0, list: 2 });
+    scene.has_just(&(0..100).map(value).collect::<Vec<_>>()).await;
+}
+
+#[tokio::test]
+async fn x1_what_another_instance_acknowledged_is_found_at_once() {
+    let bucket = Arc::new(InMemory::new());
+    let (one, other) = (Scene::in_bucket(&bucket).await, Scene::in_bucket(&bucket).await);
+    for i in 0..300 {
+        assert_eq!(other.content.index(&hash(&value(i))).await.unwrap(), None);
+        one.content.add(value(i)).await.unwrap();
+        let found = other.content.find(&hash(&value(i)).into()).await.unwrap();
+        assert_eq!(found, Some(value(i)));
+    }
+}
+
+/// So many packs that the epochs have passed by a pack of the first.
+async fn pass_by(bucket: &InMemory, scene: &Scene) {
+    for i in 0.. {
+        scene.content.add(format!("meanwhile {i}").into()).await.unwrap();
+        let packs = objects(bucket, "packs").await;
+        if packs.iter().any(|pack| *pack.location.as_ref() > *"packs/00000008") {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn x1_a_pack_that_lands_behind_the_window_of_others_is_written_again() {
+    let bucket = Arc::new(InMemory::new());
+    let store = Arc::new(Faulty::over(Arc::clone(&bucket)));
+    let slow = Scene::over(Arc::clone(&store) as _).await;
+    slow.content.add("first".into()).await.unwrap();
+    store.take_landed();
+    let reader = Arc::new(Scene::in_bucket(&bucket).await);
+    let (others, meanwhile) = (Arc::clone(&bucket), Arc::clone(&reader));
+    let before = async move {
+        pass_by(&others, &Scene::in_bucket(&others).await).await;
+        for _ in 0..3 {
+            assert_eq!(meanwhile.content.index(&hash(b"late")).await.unwrap(), None);
+        }
+    };
+    store.then([Step { fault: Fault::None, before: Box::new(|| before.boxed()), behind: nothing() }]);
+    slow.content.add("late".into()).await.unwrap();
+    assert_eq!(store.take_landed().len(), 2);
+    assert!(reader.content.index(&hash(b"late")).await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn i7_whatever_becomes_of_its_requests_a_pack_is_there_once_and_whole() {
+    for first in FAULTS {
+        for second in FAULTS {
+            let bucket = Arc::new(InMemory::new());
+            let store = Arc::new(Faulty::over(Arc::clone(&bucket)));
+            let scene = Scene::over(Arc::clone(&store) as _).await;
+            let step = |fault| Step { fault, before: nothing(), behind: nothing() };
+            store.then([step(first), step(second)]);
+            let batch = scene.content.begin().await.unwrap();
+            for i in 0..10 {
+                batch.add(value(i)).await.unwrap();
+            }
+            batch.commit().await.unwrap();
+            store.land().await;
+            assert_eq!(objects(&bucket, "packs").await.len(), 1, "{first:?}, {second:?}");
+            let values: Vec<_> = (0..10).map(value).collect();
+            scene.has_just(&values).await;
+            Scene::in_bucket(&bucket).await.has_just(&values).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a9_a_future_that_was_dropped_stops_nobody() {
+    let bucket = Arc::new(InMemory::new());
+    let scene = Scene::in_bucket(&bucket).await;
+    for i in 0..20 {
+        assert!(scene.content.add(value(i)).now_or_never().is_none());
+    }
+    scene.content.add(value(20)).await.unwrap();
+    scene.store.close().await.unwrap();
+    let other = Scene::in_bucket(&bucket).await;
+    for i in 0..=20 {
+        let found = other.content.find(&hash(&value(i)).into()).await.unwrap();
+        assert!(found.is_none_or(|found| found == value(i)));
+    }
+    assert_eq!(other.content.find(&hash(&value(20)).into()).await.unwrap(), Some(value(20)));
+}
+
+#[tokio::test]
+async fn i4_a_false_value_is_corrupt_until_the_true_one_repairs_it() {
+    let bucket = Arc::new(InMemory::new());
+    let (one, other) = (Scene::in_bucket(&bucket).await, Scene::in_bucket(&bucket).await);
+    let truth = value(0);
+    let stale = one.content.unsafe_add(hash(&truth), "false".into()).await.unwrap();
+    for scene in [&one, &other] {
+        assert_eq!(scene.kind_of_find(&stale).await, ErrorKind::Corrupt);
+        assert_eq!(scene.kind_of_find(&hash(&truth).into()).await, ErrorKind::Corrupt);
+    }
+    one.content.add(truth.clone()).await.unwrap();
+    for scene in [one, other, Scene::in_bucket(&bucket).await] {
+        assert_eq!(scene.content.find(&stale).await.unwrap(), Some(truth.clone()));
+        scene.has_just(std::slice::from_ref(&truth)).await;
+    }
+}
+
+/// More packs than are left to their footers, several times.
+async fn indexed() -> (Arc<InMemory>, Vec<Bytes>) {
+    let bucket = Arc::new(InMemory::new());
+    let scene = Scene::in_bucket(&bucket).await;
+    let values: Vec<_> = (0..600).map(value).collect();
+    scene.add_all(values.iter().cloned()).await;
+    // It waits for the index.
+    scene.store.close().await.unwrap();
+    assert!(!objects(&bucket, "index").await.is_empty());
+    (bucket, values)
+}
+
+#[tokio::test]
+async fn a_cold_instance_reads_the_index_and_not_every_pack() {
+    let (bucket, values) = indexed().await;
+    let cold = Scene::in_bucket(&bucket).await;
+    let first = cold.count(cold.content.index(&hash(&values[0]))).await;
+    assert!(first.total() <= 140, "{first:?} of {} packs", values.len());
+    let next = cold.count(cold.content.index(&hash(&values[1]))).await;
+    assert_eq!(next.total(), 0, "what was read is remembered");
+    cold.has_just(&values).await;
+}
+
+#[tokio::test]
+async fn an_index_that_is_lost_or_damaged_costs_requests_alone() {
+    let flip = |bytes: &mut Vec<u8>| *bytes.last_mut().unwrap() ^= 1;
+    let root = Path::from("index/root");
+    for damage in 0..5 {
+        let (bucket, values) = indexed().await;
+        let warm = Scene::in_bucket(&bucket).await;
+        warm.content.index(&hash(&values[3])).await.unwrap().unwrap();
+        for object in objects(&bucket, "index").await {
+            let is_root = object.location == root;
+            match damage {
+                0 => bucket.delete(&object.location).await.unwrap(),
+                1 if is_root => bucket.delete(&object.location).await.unwrap(),
+                2 if is_root => change(&bucket, &root, flip).await,
+                3 if !is_root => bucket.delete(&object.location).await.unwrap(),
+                4 if !is_root => change(&bucket, &object.location, flip).await,
+                _ => {}
+            }
+        }
+        let cold = Scene::in_bucket(&bucket).await;
+        for scene in [&cold, &warm] {
+            scene.has_just(&values).await;
+        }
+        cold.store.close().await.unwrap();
+        Scene::in_bucket(&bucket).await.has_just(&values).await;
+    }
+}
+
+#[tokio::test]
+async fn i6_a_rotten_frame_is_corrupt_and_harms_no_other() {
+    let bucket = Arc::new(InMemory::new());
+    let scene = Scene::in_bucket(&bucket).await;
+    let batch = scene.content.begin().await.unwrap();
+    for i in 0..3 {
+        batch.add(value(i)).await.unwrap();
+    }
+    batch.commit().await.unwrap();
+    let pack = objects(&bucket, "packs").await.remove(0).location;
+    // In the middle of the second of three frames of 15 bytes.
+    change(&bucket, &pack, |bytes| bytes[15 + 12] ^= 1).await;
+    let mut found = Vec::new();
+    for i in 0..3 {
+        let value = scene.content.find(&hash(&value(i)).into()).await;
+        found.push(value.map_err(|error| error.kind()));
+    }
+    assert_eq!(found.iter().filter(|found| **found == Err(ErrorKind::Corrupt)).count(), 1, "{found:?}");
+    assert_eq!(found.iter().filter(|found| matches!(found, Ok(Some(_)))).count(), 2, "{found:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a11_what_a_damaged_pack_may_hold_is_not_absent() {
+    for damage in 0..3 {
+        let bucket = Arc::new(InMemory::new());
+        let scene = Scene::in_bucket(&bucket).await;
+        let key = scene.content.add(value(0)).await.unwrap();
+        let pack = objects(&bucket, "packs").await.remove(0).location;
+        scene.content.add(value(1)).await.unwrap();
+        match damage {
+            0 => change(&bucket, &pack, |bytes| *bytes.last_mut().unwrap() ^= 1).await,
+            1 => change(&bucket, &pack, |bytes| bytes.truncate(10)).await,
+            _ => change(&bucket, &pack, Vec::clear).await,
+        }
+        let cold = Scene::in_bucket(&bucket).await;
+        let error = cold.content.index(&hash(&value(0))).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert_eq!(cold.content.find(&hash(&value(1)).into()).await.unwrap(), Some(value(1)));
+        let keys: Vec<_> = cold.content.keys().map(|key| key.map_err(|error| error.kind())).collect().await;
+        assert_eq!(keys, [Err(ErrorKind::Corrupt), Ok(hash(&value(1)).into())]);
+        if damage == 0 {
+            // Its frame is whole.
+            assert_eq!(cold.content.find(&key).await.unwrap(), Some(value(0)));
+        } else {
+            assert_eq!(scene.kind_of_find(&key).await, ErrorKind::Corrupt);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_the_stores_among_the_packs_is_passed_over() {
+    let bucket = Arc::new(InMemory::new());
+    let scene = Scene::in_bucket(&bucket).await;
+    scene.content.add(value(0)).await.unwrap();
+    for name in ["packs/README", "packs/00000000-zz", "packs/00000000-+0000000000000000000000000000000", "packs/a/b"] {
+        bucket.put(&Path::from(name), "foreign".into()).await.unwrap();
+    }
+    Scene::in_bucket(&bucket).await.has_just(&[value(0)]).await;
+}
