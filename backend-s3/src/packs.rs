@@ -236,16 +236,26 @@ impl Packs {
 
     async fn read_root(&self) -> Result<()> {
         let known = self.view().root_version().cloned();
-        let seen = match &known {
+        let mut seen = match &known {
             Some(version) => self.client.get_unless(root::OBJECT, version).await?,
-            None => self.client.get(root::OBJECT, None).await?.map_or(Seen::Missing, Seen::Changed),
+            None => self.read_whole_root().await?,
         };
+        for _ in 1..READINGS {
+            if !matches!(&seen, Seen::Changed(object) if Root::open(&object.bytes).is_none()) {
+                break;
+            }
+            seen = self.read_whole_root().await?;
+        }
         match seen {
             Seen::Unchanged => {}
             Seen::Missing => self.view().lose_root(),
             Seen::Changed(object) => self.view().set_root(object.version, Root::open(&object.bytes)),
         }
         Ok(())
+    }
+
+    async fn read_whole_root(&self) -> Result<Seen, Failure> {
+        Ok(self.client.get(root::OBJECT, None).await?.map_or(Seen::Missing, Seen::Changed))
     }
 
     /// Reads the footers of the packs that were listed, and gives those that are damaged.
