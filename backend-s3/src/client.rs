@@ -151,7 +151,7 @@ impl Failure {
     }
 
     /// Whether the same read may succeed later.
-    fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         matches!(self.kind, FailureKind::Ambiguous | FailureKind::NotSent)
     }
 

@@ -3,6 +3,19 @@
 //! A pack is one object, whose PUT is the commit. All else is made from the packs and can be made again: a
 //! [`View`] in each instance, and in the store an index of [runs](run) below a [root](root::Root), so that a cold
 //! instance reads no more than the root and the packs that it does not cover.
+//!
+//! | operation | requests |
+//! |---|---|
+//! | `add`, a batch, what is added at the same time | PUT of a pack, LIST beyond it (see [`view::WINDOW`]) |
+//! | the first of them | besides, GET of the root and LIST |
+//! | `add` of a value that is known | none |
+//! | `find` | GET of the frame |
+//! | `index` of what is known | none |
+//! | `index` of what is not | a GET for each run, GET of the root, LIST, a GET for each new pack |
+//!
+//! In memory: 100 bytes for each of the last 1,048,576 places that were learned, as much again for those of the packs
+//! that are not indexed (64 packs, or 65,536 values, until a merge is due), 6 MiB of blocks, and 150 MiB at most while
+//! a merge goes on. A page of keys has 1,024 of each run.
 
 mod format;
 mod keys;
@@ -39,13 +52,16 @@ use self::{
     upload::Queue,
     view::View,
 };
-use crate::client::{Client, Failure, Seen};
+use crate::client::{Client, Failure, Seen, back_off};
 
 /// How many requests of one operation are under way at a time.
 const CONCURRENCY: usize = 8;
 
 /// How often what arrives damaged is read, since it may have been damaged on its way.
 const READINGS: usize = 3;
+
+/// How often a listing is begun that fails.
+const LISTINGS: u32 = 5;
 
 /// What an instance needs for its content.
 pub(crate) struct Packs {
@@ -221,6 +237,17 @@ impl Packs {
 
     /// The packs of an epoch and the later ones, with their sizes.
     async fn list_from(&self, epoch: u32) -> Result<Vec<(PackName, u64)>> {
+        let mut attempt = 1;
+        loop {
+            match self.list_once(epoch).await {
+                Err(failure) if failure.is_passing() && attempt < LISTINGS => back_off(attempt).await,
+                listed => return Ok(listed?),
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn list_once(&self, epoch: u32) -> Result<Vec<(PackName, u64)>, Failure> {
         let mut listed = self.client.list_behind(name::FOLDER, &PackName::before(epoch));
         let mut packs = Vec::new();
         while let Some(object) = listed.next().await {

@@ -7,9 +7,7 @@ use backend_s3::{Requests, S3, S3Options};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::join_all};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
-use store_api::{
-    Append, Backend, Batch, ContentHash, ContentKey, ContentRead, ErrorKind, HashFunction, Indexable, Indexed,
-};
+use store_api::{Append, Backend, ContentHash, ContentKey, ContentRead, ErrorKind, HashFunction, Indexable, Indexed};
 
 use crate::faulty::{FAULTS, Fault, Faulty, Step, nothing};
 
