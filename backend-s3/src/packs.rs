@@ -165,8 +165,10 @@ impl Packs {
         if known.is_some_and(|place| place.sound) {
             return Ok(known);
         }
-        let Some(indexed) = self.in_runs(hash).await? else { return Ok(known) };
-        self.view().remember(*hash, indexed);
+        if let Some(indexed) = self.in_runs(hash).await? {
+            self.view().remember(*hash, indexed);
+        }
+        // Where the index was lost, the packs were read in its place.
         Ok(self.view().find(hash))
     }
 
@@ -301,6 +303,9 @@ impl Packs {
     }
 
     async fn read_footer(&self, pack: PackName, size: u64) -> Result<Option<format::Index>> {
+        if size < format::MIN_LEN {
+            return Ok(None);
+        }
         let mut len = format::TAIL_LEN;
         for _ in 0..=READINGS {
             let Some(tail) = self.client.get(&pack.object(), Some(size.saturating_sub(len)..size)).await? else {

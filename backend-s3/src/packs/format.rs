@@ -28,6 +28,9 @@ const TRAILER_LEN: usize = frame::CHECKSUM_LEN + 4 + MAGIC.len();
 /// What is read of the end of a pack at first: the footer of 1,400 values.
 pub(crate) const TAIL_LEN: u64 = 64 * 1024;
 
+/// A pack of nothing, which nobody writes, would be as long.
+pub(crate) const MIN_LEN: u64 = TRAILER_LEN as u64;
+
 /// The values of a pack, and where each lies in it.
 pub(crate) type Index = Vec<(ContentHash, Place)>;
 

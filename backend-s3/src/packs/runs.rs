@@ -102,13 +102,12 @@ impl Packs {
     /// Goes on from a root one of whose runs is lost: to the one that has replaced it, or else without any.
     pub(super) async fn replace_root(&self, lost: &Version) -> Result<()> {
         let _turn = self.refreshing.done.lock().await;
-        self.read_root().await?;
-        if self.view().root_version() != Some(lost) {
-            return Ok(());
-        }
-        tracing::warn!("the index of the packs is damaged; it is made again from the packs");
-        self.view().distrust_root(lost.clone());
         self.list_packs().await?;
+        if self.view().root_version() == Some(lost) {
+            tracing::warn!("the index of the packs is damaged; it is made again from the packs");
+            self.view().distrust_root(lost.clone());
+            self.list_packs().await?;
+        }
         self.read_footers().await.map(drop)
     }
 }
