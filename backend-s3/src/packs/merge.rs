@@ -129,9 +129,22 @@ impl Packs {
         plan.root.runs.push(Arc::clone(&run));
         match self.put_root(&plan).await {
             Ok(version) => self.merged(plan, version).await,
-            // Another merge was faster. Where it is not known who was, the run may be needed.
-            Err(failure) if failure.kind == FailureKind::Refused => Ok(self.client.delete(&run.object()).await?),
+            Err(failure) if failure.kind == FailureKind::Refused => self.settle(plan, &run).await,
+            // Where it is not known whose root it is, the run may be needed.
             Err(failure) => Err(failure.into_error(Effect::Unknown)),
+        }
+    }
+
+    /// Another merge was faster, or something on the way sent the PUT of the root twice: the root itself tells.
+    async fn settle(&self, plan: Plan, run: &Run) -> Result<()> {
+        let Some(object) = self.client.get(root::OBJECT, None).await? else { return Ok(()) };
+        match Root::open(&object.bytes) {
+            Some(root) if root == plan.root => self.merged(plan, object.version).await,
+            // Nothing that is still under way can put the plan over another root than the one that it was made for.
+            Some(root) if Some(&object.version) != plan.replaced.as_ref() && !root.names(run) => {
+                Ok(self.client.delete(&run.object()).await?)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -144,12 +157,17 @@ impl Packs {
     }
 
     async fn merged(&self, plan: Plan, version: Version) -> Result<()> {
+        let Plan { replaced, root, absorbed, packs, .. } = plan;
         {
+            let _turn = self.refreshing.done.lock().await;
             let mut view = self.view();
-            view.set_root(version, Some(plan.root));
-            view.share(&plan.packs);
+            // Where a later root was read meanwhile, that one stays.
+            if view.root_version() == replaced.as_ref() {
+                view.set_root(version, Some(root));
+            }
+            view.share(&packs);
         }
-        for run in plan.absorbed {
+        for run in absorbed {
             self.client.delete(&run.object()).await?;
         }
         Ok(())

@@ -27,6 +27,11 @@ impl Root {
         pack.epoch < self.floor || self.recent.contains(&pack)
     }
 
+    /// Whether it has the run.
+    pub(crate) fn names(&self, run: &Run) -> bool {
+        self.runs.iter().any(|named| **named == *run)
+    }
+
     pub(crate) fn seal(&self) -> Bytes {
         let mut body = Vec::new();
         body.put_u32(self.floor);
