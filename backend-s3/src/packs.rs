@@ -28,9 +28,12 @@ mod runs;
 mod upload;
 mod view;
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use backend_kit::{frame, hash};
@@ -53,6 +56,8 @@ use self::{
     view::View,
 };
 use crate::client::{Client, Failure, Seen, back_off};
+
+pub(crate) use self::keys::Cursor;
 
 /// How many requests of one operation are under way at a time.
 const CONCURRENCY: usize = 8;
@@ -82,8 +87,8 @@ pub(crate) struct Packs {
 #[derive(Debug, Default)]
 struct Refreshing {
     begun: AtomicU64,
-    /// Which was the last that succeeded, and the packs that it found damaged.
-    done: AsyncMutex<(u64, Arc<Vec<PackName>>)>,
+    /// Which was the last that succeeded.
+    done: AsyncMutex<u64>,
 }
 
 /// What lies at a place.
@@ -150,13 +155,20 @@ impl Packs {
         if let Some(place) = self.look_up(hash).await?.filter(sound) {
             return Ok(Some(place));
         }
-        let damaged = self.refresh().await?;
-        match self.look_up(hash).await? {
-            None if !damaged.is_empty() => {
-                Err(corrupt("the value is not found, and a pack is damaged that may hold it; restore it from a copy"))
-            }
-            found => Ok(found),
+        self.refresh().await?;
+        let was_damaged = self.has_damaged();
+        let found = self.look_up(hash).await?;
+        // A lookup that finds the index lost reads more packs.
+        if found.is_none() && (was_damaged || self.has_damaged()) {
+            return Err(corrupt(
+                "the value is not found, and a pack is damaged that may hold it; restore it from a copy",
+            ));
         }
+        Ok(found)
+    }
+
+    fn has_damaged(&self) -> bool {
+        !self.view().damaged().is_empty()
     }
 
     /// The best place that is known without looking for what others have written.
@@ -203,20 +215,20 @@ impl Packs {
         Ok(verified.then_some(value))
     }
 
-    /// Learns of all packs that were acknowledged before the call, and gives those whose footers are damaged.
-    async fn refresh(self: &Arc<Self>) -> Result<Arc<Vec<PackName>>> {
+    /// Learns of all packs that were acknowledged before the call.
+    async fn refresh(self: &Arc<Self>) -> Result<()> {
         let seen = self.refreshing.begun.load(Ordering::SeqCst);
         let mut done = self.refreshing.done.lock().await;
-        if done.0 > seen {
-            return Ok(Arc::clone(&done.1));
+        if *done > seen {
+            return Ok(());
         }
         let turn = self.refreshing.begun.fetch_add(1, Ordering::SeqCst) + 1;
         self.list_packs().await?;
-        let damaged = Arc::new(self.read_footers().await?);
-        *done = (turn, Arc::clone(&damaged));
+        self.read_footers().await?;
+        *done = turn;
         drop(done);
         self.merge_if_due();
-        Ok(damaged)
+        Ok(())
     }
 
     /// Learns the latest epoch, without reading any footer.
@@ -287,19 +299,20 @@ impl Packs {
         Ok(self.client.get(root::OBJECT, None).await?.map_or(Seen::Missing, Seen::Changed))
     }
 
-    /// Reads the footers of the packs that were listed, and gives those that are damaged.
-    async fn read_footers(&self) -> Result<Vec<PackName>> {
+    /// Reads the footers of the packs that were listed.
+    async fn read_footers(&self) -> Result<()> {
         let unread = self.view().unread();
         let read = |(pack, size)| async move { Ok::<_, Error>((pack, self.read_footer(pack, size).await?)) };
         let mut footers = stream::iter(unread).map(read).buffer_unordered(CONCURRENCY);
-        let mut damaged = Vec::new();
+        let mut damaged = BTreeSet::new();
         while let Some((pack, index)) = footers.try_next().await? {
             match index {
                 Some(index) => self.view().insert(pack, index),
-                None => damaged.push(pack),
+                None => drop(damaged.insert(pack)),
             }
         }
-        Ok(damaged)
+        self.view().set_read(damaged);
+        Ok(())
     }
 
     async fn read_footer(&self, pack: PackName, size: u64) -> Result<Option<format::Index>> {

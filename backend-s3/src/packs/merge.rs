@@ -112,7 +112,8 @@ impl Packs {
         let plan = {
             let _turn = self.refreshing.done.lock().await;
             self.list_packs().await?;
-            if !self.read_footers().await?.is_empty() {
+            self.read_footers().await?;
+            if !self.view().damaged().is_empty() {
                 return Err(super::corrupt("a pack is damaged; restore it from a copy"));
             }
             Plan::of(&self.view())

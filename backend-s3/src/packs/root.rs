@@ -27,6 +27,10 @@ impl Root {
         pack.epoch < self.floor || self.recent.contains(&pack)
     }
 
+    pub(crate) fn covers_all_of(&self, other: &Self) -> bool {
+        other.floor <= self.floor && other.recent.iter().all(|pack| self.covers(*pack))
+    }
+
     /// Whether it has the run.
     pub(crate) fn names(&self, run: &Run) -> bool {
         self.runs.iter().any(|named| **named == *run)

@@ -38,6 +38,10 @@ pub(crate) struct View {
     uncovered_records: usize,
     /// Their footers are to be read. Of objects of this size.
     unread: BTreeMap<PackName, u64>,
+    /// Those of them whose footers were found damaged.
+    damaged: BTreeSet<PackName>,
+    /// Whether a root was given up, and what it covered is not known yet.
+    incomplete: bool,
     /// Packs that may never have been acknowledged, and that others need not find.
     unshared: HashSet<PackName>,
 }
@@ -75,14 +79,32 @@ impl View {
         self.root.as_ref().and_then(|(_, root)| root.clone())
     }
 
+    /// Whether the root of this version is the one that is read.
+    pub(crate) fn relies_on(&self, version: &Version) -> bool {
+        self.root.as_ref().is_some_and(|(known, root)| root.is_some() && known == version)
+    }
+
+    /// The root, if there is one. `None` while what it leaves to the packs is not all known.
+    #[expect(clippy::option_option, reason = "not to be told, and not there")]
+    pub(crate) fn complete_root(&self) -> Option<Option<(Version, Arc<Root>)>> {
+        let root = || Some((self.root_version()?.clone(), self.root()?));
+        (!self.incomplete).then(root)
+    }
+
     /// Learns the root, or that its bytes are damaged.
     pub(crate) fn set_root(&mut self, version: Version, root: Option<Root>) {
         let Some(root) = root else { return self.distrust_root(version) };
+        if self.root().is_some_and(|known| !root.covers_all_of(&known)) {
+            // It was made again, without a pack that is damaged.
+            self.floor = root.floor;
+            self.incomplete = true;
+        }
         self.floor = self.floor.max(root.floor);
         if let Some(last) = root.recent.last() {
             self.raise_top(last.epoch);
         }
         self.unread.retain(|pack, _| !root.covers(*pack));
+        self.damaged.retain(|pack| !root.covers(*pack));
         self.uncovered.retain(|pack, _| !root.covers(*pack));
         self.uncovered_records = self.uncovered.values().map(Vec::len).sum();
         self.root = Some((version, Some(Arc::new(root))));
@@ -93,6 +115,7 @@ impl View {
     pub(crate) fn lose_root(&mut self) {
         if self.root.take().is_some() {
             self.floor = 0;
+            self.incomplete = true;
         }
     }
 
@@ -100,6 +123,23 @@ impl View {
     pub(crate) fn distrust_root(&mut self, version: Version) {
         self.root = Some((version, None));
         self.floor = 0;
+        self.incomplete = true;
+    }
+
+    /// Whether what is known lacks what was acknowledged long ago.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.incomplete
+    }
+
+    /// Learns that all footers were read behind a listing, but those that are damaged.
+    pub(crate) fn set_read(&mut self, damaged: BTreeSet<PackName>) {
+        self.damaged = damaged;
+        self.incomplete = false;
+    }
+
+    /// The packs that may hold what is not found.
+    pub(crate) fn damaged(&self) -> &BTreeSet<PackName> {
+        &self.damaged
     }
 
     /// What was learned of the indexed packs can be looked up again.
@@ -136,6 +176,7 @@ impl View {
     pub(crate) fn insert(&mut self, pack: PackName, index: Index) {
         self.raise_top(pack.epoch);
         self.unread.remove(&pack);
+        self.damaged.remove(&pack);
         for (hash, place) in &index {
             self.remember(*hash, *place);
         }
