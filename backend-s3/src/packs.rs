@@ -140,19 +140,28 @@ impl Packs {
         {
             return Ok(Some(value));
         }
-        // A false value may have been repaired (I4), and a pack that is gone may have been copied from another store.
-        let Some(place) = self.locate(&hash).await?.or(hinted.filter(|place| !place.sound)) else { return Ok(None) };
-        match self.read(&hash, place).await? {
-            Found::Value(value) if place.sound || !self.verify => Ok(Some(value)),
-            Found::Gone if hinted == Some(place) && self.view().find(&hash).is_none() => Ok(None),
-            _ => Err(corrupt("the value does not match its hash; add the true one again")),
+        let hinted = hinted.filter(|place| !place.sound);
+        loop {
+            // A false value may have been repaired (I4), and the key may be that of another store.
+            let known = self.locate(&hash).await?;
+            let Some(place) = known.or(hinted) else { return Ok(None) };
+            match self.read(&hash, place).await? {
+                Found::Value(value) if place.sound || !self.verify => {
+                    self.view().set_readable(&place);
+                    return Ok(Some(value));
+                }
+                Found::Gone if known.is_none() => return Ok(None),
+                // There may be a copy.
+                Found::Damaged | Found::Gone if known.is_some() && self.view().set_rotten(&hash, place) => {}
+                _ => return Err(corrupt("the value does not match its hash; add the true one again")),
+            }
         }
     }
 
     /// The best place of a value.
     async fn locate(self: &Arc<Self>, hash: &ContentHash) -> Result<Option<Place>> {
-        let sound = |place: &Place| place.sound;
-        if let Some(place) = self.look_up(hash).await?.filter(sound) {
+        self.look_up(hash).await?;
+        if let Some(place) = self.view().find_whole(hash) {
             return Ok(Some(place));
         }
         self.refresh().await?;
@@ -173,9 +182,8 @@ impl Packs {
 
     /// The best place that is known without looking for what others have written.
     async fn look_up(&self, hash: &ContentHash) -> Result<Option<Place>> {
-        let known = self.view().find(hash);
-        if known.is_some_and(|place| place.sound) {
-            return Ok(known);
+        if let Some(place) = self.view().find_whole(hash) {
+            return Ok(Some(place));
         }
         if let Some(indexed) = self.in_runs(hash).await? {
             self.view().remember(*hash, indexed);

@@ -35,7 +35,7 @@ impl Slice {
     fn add(&mut self, records: impl IntoIterator<Item = (ContentHash, Place)>, until: Option<ContentHash>) {
         for (hash, place) in records {
             let kept = self.places.entry(hash).or_insert(place);
-            if place.sound {
+            if place.rank() > kept.rank() {
                 *kept = place;
             }
         }

@@ -3,7 +3,7 @@
 //! What says which runs there are, and where their blocks begin, is the [root](super::root). A run can be made anew from
 //! the packs, so that its loss costs requests and nothing else.
 
-use std::ops::Range;
+use std::{cmp::Reverse, ops::Range};
 
 use backend_kit::frame;
 use bytes::{Buf, BufMut, Bytes};
@@ -39,7 +39,7 @@ impl Run {
     /// Sorts records, keeps the best of each hash, and makes a run of them, with its object's bytes. No other run has its
     /// nonce.
     pub(crate) fn seal(nonce: u128, mut records: Vec<Record>) -> (Self, Bytes) {
-        records.sort_unstable_by_key(|(hash, place)| (*hash, !place.sound));
+        records.sort_unstable_by_key(|(hash, place)| (*hash, Reverse(place.rank())));
         records.dedup_by_key(|(hash, _)| *hash);
         let mut bytes = Vec::with_capacity(records.len() * RECORD_LEN);
         for (hash, place) in &records {

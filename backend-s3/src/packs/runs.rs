@@ -90,7 +90,8 @@ impl Packs {
         let find = |run: Arc<Run>| async move { self.in_run(&run, hash).await };
         let places = stream::iter(root.runs.iter().cloned()).map(find).buffer_unordered(CONCURRENCY);
         let places: Vec<Option<Place>> = places.try_collect().await?;
-        Ok(places.into_iter().flatten().max_by_key(|place| place.sound))
+        let view = self.view();
+        Ok(places.into_iter().flatten().max_by_key(|place| view.rank(place)))
     }
 
     async fn in_run(&self, run: &Run, hash: &ContentHash) -> Result<Option<Place>, RunError> {

@@ -160,7 +160,7 @@ impl Packs {
         self.list_first().await?;
         let unknown = |error: Error| error.with_effect(Effect::Unknown);
         for names in 0..NAMES {
-            let name = PackName::new(self.view().next_epoch())?;
+            let name = PackName::new(self.view().next_epoch(additions.keys()))?;
             let (payload, index) = format::seal(name, additions);
             let put = self.put(&name.object(), payload).await;
             put.map_err(|error| if names == 0 { error } else { unknown(error) })?;

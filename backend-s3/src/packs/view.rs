@@ -22,6 +22,9 @@ pub(crate) const WINDOW: u32 = 6;
 /// A pack begins another epoch once in as many, so that what a listing shows of the window fits a page of 1,000.
 const PACKS_PER_EPOCH: u32 = 128;
 
+/// How many rotten frames are remembered: 3 MiB.
+const ROTTEN_LIMIT: usize = 1 << 16;
+
 /// What is remembered of indexed packs: 1,048,576 places, about 100 bytes each.
 const KNOWN_LIMIT: usize = 1 << 20;
 
@@ -42,6 +45,8 @@ pub(crate) struct View {
     damaged: BTreeSet<PackName>,
     /// Whether a root was given up, and what it covered is not known yet.
     incomplete: bool,
+    /// Places that were read and where the value is damaged, or gone with its pack.
+    rotten: HashSet<Place>,
     /// Packs that may never have been acknowledged, and that others need not find.
     unshared: HashSet<PackName>,
 }
@@ -60,9 +65,12 @@ impl View {
         self.top
     }
 
-    /// The epoch of the next pack.
-    pub(crate) fn next_epoch(&self) -> u32 {
-        let step = u32::from(fastrand::u32(..PACKS_PER_EPOCH) == 0);
+    /// The epoch of the next pack, which has values of these hashes. One that repairs begins another, so that it is later
+    /// than what it repairs.
+    pub(crate) fn next_epoch<'h>(&self, mut hashes: impl Iterator<Item = &'h ContentHash>) -> u32 {
+        let is_rotten = |hash| self.find(hash).is_some_and(|place| self.is_rotten(&place));
+        let begins = hashes.any(is_rotten) || fastrand::u32(..PACKS_PER_EPOCH) == 0;
+        let step = u32::from(begins);
         self.top.unwrap_or_default().saturating_add(step)
     }
 
@@ -186,12 +194,39 @@ impl View {
         }
     }
 
-    /// Learns where a value lies. Where two differ, the one that has the hash stays (I4).
+    /// Learns where a value lies. Of two places the better one stays.
     pub(crate) fn remember(&mut self, hash: ContentHash, place: Place) {
-        let known = self.known.entry(hash).or_insert(place);
-        if place.sound && !known.sound {
-            *known = place;
+        let known = self.find(&hash);
+        if known.is_none_or(|known| self.rank(&place) > self.rank(&known)) {
+            self.known.insert(hash, place);
         }
+    }
+
+    pub(crate) fn rank(&self, place: &Place) -> (bool, (bool, PackName)) {
+        (!self.is_rotten(place), place.rank())
+    }
+
+    pub(crate) fn is_rotten(&self, place: &Place) -> bool {
+        self.rotten.contains(place)
+    }
+
+    /// Learns that a value cannot be read at a place, and goes on to the next best. Whether that is new.
+    pub(crate) fn set_rotten(&mut self, hash: &ContentHash, place: Place) -> bool {
+        if self.rotten.len() >= ROTTEN_LIMIT {
+            self.rotten.clear();
+        }
+        let is_new = self.rotten.insert(place);
+        let in_pack = |index: &Index| index.binary_search_by_key(hash, |(hash, _)| *hash).ok().map(|at| index[at].1);
+        let others: Vec<Place> = self.uncovered.values().filter_map(in_pack).collect();
+        for other in others {
+            self.remember(*hash, other);
+        }
+        is_new
+    }
+
+    /// Learns that a value was read at a place.
+    pub(crate) fn set_readable(&mut self, place: &Place) {
+        self.rotten.remove(place);
     }
 
     /// Where a value lies.
@@ -199,9 +234,14 @@ impl View {
         self.known.get(hash).copied()
     }
 
-    /// Where a value lies that everyone finds there.
+    /// Where a value lies that is there, and is the true one, as far as is known.
+    pub(crate) fn find_whole(&self, hash: &ContentHash) -> Option<Place> {
+        self.find(hash).filter(|place| place.sound && !self.is_rotten(place))
+    }
+
+    /// Where a value lies that everyone finds there, and that can be read.
     pub(crate) fn find_shared(&self, hash: &ContentHash) -> Option<Place> {
-        self.find(hash).filter(|place| !self.unshared.contains(&place.pack))
+        self.find(hash).filter(|place| !self.unshared.contains(&place.pack) && !self.is_rotten(place))
     }
 
     /// The first known places behind a hash.
