@@ -30,7 +30,10 @@ const NAMES: usize = 4;
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: Vec<Waiting>,
+    /// What they take in memory.
     bytes: usize,
+    /// More bytes than these are looked through for those whose futures were dropped.
+    swept: usize,
     uploads: usize,
 }
 
@@ -39,22 +42,47 @@ struct Waiting {
     reply: oneshot::Sender<Result<ContentKey>>,
 }
 
+impl Waiting {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.addition.value.len()
+    }
+}
+
 impl Queue {
+    fn push(&mut self, waiting: Waiting) {
+        self.bytes += waiting.bytes();
+        self.waiting.push(waiting);
+        if self.bytes > self.swept {
+            self.sweep();
+            self.swept = 2 * self.bytes.max(PACK_BYTES);
+        }
+    }
+
+    /// Forgets those whose futures were dropped: they are not stored, as if they had never been called (A9).
+    fn sweep(&mut self) {
+        self.waiting.retain(|waiting| !waiting.reply.is_closed());
+        self.bytes = self.waiting.iter().map(Waiting::bytes).sum();
+    }
+
     /// What the next upload takes, if one is to begin.
     fn take(&mut self) -> Option<Vec<Waiting>> {
         let full = self.bytes >= PACK_BYTES || self.waiting.len() >= PACK_VALUES;
         let begins = self.uploads == 0 || (full && self.uploads < UPLOADS);
-        if self.waiting.is_empty() || !begins {
+        if !begins {
+            return None;
+        }
+        self.sweep();
+        if self.waiting.is_empty() {
             return None;
         }
         let mut bytes = 0;
         let fits = |waiting: &&Waiting| {
-            bytes += waiting.addition.value.len();
+            bytes += waiting.bytes();
             bytes <= PACK_BYTES
         };
         let count = self.waiting.iter().take(PACK_VALUES).take_while(fits).count().max(1);
         let taken: Vec<Waiting> = self.waiting.drain(..count).collect();
-        self.bytes -= taken.iter().map(|waiting| waiting.addition.value.len()).sum::<usize>();
+        self.bytes -= taken.iter().map(Waiting::bytes).sum::<usize>();
         self.uploads += 1;
         Some(taken)
     }
@@ -82,11 +110,7 @@ impl Packs {
             return Ok(place.to_key(&addition.hash));
         }
         let (reply, answer) = oneshot::channel();
-        {
-            let mut queue = self.queue();
-            queue.bytes += addition.value.len();
-            queue.waiting.push(Waiting { addition, reply });
-        }
+        self.queue().push(Waiting { addition, reply });
         self.begin_uploads();
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
