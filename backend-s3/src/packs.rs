@@ -34,6 +34,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use backend_kit::{frame, hash};
@@ -43,6 +44,7 @@ use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result}
 use tokio::{
     runtime::Handle,
     sync::{Mutex as AsyncMutex, RwLock},
+    time::Instant,
 };
 
 use self::{
@@ -55,7 +57,10 @@ use self::{
     upload::Queue,
     view::View,
 };
-use crate::client::{Client, Failure, Seen, back_off};
+use crate::{
+    S3Options,
+    client::{Client, Failure, Seen, back_off},
+};
 
 pub(crate) use self::keys::Cursor;
 
@@ -65,14 +70,13 @@ const CONCURRENCY: usize = 8;
 /// How often what arrives damaged is read, since it may have been damaged on its way.
 const READINGS: usize = 3;
 
-/// How often a listing is begun that fails.
-const LISTINGS: u32 = 5;
-
 /// What an instance needs for its content.
 pub(crate) struct Packs {
     client: Arc<Client>,
     hash: HashFunction,
     verify: bool,
+    /// How long requests without an answer are sent again.
+    busy: Duration,
     view: Mutex<View>,
     refreshing: Refreshing,
     blocks: Blocks,
@@ -103,14 +107,15 @@ impl Packs {
     pub(crate) fn new(
         client: Arc<Client>,
         hash: HashFunction,
-        verify: bool,
+        options: &S3Options,
         runtime: Handle,
         detached: Arc<RwLock<()>>,
     ) -> Self {
         Self {
             client,
             hash,
-            verify,
+            verify: options.verify,
+            busy: options.busy,
             view: Mutex::default(),
             refreshing: Refreshing::default(),
             blocks: Blocks::default(),
@@ -119,6 +124,11 @@ impl Packs {
             runtime,
             detached,
         }
+    }
+
+    /// When an operation that begins here gives up.
+    fn patience(&self) -> Instant {
+        Instant::now() + self.busy
     }
 
     fn view(&self) -> MutexGuard<'_, View> {
@@ -252,17 +262,17 @@ impl Packs {
             let view = self.view();
             (view.floor(), view.top())
         };
-        let packs = self.list_from(floor).await?;
+        let packs = self.list_from(floor, self.patience()).await?;
         self.view().set_listed(packs, top);
         Ok(())
     }
 
     /// The packs of an epoch and the later ones, with their sizes.
-    async fn list_from(&self, epoch: u32) -> Result<Vec<(PackName, u64)>> {
+    async fn list_from(&self, epoch: u32, patience: Instant) -> Result<Vec<(PackName, u64)>> {
         let mut attempt = 1;
         loop {
             match self.list_once(epoch).await {
-                Err(failure) if failure.is_passing() && attempt < LISTINGS => back_off(attempt).await,
+                Err(failure) if failure.is_passing() && Instant::now() < patience => back_off(attempt).await,
                 listed => return Ok(listed?),
             }
             attempt += 1;

@@ -126,7 +126,7 @@ impl Packs {
         let nonce = u128::from_be_bytes(nonce()?);
         let (run, bytes) = offload(move || Run::seal(nonce, records)).await?;
         let run = Arc::new(run);
-        self.put(&run.object(), bytes.into()).await?;
+        self.put(&run.object(), bytes.into(), self.patience()).await?;
         plan.root.runs.push(Arc::clone(&run));
         match self.put_root(&plan).await {
             Ok(version) => self.merged(plan, version).await,

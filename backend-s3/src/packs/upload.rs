@@ -8,7 +8,7 @@ use std::{
 use backend_kit::{Addition, hash};
 use object_store::PutPayload;
 use store_api::{ContentHash, ContentKey, Effect, Error, ErrorKind, Result};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{Packs, format, name::PackName, place::Place, view::WINDOW};
 use crate::client::{FailureKind, back_off};
@@ -19,9 +19,6 @@ const PACK_VALUES: usize = 8192;
 
 /// How many uploads are under way at most. A second one begins where what waits fills a pack.
 const UPLOADS: usize = 4;
-
-/// How often a PUT without an answer is sent again.
-const ATTEMPTS: u32 = 6;
 
 /// How often a pack is written that is late (see [`WINDOW`]).
 const NAMES: usize = 4;
@@ -181,14 +178,15 @@ impl Packs {
         self: &Arc<Self>,
         additions: &BTreeMap<ContentHash, Addition>,
     ) -> Result<BTreeMap<ContentHash, Place>> {
+        let patience = self.patience();
         self.list_first().await?;
         let unknown = |error: Error| error.with_effect(Effect::Unknown);
         for names in 0..NAMES {
             let name = PackName::new(self.view().next_epoch(additions.keys()))?;
             let (payload, index) = format::seal(name, additions);
-            let put = self.put(&name.object(), payload).await;
+            let put = self.put(&name.object(), payload, patience).await;
             put.map_err(|error| if names == 0 { error } else { unknown(error) })?;
-            if !self.is_late(name).await.map_err(unknown)? {
+            if !self.is_late(name, patience).await.map_err(unknown)? {
                 let places = index.iter().copied().collect();
                 self.view().insert(name, index);
                 self.merge_if_due();
@@ -200,17 +198,17 @@ impl Packs {
     }
 
     /// Whether others may miss a pack that was written (see [`WINDOW`]).
-    async fn is_late(&self, pack: PackName) -> Result<bool> {
+    async fn is_late(&self, pack: PackName, patience: Instant) -> Result<bool> {
         // Half a window earlier than need be, so that who hardly ever lists learns of later epochs in time.
-        let beyond = self.list_from(pack.epoch.saturating_add(WINDOW / 2)).await?;
+        let beyond = self.list_from(pack.epoch.saturating_add(WINDOW / 2), patience).await?;
         let Some(latest) = beyond.iter().map(|(pack, _)| pack.epoch).max() else { return Ok(false) };
         self.view().raise_top(latest);
         Ok(latest > pack.epoch.saturating_add(WINDOW))
     }
 
     /// Creates an object of a name that is used once. The name settles what an answer leaves open: what is there by this
-    /// name is this object.
-    pub(super) async fn put(&self, object: &str, payload: PutPayload) -> Result<()> {
+    /// name is this object. It is tried again until `patience` ends.
+    pub(super) async fn put(&self, object: &str, payload: PutPayload, patience: Instant) -> Result<()> {
         let mut effect = Effect::NotApplied;
         let mut attempt = 1;
         loop {
@@ -228,7 +226,7 @@ impl Packs {
                 FailureKind::NotSent => {}
                 _ => return Err(failure.into_error(effect)),
             }
-            if attempt == ATTEMPTS {
+            if Instant::now() >= patience {
                 return Err(failure.into_error(effect));
             }
             back_off(attempt).await;
