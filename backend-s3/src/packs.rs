@@ -251,6 +251,9 @@ impl Packs {
 
     /// Learns the latest epoch, without reading any footer.
     async fn list_first(&self) -> Result<()> {
+        if self.view().is_listed() {
+            return Ok(());
+        }
         let _turn = self.refreshing.done.lock().await;
         if self.view().is_listed() { Ok(()) } else { self.list_packs().await }
     }
