@@ -196,7 +196,9 @@ impl Packs {
             return Ok(Some(place));
         }
         if let Some(indexed) = self.in_runs(hash).await? {
-            self.view().remember(*hash, indexed);
+            let mut view = self.view();
+            view.share([&indexed.pack]);
+            view.remember(*hash, indexed);
         }
         // Where the index was lost, the packs were read in its place.
         Ok(self.view().find(hash))
@@ -265,16 +267,16 @@ impl Packs {
             let view = self.view();
             (view.floor(), view.top())
         };
-        let packs = self.list_from(floor, self.patience()).await?;
+        let packs = self.list_from(floor, u32::MAX, self.patience()).await?;
         self.view().set_listed(packs, top);
         Ok(())
     }
 
-    /// The packs of an epoch and the later ones, with their sizes.
-    async fn list_from(&self, epoch: u32, patience: Instant) -> Result<Vec<(PackName, u64)>> {
+    /// The packs of an epoch and the later ones, with their sizes, up to the first that is found behind `enough`.
+    async fn list_from(&self, epoch: u32, enough: u32, patience: Instant) -> Result<Vec<(PackName, u64)>> {
         let mut attempt = 1;
         loop {
-            match self.list_once(epoch).await {
+            match self.list_once(epoch, enough).await {
                 Err(failure) if failure.is_passing() && Instant::now() < patience => back_off(attempt).await,
                 listed => return Ok(listed?),
             }
@@ -282,13 +284,16 @@ impl Packs {
         }
     }
 
-    async fn list_once(&self, epoch: u32) -> Result<Vec<(PackName, u64)>, Failure> {
+    async fn list_once(&self, epoch: u32, enough: u32) -> Result<Vec<(PackName, u64)>, Failure> {
         let mut listed = self.client.list_behind(name::FOLDER, &PackName::before(epoch));
         let mut packs = Vec::new();
         while let Some(object) = listed.next().await {
             let object = object?;
             if let Some(pack) = PackName::of_object(&object.name) {
                 packs.push((pack, object.size));
+                if pack.epoch > enough {
+                    break;
+                }
             } else {
                 tracing::warn!(name = object.name, "an object among the packs is not the store's");
             }

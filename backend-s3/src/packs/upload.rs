@@ -200,10 +200,17 @@ impl Packs {
     /// Whether others may miss a pack that was written (see [`WINDOW`]).
     async fn is_late(&self, pack: PackName, patience: Instant) -> Result<bool> {
         // Half a window earlier than need be, so that who hardly ever lists learns of later epochs in time.
-        let beyond = self.list_from(pack.epoch.saturating_add(WINDOW / 2), patience).await?;
+        let (from, end) = (pack.epoch.saturating_add(WINDOW / 2), pack.epoch.saturating_add(WINDOW));
+        let beyond = self.list_from(from, end, patience).await?;
         let Some(latest) = beyond.iter().map(|(pack, _)| pack.epoch).max() else { return Ok(false) };
         self.view().raise_top(latest);
-        Ok(latest > pack.epoch.saturating_add(WINDOW))
+        if latest <= end {
+            return Ok(false);
+        }
+        // How far the others are is told by few names, behind the floor of the root.
+        let _turn = self.refreshing.done.lock().await;
+        self.list_packs().await?;
+        Ok(true)
     }
 
     /// Creates an object of a name that is used once. The name settles what an answer leaves open: what is there by this

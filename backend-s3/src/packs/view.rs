@@ -202,8 +202,10 @@ impl View {
         }
     }
 
-    pub(crate) fn rank(&self, place: &Place) -> (bool, (bool, PackName)) {
-        (!self.is_rotten(place), place.rank())
+    /// Of two true places the one that everyone finds is better.
+    pub(crate) fn rank(&self, place: &Place) -> (bool, bool, bool, PackName) {
+        let (sound, pack) = place.rank();
+        (!self.is_rotten(place), sound, !self.unshared.contains(&pack), pack)
     }
 
     pub(crate) fn is_rotten(&self, place: &Place) -> bool {
@@ -259,9 +261,11 @@ impl View {
         self.uncovered_records
     }
 
-    /// Learns that the root covers these packs, so that everyone finds them.
-    pub(crate) fn share(&mut self, packs: &BTreeSet<PackName>) {
-        self.unshared.retain(|pack| !packs.contains(pack));
+    /// Learns that runs have these packs, so that everyone finds them.
+    pub(crate) fn share<'p>(&mut self, packs: impl IntoIterator<Item = &'p PackName>) {
+        for pack in packs {
+            self.unshared.remove(pack);
+        }
     }
 }
 
