@@ -1,7 +1,7 @@
 //! Content in packs: what is promised of it, whatever happens to the requests and to the objects, and how many requests
 //! it takes.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use backend_s3::{Requests, S3, S3Options};
 use bytes::Bytes;
@@ -26,7 +26,8 @@ fn hash(value: &[u8]) -> ContentHash {
 
 impl Scene {
     async fn over(store: Arc<dyn ObjectStore>) -> Self {
-        let store = S3Options::over(store).open().await.unwrap();
+        // So that a request without an answer, whose patience is half a minute, is not the last.
+        let store = S3Options::over(store).busy(Duration::from_mins(5)).open().await.unwrap();
         let content = store.indexable().unwrap();
         Self { store, content }
     }
@@ -365,4 +366,186 @@ async fn what_is_not_the_stores_among_the_packs_is_passed_over() {
         bucket.put(&Path::from(name), "foreign".into()).await.unwrap();
     }
     Scene::in_bucket(&bucket).await.has_just(&[value(0)]).await;
+}
+
+const ROOT: &str = "index/root";
+
+/// The objects of the index that are not the root.
+async fn runs(bucket: &InMemory) -> Vec<Path> {
+    let objects = objects(bucket, "index").await.into_iter().map(|object| object.location);
+    objects.filter(|at| *at != Path::from(ROOT)).collect()
+}
+
+fn flip_last(bytes: &mut Vec<u8>) {
+    *bytes.last_mut().unwrap() ^= 1;
+}
+
+/// Enough values for a merge, one in each pack.
+fn merged_values() -> Vec<Bytes> {
+    (0..64).map(value).collect()
+}
+
+#[tokio::test]
+async fn a_root_whose_put_arrives_twice_keeps_its_run() {
+    let bucket = Arc::new(InMemory::new());
+    let store = Arc::new(Faulty::over(Arc::clone(&bucket)));
+    let scene = Scene::over(Arc::clone(&store) as _).await;
+    store.when_put(ROOT, Step { fault: Fault::Repeated, before: nothing(), behind: nothing() });
+    scene.add_all(merged_values()).await;
+    scene.store.close().await.unwrap();
+    assert_eq!(runs(&bucket).await.len(), 1);
+    let cold = Scene::in_bucket(&bucket).await;
+    let taken = cold.count(cold.content.index(&hash(&value(0)))).await;
+    // The root, and the block of the run.
+    assert_eq!(taken, Taken { put: 0, get: 2, list: 1 });
+    cold.has_just(&merged_values()).await;
+}
+
+#[tokio::test]
+async fn x1_a_root_that_is_answered_late_does_not_hide_what_a_later_one_covers() {
+    let bucket = Arc::new(InMemory::new());
+    let store = Arc::new(Faulty::over(Arc::clone(&bucket)));
+    let slow = Arc::new(Scene::over(Arc::clone(&store) as _).await);
+    let (others, reader) = (Arc::clone(&bucket), Arc::clone(&slow));
+    // Behind the PUT of the root, and before its answer.
+    let behind = async move {
+        let other = Scene::in_bucket(&others).await;
+        other.add_all((64..400).map(value)).await;
+        other.store.close().await.unwrap();
+        // The slow instance learns of the later root.
+        assert!(reader.content.index(&hash(&value(70))).await.unwrap().is_some());
+    };
+    store.when_put(ROOT, Step { fault: Fault::None, before: nothing(), behind: Box::new(|| behind.boxed()) });
+    slow.add_all(merged_values()).await;
+    let barrier = slow.store.close();
+    barrier.await.unwrap();
+    let reopened = Scene::in_bucket(&bucket).await;
+    reopened.has_just(&(0..400).map(value).collect::<Vec<_>>()).await;
+}
+
+/// A bucket whose packs an index covers, with the pack of the first value.
+async fn indexed_once() -> (Arc<InMemory>, Path) {
+    let bucket = Arc::new(InMemory::new());
+    let scene = Scene::in_bucket(&bucket).await;
+    scene.content.add(value(0)).await.unwrap();
+    let pack = objects(&bucket, "packs").await.remove(0).location;
+    scene.add_all((1..64).map(value)).await;
+    scene.store.close().await.unwrap();
+    assert_eq!(runs(&bucket).await.len(), 1);
+    (bucket, pack)
+}
+
+#[tokio::test]
+async fn a11_a_damaged_pack_that_a_lost_run_covered_is_not_absent() {
+    let (bucket, pack) = indexed_once().await;
+    bucket.delete(&runs(&bucket).await[0]).await.unwrap();
+    change(&bucket, &pack, flip_last).await;
+    let cold = Scene::in_bucket(&bucket).await;
+    assert_eq!(cold.content.index(&hash(&value(0))).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    let cold = Scene::in_bucket(&bucket).await;
+    let keys: Vec<_> = cold.content.keys().collect().await;
+    assert_eq!(keys.iter().filter(|key| key.is_err()).count(), 1);
+    assert_eq!(keys.iter().filter(|key| key.is_ok()).count(), 63);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a7_a_stream_waits_for_what_a_lost_index_covered() {
+    let bucket = Arc::new(InMemory::new());
+    let scene = Scene::in_bucket(&bucket).await;
+    let batch = scene.content.begin().await.unwrap();
+    for i in 0..3000 {
+        batch.add(value(i)).await.unwrap();
+    }
+    batch.commit().await.unwrap();
+    scene.add_all((3000..3063).map(value)).await;
+    scene.store.close().await.unwrap();
+    let store = Arc::new(Faulty::over(Arc::clone(&bucket)));
+    let cold = Scene::over(Arc::clone(&store) as _).await;
+    let mut keys = cold.content.keys();
+    keys.next().await.unwrap().unwrap();
+    for object in objects(&bucket, "index").await {
+        bucket.delete(&object.location).await.unwrap();
+    }
+    // It learns that there is no root, and then nobody answers.
+    let absent = hash(b"nowhere");
+    store.fail_gets_below("packs", 1000);
+    assert_eq!(cold.content.index(&absent).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    store.fail_gets_below("packs", 0);
+    assert_eq!(keys.try_collect::<Vec<_>>().await.unwrap().len(), 3062);
+}
+
+#[tokio::test]
+async fn i2_a_value_that_rotted_is_repaired_by_who_saw_it_and_for_all() {
+    for gone in [false, true] {
+        let (bucket, pack) = indexed_once().await;
+        let warm = Scene::in_bucket(&bucket).await;
+        let key = warm.content.index(&hash(&value(0))).await.unwrap().unwrap();
+        if gone {
+            bucket.delete(&pack).await.unwrap();
+        } else {
+            change(&bucket, &pack, |bytes| bytes[10] ^= 1).await;
+        }
+        assert_eq!(warm.kind_of_find(&key).await, ErrorKind::Corrupt);
+        warm.content.add(value(0)).await.unwrap();
+        assert_eq!(warm.content.find(&key).await.unwrap(), Some(value(0)));
+        // Others, and those that come when the repair is indexed too.
+        assert_eq!(Scene::in_bucket(&bucket).await.content.find(&key).await.unwrap(), Some(value(0)));
+        warm.add_all((64..200).map(value)).await;
+        warm.store.close().await.unwrap();
+        assert_eq!(Scene::in_bucket(&bucket).await.content.find(&key).await.unwrap(), Some(value(0)));
+    }
+}
+
+#[tokio::test]
+async fn one_damaged_pack_or_run_does_not_end_indexing() {
+    let (bucket, _) = indexed_once().await;
+    let scene = Scene::in_bucket(&bucket).await;
+    scene.content.add(value(64)).await.unwrap();
+    let before: BTreeSet<_> = objects(&bucket, "packs").await.into_iter().map(|pack| pack.location).collect();
+    scene.content.add(value(65)).await.unwrap();
+    let packs = objects(&bucket, "packs").await.into_iter().map(|pack| pack.location);
+    let [last] = packs.filter(|pack| !before.contains(pack)).collect::<Vec<_>>().try_into().unwrap();
+    change(&bucket, &last, flip_last).await;
+    change(&bucket, &runs(&bucket).await[0], flip_last).await;
+    // Adds alone, which look into no run.
+    let writer = Scene::in_bucket(&bucket).await;
+    writer.add_all((66..400).map(value)).await;
+    writer.store.close().await.unwrap();
+    let cold = Scene::in_bucket(&bucket).await;
+    let taken = cold.count(cold.content.index(&hash(&value(1)))).await;
+    assert!(taken.total() < 100, "{taken:?} of 400 packs");
+    assert_eq!(cold.content.index(&hash(&value(65))).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    let keys: Vec<_> = cold.content.keys().filter_map(async |key| key.ok()).collect().await;
+    assert_eq!(keys.len(), 399);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a6_a_pack_is_tried_as_long_as_the_option_says() {
+    for (busy, lost) in [(Duration::from_secs(2), 1000), (Duration::from_mins(1), 15)] {
+        let store = Arc::new(Faulty::over(Arc::default()));
+        let opened = S3Options::over(Arc::clone(&store) as _).busy(busy).open().await.unwrap();
+        let content = opened.indexable().unwrap();
+        store.then((0..lost).map(|_| Step { fault: Fault::LostBefore, before: nothing(), behind: nothing() }));
+        let begun = tokio::time::Instant::now();
+        let added = content.add(value(0)).await;
+        assert!(begun.elapsed() < busy + Duration::from_secs(5));
+        assert_eq!(added.map_err(|error| error.kind()).is_ok(), lost == 15);
+    }
+}
+
+#[tokio::test]
+async fn a9_what_waits_is_forgotten_with_its_future() {
+    let bucket = Arc::new(InMemory::new());
+    let store = Arc::new(Faulty::over(Arc::clone(&bucket)));
+    let scene = Arc::new(Scene::over(Arc::clone(&store) as _).await);
+    let waiting = Arc::clone(&scene);
+    let behind = async move {
+        for i in 1..20 {
+            assert!(waiting.content.unsafe_add(hash(&value(i)), value(i)).now_or_never().is_none());
+        }
+    };
+    store.then([Step { fault: Fault::None, before: Box::new(|| behind.boxed()), behind: nothing() }]);
+    scene.content.add(value(0)).await.unwrap();
+    scene.content.add(value(20)).await.unwrap();
+    scene.has_just(&[value(0), value(20)]).await;
 }
