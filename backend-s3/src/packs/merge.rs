@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     client::{Failure, FailureKind, Version},
-    frame::nonce,
+    frame::random,
 };
 
 /// How many packs, or values in them, are left to their footers: those of 64 packs are what a cold instance reads.
@@ -122,7 +122,7 @@ impl Packs {
             plan.records.extend(self.read_run(run).await?);
         }
         let records = std::mem::take(&mut plan.records);
-        let nonce = u128::from_be_bytes(nonce()?);
+        let nonce = u128::from_be_bytes(random()?);
         let (run, bytes) = offload(move || Run::seal(nonce, records)).await?;
         let run = Arc::new(run);
         self.put(&run.object(), bytes.into()).await?;
