@@ -178,7 +178,7 @@ async fn ensure_explained(sound: &S3, recorder: Recorder) {
     match check(&recorder.finish(), Limits::default()) {
         Verdict::Linearizable => {}
         Verdict::NotLinearizable(violation) => panic!("{}", violation.witness(Limits::default())),
-        verdict => panic!("{verdict:?}"),
+        Verdict::Inconclusive(exhausted) => panic!("{exhausted:?}"),
     }
 }
 
