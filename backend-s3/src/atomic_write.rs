@@ -87,11 +87,11 @@ impl Instance {
 
     async fn remove_all(self: Arc<Self>) -> Result<()> {
         let live = self.live(&Key::root()).await?;
-        live.try_for_each_concurrent(CONCURRENCY, async |(key, _)| {
+        let remove = async |(key, _)| {
+            let _turn = self.turns.take(&key).await;
             self.write_entry(&key, &Test::Any, None).await.map(drop)
-        })
-        .await
-        .map_err(|error| error.with_effect(Effect::Unknown))
+        };
+        live.try_for_each_concurrent(CONCURRENCY, remove).await.map_err(|error| error.with_effect(Effect::Unknown))
     }
 }
 
@@ -136,8 +136,15 @@ impl EntryStore for Instance {
     }
 
     async fn write(self: &Arc<Self>, key: &Key, test: Test, set: Option<Bytes>) -> Result<TestAndSet> {
+        // Its place is taken here: a write that began later does not overtake it, whether or not its future is dropped.
+        let turn = self.turns.take(key).await;
         let (instance, key) = (Arc::clone(self), key.clone());
-        self.detach(async move { instance.write_entry(&key, &test, set).await }).await
+        let write = async move {
+            let written = instance.write_entry(&key, &test, set).await;
+            drop(turn);
+            written
+        };
+        self.detach(write).await
     }
 
     async fn clear(self: &Arc<Self>) -> Result<()> {
@@ -153,7 +160,7 @@ impl EntryStore for Instance {
         let (live, next) = self.next_live(&under, from, PAGE_ENTRIES).await?;
         let read = async |(key, _)| {
             let found = match self.entries.read(&key).await {
-                Ok(state) => state.value().map(|value| value.cloned()),
+                Ok(state) => state.value().map(Option::<&Bytes>::cloned),
                 Err(error) if error.is_retryable() => return Err(error),
                 Err(error) => Err(error),
             };

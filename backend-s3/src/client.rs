@@ -206,7 +206,7 @@ impl Client {
 
     async fn put(&self, name: &str, payload: PutPayload, mode: PutMode) -> Result<Version, Failure> {
         let size = payload.content_length() as u64;
-        self.counters.count(&self.counters.put);
+        self.counters.count(Kind::Put);
         self.counters.up.fetch_add(size, Ordering::Relaxed);
         let path = self.path(name);
         let put = self.store.put_opts(&path, payload, PutOptions::from(mode));
@@ -258,7 +258,7 @@ impl Client {
     }
 
     async fn read_once(&self, path: &Path, options: GetOptions) -> Result<Seen, Failure> {
-        self.counters.count(if options.head { &self.counters.head } else { &self.counters.get });
+        self.counters.count(if options.head { Kind::Head } else { Kind::Get });
         let head = options.head;
         let answer = timeout(PATIENCE, self.store.get_opts(path, options)).await.map_err(|_| Failure::late())?;
         let found = match answer {
@@ -309,7 +309,7 @@ impl Client {
             let client = Arc::clone(&client);
             async move {
                 if listed % PAGE == 0 {
-                    client.counters.count(&client.counters.list);
+                    client.counters.count(Kind::List);
                 }
                 let next = match timeout(PATIENCE, objects.next()).await {
                     Ok(next) => next?.map_err(|error| Failure::of(&error)),
@@ -330,7 +330,7 @@ impl Client {
 
     /// Removes an object; one that is not there is fine.
     pub(crate) async fn delete(&self, name: &str) -> Result<(), Failure> {
-        self.counters.count(&self.counters.delete);
+        self.counters.count(Kind::Delete);
         let path = self.path(name);
         let answer = timeout(PATIENCE, self.store.delete(&path)).await.map_err(|_| Failure::late())?;
         match answer.map_err(|error| Failure::of(&error)) {
@@ -429,33 +429,52 @@ impl Requests {
     }
 }
 
+#[derive(Clone, Copy)]
+enum Kind {
+    Put,
+    Get,
+    Head,
+    List,
+    Delete,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::Get => "get",
+            Self::Head => "head",
+            Self::List => "list",
+            Self::Delete => "delete",
+        }
+    }
+}
+
 #[derive(Default)]
 struct Counters {
-    put: AtomicU64,
-    get: AtomicU64,
-    head: AtomicU64,
-    list: AtomicU64,
-    delete: AtomicU64,
+    /// By their kind.
+    sent: [AtomicU64; 5],
     up: AtomicU64,
     down: AtomicU64,
 }
 
 impl Counters {
-    #[expect(clippy::unused_self, reason = "reads as what it does: the counters count one")]
-    fn count(&self, counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
+    /// Counts a request, and tells it to whoever listens to the events of this target.
+    fn count(&self, kind: Kind) {
+        self.sent[kind as usize].fetch_add(1, Ordering::Relaxed);
+        tracing::trace!(target: "irminsul::requests", kind = kind.name());
     }
 
     fn read(&self) -> Requests {
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let sent = |kind| self.sent[kind as usize].load(Ordering::Relaxed);
         Requests {
-            put: of(&self.put),
-            get: of(&self.get),
-            head: of(&self.head),
-            list: of(&self.list),
-            delete: of(&self.delete),
-            up: of(&self.up),
-            down: of(&self.down),
+            put: sent(Kind::Put),
+            get: sent(Kind::Get),
+            head: sent(Kind::Head),
+            list: sent(Kind::List),
+            delete: sent(Kind::Delete),
+            up: self.up.load(Ordering::Relaxed),
+            down: self.down.load(Ordering::Relaxed),
         }
     }
 }

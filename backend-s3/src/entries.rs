@@ -10,7 +10,7 @@ use store_api::{Key, Result};
 
 use crate::{
     client::{Client, Failure, Object, Seen, Version},
-    frame::{Frame, TOMBSTONE_LEN, rotten},
+    frame::{Frame, TOMBSTONE_LEN, Writer, rotten},
     names,
 };
 
@@ -50,11 +50,11 @@ impl State {
     }
 
     /// The write that follows.
-    pub(crate) fn next(&self, value: Option<Bytes>) -> Result<Frame> {
+    pub(crate) fn next(&self, writer: Writer, value: Option<Bytes>) -> Result<Frame> {
         match self {
-            Self::Nothing => Frame::first(value),
-            Self::Kept { frame, .. } => frame.next(value),
-            Self::Rotten { .. } => Frame::over_rot(value),
+            Self::Nothing => Frame::first(writer, value),
+            Self::Kept { frame, .. } => frame.next(writer, value),
+            Self::Rotten { .. } => Frame::over_rot(writer, value),
         }
     }
 }

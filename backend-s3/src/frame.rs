@@ -4,14 +4,17 @@
 //! |---|---|
 //! | 8 | XXH3 over all that follows, seeded with the XXH3 of the key (A12) |
 //! | 1 | the format: 1 |
-//! | 1 | how many predecessors are named |
+//! | 1 | how many writes are named |
 //! | 8 | the sequence number: the predecessor's plus one |
-//! | 16 | the nonce of this write |
-//! | 256 | the nonces of the last 16 predecessors, the latest first; zeros where there are less |
+//! | 256 | this write, and the last one of each other instance, the latest first, 16 in all; zeros where there are less |
 //! | 1 and the value | of a live entry; a tombstone ends before |
 //!
-//! So a tombstone has the size of no live frame, and a listing tells them apart. The nonce makes every write's bytes,
-//! and so its `ETag`, its own, where an `ETag` is a hash: A, B, A does not look unchanged. Numbers are little-endian.
+//! So a tombstone has the size of no live frame, and a listing tells them apart. A write is named by its instance and a
+//! nonce, 8 random bytes each. They make every write's bytes, and so its `ETag`, its own, where an `ETag` is a hash:
+//! A, B, A does not look unchanged. Numbers are little-endian.
+//!
+//! An instance writes a key one write at a time. So the last one of each instance says as much as all of them, however
+//! many writes of few others follow.
 
 use std::{
     hash::Hasher,
@@ -23,56 +26,76 @@ use object_store::PutPayload;
 use store_api::{Error, ErrorKind, Key, Result};
 use twox_hash::XxHash3_64;
 
-/// How many predecessors a frame names.
-const PREDECESSORS: usize = 16;
+/// How many writes a frame names.
+const WRITES: usize = 16;
 const FORMAT: u8 = 1;
 const LIVE: u8 = 1;
 const CHECKSUM_LEN: usize = 8;
-/// The checksum, the format and the count, the sequence number, the nonces: all that a tombstone is.
-pub(crate) const TOMBSTONE_LEN: usize = CHECKSUM_LEN + 2 + 8 + 16 + 16 * PREDECESSORS;
+const NAME_LEN: usize = 16;
+/// The checksum, the format and the count, the sequence number, the writes: all that a tombstone is.
+pub(crate) const TOMBSTONE_LEN: usize = CHECKSUM_LEN + 2 + 8 + NAME_LEN * WRITES;
 const VALUE_AT: usize = TOMBSTONE_LEN + 1;
 
-pub(crate) type Nonce = [u8; 16];
+/// Who writes: an instance, by a number that no other one has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Writer([u8; 8]);
+
+impl Writer {
+    /// Another one.
+    pub(crate) fn unique() -> Result<Self> {
+        random().map(Self)
+    }
+}
+
+/// A write, by its instance and its nonce.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Name {
+    writer: Writer,
+    nonce: [u8; 8],
+}
 
 /// One write of an entry.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) seq: u64,
-    nonce: Nonce,
-    /// The latest first.
-    predecessors: Vec<Nonce>,
+    /// This write, and the last one of each other instance, the latest first.
+    writes: Vec<Name>,
     /// `None` is a tombstone.
     pub(crate) value: Option<Bytes>,
 }
 
 impl Frame {
     /// The first write of an entry.
-    pub(crate) fn first(value: Option<Bytes>) -> Result<Self> {
-        Ok(Self { seq: 1, nonce: nonce()?, predecessors: Vec::new(), value })
+    pub(crate) fn first(writer: Writer, value: Option<Bytes>) -> Result<Self> {
+        Ok(Self { seq: 1, writes: vec![Name { writer, nonce: random()? }], value })
     }
 
     /// The write that follows this one.
-    pub(crate) fn next(&self, value: Option<Bytes>) -> Result<Self> {
-        let predecessors = [&self.nonce].into_iter().chain(&self.predecessors).take(PREDECESSORS);
-        Ok(Self { seq: self.seq + 1, nonce: nonce()?, predecessors: predecessors.copied().collect(), value })
+    pub(crate) fn next(&self, writer: Writer, value: Option<Bytes>) -> Result<Self> {
+        let own = Name { writer, nonce: random()? };
+        let others = self.writes.iter().copied().filter(|write| write.writer != writer).take(WRITES - 1);
+        Ok(Self { seq: self.seq + 1, writes: [own].into_iter().chain(others).collect(), value })
     }
 
     /// The write over a frame that rotted, whose sequence number cannot be read: the time in microseconds is beyond any
     /// that was counted up to, and beyond that of a rot before.
-    pub(crate) fn over_rot(value: Option<Bytes>) -> Result<Self> {
+    pub(crate) fn over_rot(writer: Writer, value: Option<Bytes>) -> Result<Self> {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let seq = u64::try_from(time.as_micros()).unwrap_or(u64::MAX / 2);
-        Ok(Self { seq, ..Self::first(value)? })
+        Ok(Self { seq, ..Self::first(writer, value)? })
     }
 
-    /// Whether this is that write, or came after it.
-    pub(crate) fn descends_from(&self, write: &Self) -> bool {
-        self.nonce == write.nonce || self.predecessors.contains(&write.nonce)
-    }
-
-    /// Whether it names every write since the object was made, or was written over rot.
-    pub(crate) fn names_all_before(&self) -> bool {
-        self.predecessors.len() < PREDECESSORS
+    /// Whether the object, as this frame has it, ever held that write, the last one that its instance tried; `None` when
+    /// so many instances wrote since that the frame does not say.
+    pub(crate) fn tells_of(&self, write: &Self) -> Option<bool> {
+        let name = write.writes.first()?;
+        let last = self.writes.iter().find(|last| last.writer == name.writer);
+        match last {
+            Some(last) => Some(last == name),
+            // All that ever wrote are named.
+            None if self.writes.len() < WRITES => Some(false),
+            None => None,
+        }
     }
 
     /// The bytes of the object. The value is not copied.
@@ -81,10 +104,9 @@ impl Frame {
         head.extend([0; CHECKSUM_LEN]);
         head.push(FORMAT);
         // At most 16.
-        head.push(u8::try_from(self.predecessors.len()).unwrap_or(u8::MAX));
+        head.push(u8::try_from(self.writes.len()).unwrap_or(u8::MAX));
         head.extend(self.seq.to_le_bytes());
-        head.extend(self.nonce);
-        head.extend(self.predecessors.iter().flatten());
+        self.writes.iter().for_each(|write| head.extend([write.writer.0, write.nonce].as_flattened()));
         head.resize(TOMBSTONE_LEN, 0);
         if self.value.is_some() {
             head.push(LIVE);
@@ -111,16 +133,15 @@ impl Frame {
         }
         let ([format, count], rest) = rest.split_first_chunk()?;
         let (seq, rest) = rest.split_first_chunk()?;
-        let (nonce, rest) = rest.split_first_chunk()?;
-        let (nonces, _) = rest.split_at_checked(16 * PREDECESSORS)?;
-        let count = usize::from(*count);
+        let (names, _) = rest.split_at_checked(NAME_LEN * WRITES)?;
         let value = match bytes.get(TOMBSTONE_LEN) {
             None => None,
             Some(&LIVE) => Some(bytes.slice(VALUE_AT..)),
             Some(_) => return None,
         };
-        let predecessors = nonces.as_chunks().0.get(..count)?.to_vec();
-        (*format == FORMAT).then_some(Self { seq: u64::from_le_bytes(*seq), nonce: *nonce, predecessors, value })
+        let numbers = names.as_chunks::<8>().0.as_chunks::<2>().0.get(..usize::from(*count))?;
+        let writes = numbers.iter().map(|&[writer, nonce]| Name { writer: Writer(writer), nonce }).collect();
+        (*format == FORMAT).then_some(Self { seq: u64::from_le_bytes(*seq), writes, value })
     }
 
     /// How much memory it takes.
@@ -142,12 +163,12 @@ fn checksum(key: &Key, head: &[u8], value: &[u8]) -> [u8; CHECKSUM_LEN] {
 }
 
 /// Random bytes that nobody else draws.
-pub(crate) fn nonce() -> Result<Nonce> {
-    let mut nonce = Nonce::default();
-    getrandom::fill(&mut nonce).map_err(|error| {
+pub(crate) fn random<const LEN: usize>() -> Result<[u8; LEN]> {
+    let mut bytes = [0; LEN];
+    getrandom::fill(&mut bytes).map_err(|error| {
         Error::new(ErrorKind::Other, "the system gives no random bytes").with_source(error.to_string())
     })?;
-    Ok(nonce)
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -164,13 +185,15 @@ mod tests {
         frame.seal(key).into()
     }
 
-    /// The last of so many writes.
+    fn writers(count: usize) -> Vec<Writer> {
+        (0..count).map(|_| Writer::unique().unwrap()).collect()
+    }
+
+    /// The last of so many writes, each of another instance.
     fn write_after(writes: usize, value: Option<Bytes>) -> Frame {
-        let mut frame = Frame::first(None).unwrap();
-        for _ in 0..writes {
-            frame = frame.next(None).unwrap();
-        }
-        Frame { value, ..frame }
+        let first = Frame::first(Writer::unique().unwrap(), None).unwrap();
+        let last = writers(writes).into_iter().fold(first, |frame, writer| frame.next(writer, None).unwrap());
+        Frame { value, ..last }
     }
 
     fn value() -> impl Strategy<Value = Option<Bytes>> {
@@ -216,27 +239,38 @@ mod tests {
 
     #[test]
     fn equal_values_make_different_frames() {
-        let first = Frame::first(Some("value".into())).unwrap();
-        assert_ne!(bytes_of(&first, &key()), bytes_of(&Frame::first(Some("value".into())).unwrap(), &key()));
+        let writer = Writer::unique().unwrap();
+        let first = Frame::first(writer, Some("value".into())).unwrap();
+        let again = Frame::first(writer, Some("value".into())).unwrap();
+        assert_ne!(bytes_of(&first, &key()), bytes_of(&again, &key()));
     }
 
     #[test]
-    fn a5_a_frame_knows_its_last_sixteen_predecessors_and_whether_they_are_all() {
-        let first = Frame::first(None).unwrap();
-        let mut last = first.clone();
-        for writes in 1..=16 {
-            last = last.next(None).unwrap();
-            assert_eq!(last.seq, writes + 1);
-            assert!(last.descends_from(&first) && !first.descends_from(&last));
+    fn a5_a_frame_tells_of_a_write_until_fifteen_other_instances_wrote() {
+        let others = writers(16);
+        let mine = Frame::first(Writer::unique().unwrap(), None).unwrap();
+        let never = Frame { writes: vec![Name { nonce: [7; 8], ..mine.writes[0] }], ..mine.clone() };
+        let mut last = mine.clone();
+        for writer in &others[..15] {
+            for _ in 0..3 {
+                last = last.next(*writer, None).unwrap();
+                assert_eq!((last.tells_of(&mine), last.tells_of(&never)), (Some(true), Some(false)));
+            }
         }
-        assert!(!last.names_all_before());
-        let beyond = last.next(None).unwrap();
-        assert!(!beyond.descends_from(&first) && beyond.descends_from(&last));
+        last = last.next(others[15], None).unwrap();
+        assert_eq!((last.tells_of(&mine), last.seq), (None, 47));
+    }
+
+    #[test]
+    fn a5_a_frame_that_names_all_tells_what_was_never_there() {
+        let mine = Frame::first(Writer::unique().unwrap(), None).unwrap();
+        assert_eq!(write_after(14, None).tells_of(&mine), Some(false));
+        assert_eq!(write_after(15, None).tells_of(&mine), None);
     }
 
     #[test]
     fn a_write_over_rot_is_beyond_any_that_was_counted() {
-        let over = Frame::over_rot(None).unwrap();
-        assert!(over.seq > 1 << 40 && over.names_all_before());
+        let over = Frame::over_rot(Writer::unique().unwrap(), None).unwrap();
+        assert!(over.seq > 1 << 40);
     }
 }

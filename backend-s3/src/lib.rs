@@ -1,4 +1,33 @@
-//! The object store backend of irminsul: S3 and what speaks S3.
+//! The object store backend of irminsul: S3 and what speaks S3, and Azure Blob Storage (feature `azure`).
+//!
+//! Every machine that reaches the bucket shares the store. All that it needs of the service are conditional writes that
+//! keep their conditions, which each `open` probes.
+//!
+//! | guarantee | level |
+//! |---|---|
+//! | durability | `Service`: what the service promises for what it acknowledged |
+//! | visibility | `Cluster` |
+//! | index | `BestEffort` |
+//! | watch lag | own changes at once, others' within [`S3Options::poll`] and a request |
+//!
+//! A store needs a tokio runtime. What operations cost in requests, and what was tested on which service, is told in
+//! the README; [`S3::requests`] counts them, and each is an event of [tracing] with the target `irminsul::requests`.
+//!
+//! ```no_run
+//! use backend_s3::S3Options;
+//! use store_api::{AtomicWrite, Backend, Key};
+//!
+//! # async fn example() -> store_api::Result<()> {
+//! // Credentials come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, ..
+//! let store = S3Options::new("bucket").prefix("app").region("eu-central-1").open().await?;
+//! let entries = store.atomic_write().unwrap();
+//! let outcome = entries.test_and_set(&Key::new("leader")?, None, Some("me".into())).await?;
+//! println!("{}", if outcome.is_applied() { "leading" } else { "somebody was faster" });
+//! store.close().await
+//! # }
+//! ```
+//!
+//! [tracing]: https://docs.rs/tracing
 
 mod atomic_write;
 mod client;
@@ -25,7 +54,7 @@ use store_api::{
 
 use tokio::{runtime::Handle, sync::RwLock};
 
-use self::{client::Client, entries::Entries, observer::Observer, packs::Packs, turns::Turns};
+use self::{client::Client, entries::Entries, frame::Writer, observer::Observer, packs::Packs, turns::Turns};
 pub use self::{client::Requests, options::S3Options};
 
 const S3_CONTEXT: Context = Context::new("s3");
@@ -77,7 +106,9 @@ struct Instance {
     entries: Arc<Entries>,
     observer: Arc<Observer>,
     packs: Arc<Packs>,
-    turns: Turns,
+    turns: Arc<Turns>,
+    /// What its writes are named by.
+    writer: Writer,
     /// Read by writes that go on when their future is dropped, so that `close` can wait for them.
     detached: Arc<RwLock<()>>,
     runtime: Handle,
@@ -104,7 +135,8 @@ impl Instance {
             hub,
             client,
             entries,
-            turns: Turns::default(),
+            turns: Arc::default(),
+            writer: Writer::unique()?,
             packs: Arc::new(packs),
             detached,
             runtime,

@@ -10,7 +10,7 @@ use store_api::{Error, ErrorKind, Result};
 
 use crate::{
     client::{Client, Failure, FailureKind, Version},
-    frame::nonce,
+    frame::random,
 };
 
 /// How often it asks when answers are lost.
@@ -29,7 +29,7 @@ enum Lack {
 pub(crate) async fn check(client: &Client) -> Result<()> {
     let mut attempt = 1;
     loop {
-        let name = format!("probe/{:032x}", u128::from_le_bytes(nonce()?));
+        let name = format!("probe/{:032x}", u128::from_le_bytes(random()?));
         let asked = ask(client, &name).await;
         if let Err(failure) = client.delete(&name).await {
             tracing::warn!(object = name, ?failure, "an object that a probe made is left behind");

@@ -15,17 +15,17 @@ type Queue = Arc<AsyncMutex<()>>;
 pub(crate) struct Turns(Mutex<HashMap<Key, Queue>>);
 
 /// A key's writer, until dropped.
-pub(crate) struct Turn<'t> {
-    turns: &'t Turns,
+pub(crate) struct Turn {
+    turns: Arc<Turns>,
     key: Key,
     held: Option<OwnedMutexGuard<()>>,
 }
 
 impl Turns {
-    /// Waits for the key's turn.
-    pub(crate) async fn take(&self, key: &Key) -> Turn<'_> {
+    /// Waits for the key's turn, behind those who asked before.
+    pub(crate) async fn take(self: &Arc<Self>, key: &Key) -> Turn {
         let queue = Arc::clone(self.queues().entry(key.clone()).or_default());
-        let mut turn = Turn { turns: self, key: key.clone(), held: None };
+        let mut turn = Turn { turns: Arc::clone(self), key: key.clone(), held: None };
         turn.held = Some(queue.lock_owned().await);
         turn
     }
@@ -35,7 +35,7 @@ impl Turns {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
         self.held = None;
         let mut queues = self.turns.queues();
@@ -52,7 +52,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_has_one_writer_and_leaves_nothing_behind() {
-        let turns = Turns::default();
+        let turns = Arc::new(Turns::default());
         let (one, other) = (Key::new("one").unwrap(), Key::new("other").unwrap());
         let first = turns.take(&one).await;
         let beside = turns.take(&other).await;

@@ -1,8 +1,8 @@
 //! How an entry is written: every write is a conditional PUT upon what was seen of its object, tried until there is a
 //! verdict that the object store itself gave.
 //!
-//! A refusal or a lost answer is no verdict. What happened is in the object: it names the last writes, and so tells
-//! whether this one is among them (A5). A PUT whose answer was lost may still land later, after this call has ended;
+//! A refusal or a lost answer is no verdict. What happened is in the object: it names the last write of each instance,
+//! and so tells whether this one took place (A5). A PUT whose answer was lost may still land later, after this call has ended;
 //! then its condition decides. The version that it asks for was that of one write and never comes back: objects are not
 //! deleted, and no two writes have the same bytes. So it takes effect if and only if nobody has written since, whole
 //! and at most once (A9), and there is no going round from A to B to A.
@@ -46,31 +46,29 @@ enum Trace {
     Overtaken,
     /// The base is still there: it may yet land.
     Open,
-    /// So many others followed that the object does not say.
+    /// So many other instances followed that the object does not say.
     Lost,
 }
 
 impl Trace {
     fn of(write: &Frame, base: &State, current: &State) -> Self {
-        match (base, current) {
-            (_, State::Kept { frame, .. }) if frame.descends_from(write) => Self::Landed,
+        let told = match current {
+            State::Kept { frame, .. } => frame.tells_of(write),
+            State::Nothing => Some(false),
+            State::Rotten { .. } => None,
+        };
+        match told {
+            Some(true) => Self::Landed,
             _ if base.version() == current.version() => Self::Open,
-            (State::Kept { frame: base, .. }, State::Kept { frame, .. }) if frame.descends_from(base) => {
-                Self::Overtaken
-            }
-            // The write would have been the first, and all since the first are named.
-            (State::Nothing | State::Rotten { .. }, State::Kept { frame, .. }) if frame.names_all_before() => {
-                Self::Overtaken
-            }
-            _ => Self::Lost,
+            Some(false) => Self::Overtaken,
+            None => Self::Lost,
         }
     }
 }
 
 impl Instance {
-    /// Sets or removes an entry, if the test holds.
+    /// Sets or removes an entry, if the test holds. Its writer has the key's turn.
     pub(crate) async fn write_entry(&self, key: &Key, test: &Test, set: Option<Bytes>) -> Result<TestAndSet> {
-        let _turn = self.turns.take(key).await;
         let patience = Instant::now() + self.options.busy;
         let mut base = self.guess(key, test);
         let (mut losses, mut is_rested) = (0, true);
@@ -112,7 +110,7 @@ impl Instance {
     }
 
     async fn replace(&self, key: &Key, base: &Base, set: Option<Bytes>, patience: Instant) -> Result<Settled> {
-        let write = base.state.next(set)?;
+        let write = base.state.next(self.writer, set)?;
         let payload = seal(key, &write).await?;
         let settled = self.put_and_settle(key, base, &write, &payload, patience).await;
         if settled.is_err() {
@@ -141,7 +139,8 @@ impl Instance {
                 Ok(Trace::Landed) => return Ok(self.landed(key, base, &current?)),
                 Ok(Trace::Overtaken) => return Ok(Settled::Overtaken(current?)),
                 // A guess may be so old that its successors are forgotten. Then the service's own word is all there is,
-                // and it gave it at once: this very request was refused.
+                // and it gave it at once: this very request was refused. It is wrong only where something on the way
+                // sent the request twice, and sixteen other instances wrote before the answer.
                 Ok(Trace::Lost) if !doubt.is_ambiguous && !base.is_read => return Ok(Settled::Overtaken(current?)),
                 Ok(Trace::Lost) => return Err(unknown(failure)),
                 Ok(Trace::Open) if Instant::now() < patience => back_off(attempt).await,

@@ -18,6 +18,7 @@ mod outcome;
 mod output;
 mod progress;
 mod record;
+mod requests;
 mod signal;
 mod store;
 
@@ -31,7 +32,9 @@ use clap::{
     error::{ContextKind, ErrorKind},
 };
 use irminsul::{OptionSpec, Registry};
-use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::format::FmtSpan};
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::LevelFilter, fmt::format::FmtSpan, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
 use crate::{
     commands::{Command, conform::Tested},
@@ -109,9 +112,9 @@ fn refuse_usage(error: &clap::Error) -> ExitCode {
 fn log_to_stderr() {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).from_env_lossy();
     // The spans of `Traced` are told when they close: an operation with its outcome and its time.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_span_events(FmtSpan::CLOSE);
+    let log = tracing_subscriber::fmt::layer().with_span_events(FmtSpan::CLOSE);
     let log = log.with_writer(io::stderr);
     let log = if io::stderr().is_terminal() { log } else { log.with_ansi(false) };
     // An application that has its own subscriber keeps it.
-    let _ = log.try_init();
+    let _ = tracing_subscriber::registry().with(log.with_filter(filter)).with(requests::counting()).try_init();
 }

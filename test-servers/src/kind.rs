@@ -118,7 +118,8 @@ impl Kind {
     }
 
     /// The variables of the environment that clients take credentials from.
-    pub(crate) fn credentials(self) -> [(&'static str, &'static str); 2] {
+    #[must_use]
+    pub fn credentials(self) -> [(&'static str, &'static str); 2] {
         match self {
             Self::Azurite => {
                 [("AZURE_STORAGE_ACCOUNT_NAME", account::NAME), ("AZURE_STORAGE_ACCOUNT_KEY", account::KEY)]

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     client::{Failure, FailureKind, Version},
-    frame::nonce,
+    frame::random,
 };
 
 /// How many packs, or values in them, are left to their footers: those of 64 packs are what a cold instance reads.
@@ -144,7 +144,7 @@ impl Packs {
             }
         }
         let records = std::mem::take(&mut plan.records);
-        let nonce = u128::from_be_bytes(nonce()?);
+        let nonce = u128::from_be_bytes(random()?);
         let (run, bytes) = offload(move || Run::seal(nonce, records)).await?;
         let run = Arc::new(run);
         self.put(&run.object(), bytes.into(), self.patience()).await?;

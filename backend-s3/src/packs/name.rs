@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use bytes::{Buf, BufMut};
 use store_api::Result;
 
-use crate::frame::nonce;
+use crate::frame::random;
 
 /// The folder of the packs, below the store's prefix.
 pub(crate) const FOLDER: &str = "packs";
@@ -22,7 +22,7 @@ impl PackName {
 
     /// One that no other pack has.
     pub(crate) fn new(epoch: u32) -> Result<Self> {
-        Ok(Self { epoch, nonce: u128::from_be_bytes(nonce()?) })
+        Ok(Self { epoch, nonce: u128::from_be_bytes(random()?) })
     }
 
     /// The least name that there can be in an epoch.

@@ -1,6 +1,6 @@
 //! `info`: what a store is, what it promises and how much it holds.
 
-use std::pin::pin;
+use std::{collections::BTreeMap, pin::pin};
 
 use clap::Args;
 use comfy_table::{Table, presets};
@@ -14,6 +14,7 @@ use crate::{
     outcome::Outcome,
     output::Output,
     progress::{Progress, Tally},
+    requests,
     store::{Missing, Store},
 };
 
@@ -25,6 +26,9 @@ pub(crate) struct Info {
     /// Leave out how much it holds: to count is to read everything
     #[arg(long)]
     no_count: bool,
+    /// Add how many requests it took, for a store that a service keeps
+    #[arg(long)]
+    requests: bool,
     /// An object of JSON
     #[arg(long)]
     json: bool,
@@ -43,6 +47,7 @@ struct Facts {
     entries: Option<Tally>,
     content: Option<Tally>,
     corrupt: Option<u64>,
+    requests: Option<BTreeMap<String, u64>>,
 }
 
 /// How much a store holds, of what it keeps. What is corrupt is in no tally.
@@ -81,6 +86,7 @@ impl Info {
             entries: held.as_ref().and_then(|held| held.entries),
             content: held.as_ref().and_then(|held| held.content),
             corrupt: held.map(|held| held.corrupt),
+            requests: self.requests.then(requests::counts),
         })
     }
 }
@@ -130,6 +136,7 @@ impl Facts {
         rows.extend(self.content.map(|content| ("content", content.to_string())));
         let corrupt = self.corrupt.filter(|&corrupt| corrupt > 0);
         rows.extend(corrupt.map(|corrupt| ("corrupt", format!("{corrupt}, named by `irminsul verify`"))));
+        rows.extend(self.requests.as_ref().map(|requests| ("requests", listed(requests))));
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         for (name, fact) in rows {
@@ -137,4 +144,9 @@ impl Facts {
         }
         table
     }
+}
+
+fn listed(requests: &BTreeMap<String, u64>) -> String {
+    let kinds = requests.iter().map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>();
+    if kinds.is_empty() { "none".to_owned() } else { kinds.join(", ") }
 }

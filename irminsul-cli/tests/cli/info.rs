@@ -20,6 +20,18 @@ fn info_tells_what_a_store_promises_and_holds() {
 }
 
 #[test]
+fn info_counts_requests_when_asked_and_an_engine_on_files_sends_none() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["put", "sqlite:a.db", "key", "value"]);
+    let plain: serde_json::Value = serde_json::from_str(&sandbox.ok(&["info", "sqlite:a.db", "--json"])).unwrap();
+    assert!(plain["requests"].is_null());
+    let counted = sandbox.ok(&["info", "sqlite:a.db", "--json", "--requests"]);
+    let counted: serde_json::Value = serde_json::from_str(&counted).unwrap();
+    assert_eq!(counted["requests"], serde_json::json!({}));
+    assert!(sandbox.ok(&["info", "sqlite:a.db", "--requests"]).contains("requests"));
+}
+
+#[test]
 fn info_leaves_the_counting_out_when_told_to() {
     let json = Sandbox::new().ok(&["info", "mem:", "--no-count", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();

@@ -1,0 +1,106 @@
+//! What needs a server of its own: one that breaks its promise, and one that is killed.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use backend_s3::S3Options;
+use bytes::Bytes;
+use object_store::{ClientOptions, RetryConfig, aws::AmazonS3Builder};
+use store_api::{AtomicWrite, Backend, Effect, EntryRead, ErrorKind, Key, TestAndSet};
+use test_servers::{Endpoint, Kind, Server};
+use tokio::task::{JoinSet, spawn_blocking};
+
+async fn start(kind: Kind) -> Server {
+    spawn_blocking(move || Server::start(kind).unwrap()).await.unwrap()
+}
+
+/// A store on the server: these tests share a process, and so an environment, with others of other credentials.
+fn store(server: Endpoint) -> S3Options {
+    let [(_, id), (_, secret)] = server.credentials();
+    let client = AmazonS3Builder::new()
+        .with_endpoint(server.url())
+        .with_bucket_name(server.bucket())
+        .with_access_key_id(id)
+        .with_secret_access_key(secret)
+        .with_client_options(ClientOptions::new().with_allow_http(true))
+        .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() });
+    S3Options::over(Arc::new(client.build().unwrap()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_ignores_conditions_is_refused() {
+    let server = start(Kind::S3rver).await;
+    let error = store(server.endpoint()).open().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("lacks a guarantee"), "{error}");
+}
+
+/// What one client did to a counter: how often it counted, and how often it does not know whether it did.
+#[derive(Default)]
+struct Counted {
+    surely: u64,
+    perhaps: u64,
+}
+
+/// Counts until it has counted so often.
+async fn count(entries: Arc<dyn AtomicWrite>, key: Key, times: u64) -> Counted {
+    let mut counted = Counted::default();
+    let mut test: Option<Bytes> = None;
+    while counted.surely < times {
+        let before: u64 = test.as_ref().map_or(0, |value| std::str::from_utf8(value).unwrap().parse().unwrap());
+        match entries.test_and_set(&key, test.clone(), Some((before + 1).to_string().into())).await {
+            Ok(TestAndSet::Applied) => {
+                counted.surely += 1;
+                test = Some((before + 1).to_string().into());
+            }
+            Ok(TestAndSet::Mismatch { current }) => test = current,
+            Err(error) => {
+                assert!(error.is_retryable(), "{error}");
+                counted.perhaps += u64::from(error.effect() == Effect::Unknown);
+            }
+        }
+    }
+    counted
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a5_a_server_that_is_killed_and_restarted_loses_no_count_and_adds_none() {
+    let mut server = start(Kind::SeaweedFs).await;
+    let endpoint = server.endpoint();
+    let options = || store(endpoint).prefix("counted").busy(Duration::from_mins(2));
+    let keys = ["a", "b"].map(|path| Key::new(path).unwrap());
+    let mut clients = JoinSet::new();
+    for _ in 0..2 {
+        let entries = options().open().await.unwrap().atomic_write().unwrap();
+        for key in keys.clone() {
+            let entries = Arc::clone(&entries);
+            clients.spawn(async move { (key.clone(), count(entries, key, 30).await) });
+        }
+    }
+    let reader = options().open().await.unwrap().atomic_write().unwrap();
+    let value = async |key: &Key| -> u64 {
+        match reader.find(key).await {
+            Ok(Some(value)) => std::str::from_utf8(&value).unwrap().parse().unwrap(),
+            Ok(None) => 0,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    while value(&keys[0]).await < 15 {}
+    let restart = move || {
+        server.kill().unwrap();
+        server.restart().unwrap();
+        server
+    };
+    let server = spawn_blocking(restart).await.unwrap();
+    let mut bounds = BTreeMap::from(keys.clone().map(|key| (key, Counted::default())));
+    while let Some(ended) = clients.join_next().await {
+        let (key, counted) = ended.unwrap();
+        let sum = bounds.get_mut(&key).unwrap();
+        sum.surely += counted.surely;
+        sum.perhaps += counted.perhaps;
+    }
+    for (key, Counted { surely, perhaps }) in bounds {
+        let there = value(&key).await;
+        assert!((surely..=surely + perhaps).contains(&there), "{there} of {surely}, and perhaps {perhaps} more");
+    }
+    drop(server);
+}
