@@ -6,4 +6,5 @@ mod opening;
 mod requests;
 mod rot;
 mod settling;
+mod unreadable;
 mod watching;
