@@ -162,7 +162,7 @@ impl EntryStore for Instance {
         let (live, next) = self.next_live(&under, from, PAGE_ENTRIES).await?;
         let read = async |(key, _)| {
             let found = match self.entries.read(&key).await {
-                Ok(state) => state.value().map(|value| value.cloned()),
+                Ok(state) => state.value().map(Option::<&Bytes>::cloned),
                 Err(error) if error.is_retryable() => return Err(error),
                 Err(error) => Err(error),
             };

@@ -82,9 +82,9 @@ impl Frame {
 
     /// The write that follows this one.
     pub(crate) fn next(&self, writer: Writer, value: Option<Bytes>) -> Result<Self> {
-        let mut writes = vec![Name { writer, nonce: random()? }];
-        writes.extend(self.writes.iter().filter(|write| write.writer != writer).take(WRITES - 1));
-        Ok(Self { seq: self.seq + 1, writes, first: self.first, value })
+        let own = Name { writer, nonce: random()? };
+        let others = self.writes.iter().copied().filter(|write| write.writer != writer).take(WRITES - 1);
+        Ok(Self { seq: self.seq + 1, writes: [own].into_iter().chain(others).collect(), first: self.first, value })
     }
 
     /// The write over a frame that rotted, whose sequence number cannot be read: the time in microseconds is beyond any

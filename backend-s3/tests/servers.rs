@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use backend_s3::S3Options;
+use bytes::Bytes;
 use object_store::{ClientOptions, RetryConfig, aws::AmazonS3Builder};
 use store_api::{AtomicWrite, Backend, Effect, EntryRead, ErrorKind, Key, TestAndSet};
 use test_servers::{Endpoint, Kind, Server};
@@ -43,7 +44,7 @@ struct Counted {
 /// Counts until it has counted so often.
 async fn count(entries: Arc<dyn AtomicWrite>, key: Key, times: u64) -> Counted {
     let mut counted = Counted::default();
-    let mut test = None;
+    let mut test: Option<Bytes> = None;
     while counted.surely < times {
         let before: u64 = test.as_ref().map_or(0, |value| std::str::from_utf8(value).unwrap().parse().unwrap());
         match entries.test_and_set(&key, test.clone(), Some((before + 1).to_string().into())).await {
