@@ -184,7 +184,14 @@ impl Hub {
 
     /// Tells the watches that cover a key that its entry could not be read: an `Err` item, after which they go on.
     pub fn fault_of(&self, key: &Key, error: &Error) -> Wakers {
-        self.registry.read().covering(key).filter_map(|watch| watch.fault(error)).collect()
+        self.registry.read().covering(key).filter_map(|watch| watch.fault_of(key, error)).collect()
+    }
+
+    /// Tells the watches inside a scope of a passing fault there: an `Err` item, after which they go on (W10).
+    pub fn fault_within(&self, scope: &Scope, error: &Error) -> Wakers {
+        let registry = self.registry.read();
+        let inside = registry.watches.values().filter(|watch| scope.covers(watch.scope.path()));
+        inside.filter_map(|watch| watch.state.fault(error)).collect()
     }
 
     /// Tells every watch of a passing fault: an `Err` item, after which it goes on (W10).

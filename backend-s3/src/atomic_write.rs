@@ -88,8 +88,9 @@ impl Instance {
     async fn remove_all(self: Arc<Self>) -> Result<()> {
         let live = self.live(&Key::root()).await?;
         let remove = async |(key, _)| {
-            let _turn = self.turns.take(&key).await;
-            self.write_entry(&key, &Test::Any, None).await.map(drop)
+            let patience = self.client.until();
+            let _turn = self.turn(&key, patience).await?;
+            self.write_entry(&key, &Test::Any, None, patience).await.map(drop)
         };
         live.try_for_each_concurrent(CONCURRENCY, remove).await.map_err(|error| error.with_effect(Effect::Unknown))
     }
@@ -137,10 +138,11 @@ impl EntryStore for Instance {
 
     async fn write(self: &Arc<Self>, key: &Key, test: Test, set: Option<Bytes>) -> Result<TestAndSet> {
         // Its place is taken here: a write that began later does not overtake it, whether or not its future is dropped.
-        let turn = self.turns.take(key).await;
+        let patience = self.client.until();
+        let turn = self.turn(key, patience).await?;
         let (instance, key) = (Arc::clone(self), key.clone());
         let write = async move {
-            let written = instance.write_entry(&key, &test, set).await;
+            let written = instance.write_entry(&key, &test, set, patience).await;
             drop(turn);
             written
         };

@@ -1,6 +1,10 @@
 //! The one door to the object store: names below the store's prefix, each request counted, and each failure classified
 //! once. What a failed write means for its entry is left to who wrote.
 
+mod answer;
+#[cfg(test)]
+mod tests;
+
 use std::{
     fmt,
     ops::Range,
@@ -18,16 +22,18 @@ use futures_util::{
 };
 use object_store::{
     GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-    PutResult, UpdateVersion, client::HttpError, client::HttpErrorKind, path::Path,
+    PutResult, UpdateVersion, path::Path,
 };
 use store_api::{Effect, Error, ErrorKind};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
+
+use self::answer::Answer;
 
 /// How long a request may take, and what each MiB of its body adds.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PATIENCE_PER_MIB: Duration = Duration::from_secs(1);
 /// How often a read is tried before its failure is told.
-const READ_ATTEMPTS: u32 = 5;
+pub(crate) const READ_ATTEMPTS: u32 = 5;
 /// How many objects are deleted at a time.
 const DELETES: usize = 16;
 /// A LIST page has so many names.
@@ -39,8 +45,20 @@ const PAGE: u64 = 1000;
 /// another's. Reads are tried again here.
 pub(crate) struct Client {
     store: Arc<dyn ObjectStore>,
+    lists: Arc<dyn ObjectStore>,
     prefix: Path,
+    /// How long a read is tried again.
+    busy: Duration,
     counters: Counters,
+}
+
+/// How a service is asked.
+pub(crate) struct Service {
+    /// Without retries.
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    /// For listings. It tries a page again by itself: nobody else can, since a listing goes on by what the page before
+    /// said.
+    pub(crate) lists: Arc<dyn ObjectStore>,
 }
 
 /// What one state of an object is told by: its `ETag`.
@@ -84,6 +102,15 @@ pub(crate) enum Seen {
     Missing,
 }
 
+impl Seen {
+    fn into_object(self) -> Option<Object> {
+        match self {
+            Self::Changed(object) => Some(object),
+            Self::Missing | Self::Unchanged => None,
+        }
+    }
+}
+
 /// An object as a listing shows it.
 #[derive(Debug)]
 pub(crate) struct Listed {
@@ -107,6 +134,8 @@ pub(crate) enum FailureKind {
     Refused,
     /// The answer was lost, late, or told of trouble inside (408, 429, 5xx): a write may have happened, or may still.
     Ambiguous,
+    /// A 404 that names nothing that is missing: whoever is on the way may have said it. Nothing is absent by it (A11).
+    Unnamed,
     /// No connection could be made: nothing was sent.
     NotSent,
     /// The credentials do not allow it, or the service refuses them.
@@ -117,8 +146,12 @@ pub(crate) enum FailureKind {
     Missing,
     /// A listing has a name that cannot be read: of an object that is not the store's.
     ForeignName,
-    /// The service does not have this kind of request.
+    /// The service does not have this kind of request (501).
     Unsupported,
+    /// The service has no room (507).
+    NoSpace,
+    /// The request will be answered so again (3xx, 4xx): nothing was written.
+    Rejected,
 }
 
 impl Failure {
@@ -131,18 +164,13 @@ impl Failure {
     }
 
     fn of(error: &object_store::Error) -> Self {
-        use object_store::Error as Os;
-        let kind = match error {
-            Os::NotFound { .. } if names_missing_bucket(error) => FailureKind::NoBucket,
-            Os::NotFound { .. } => FailureKind::Missing,
-            Os::AlreadyExists { .. } | Os::Precondition { .. } => FailureKind::Refused,
-            Os::PermissionDenied { .. } | Os::Unauthenticated { .. } => FailureKind::Denied,
-            Os::InvalidPath { .. } => FailureKind::ForeignName,
-            Os::NotSupported { .. } | Os::NotImplemented { .. } => FailureKind::Unsupported,
-            error if transport_kind(error) == Some(HttpErrorKind::Connect) => FailureKind::NotSent,
-            _ => FailureKind::Ambiguous,
-        };
-        Self::new(kind, cause_of(error))
+        if let Some(answer) = Answer::of(error) {
+            return Self::new(answer.kind(), answer.cause());
+        }
+        if let Some((kind, cause)) = answer::of_transport(error) {
+            return Self::new(kind, cause);
+        }
+        Self::new(kind_without_answer(error), answer::one_line(&error.to_string()))
     }
 
     /// Of an object that has to be there.
@@ -152,7 +180,7 @@ impl Failure {
 
     /// Whether the same read may succeed later.
     pub(crate) fn is_passing(&self) -> bool {
-        matches!(self.kind, FailureKind::Ambiguous | FailureKind::NotSent)
+        matches!(self.kind, FailureKind::Ambiguous | FailureKind::Unnamed | FailureKind::NotSent)
     }
 
     /// The error of the contract, for a call whose effect is known to be this one.
@@ -160,6 +188,10 @@ impl Failure {
         let (kind, message) = match self.kind {
             FailureKind::Refused => (ErrorKind::Unavailable, "the object is contended; try again"),
             FailureKind::Ambiguous => (ErrorKind::Unavailable, "the object store gave no answer; try again"),
+            FailureKind::Unnamed => (
+                ErrorKind::Unavailable,
+                "a 404 does not say what is missing; check the endpoint and what is on the way to it, and try again",
+            ),
             FailureKind::NotSent => (ErrorKind::Unavailable, "the object store cannot be reached; check the endpoint"),
             FailureKind::Denied => (ErrorKind::Denied, "the object store refuses the access; check the credentials"),
             FailureKind::NoBucket => (ErrorKind::InvalidInput, "the bucket is not there; create it, or name another"),
@@ -171,6 +203,12 @@ impl Failure {
             FailureKind::Unsupported => {
                 (ErrorKind::Unsupported, "the object store lacks a request that the store needs; use another service")
             }
+            FailureKind::NoSpace => (ErrorKind::NoSpace, "the object store has no room; make some"),
+            FailureKind::Rejected => (
+                ErrorKind::InvalidInput,
+                "the object store rejects the request; check the endpoint, the region, and what limits the sizes of \
+                 requests on the way",
+            ),
         };
         Error::new(kind, message).with_effect(effect).with_source(self.cause)
     }
@@ -184,8 +222,9 @@ impl From<Failure> for Error {
 }
 
 impl Client {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
-        Self { store, prefix, counters: Counters::default() }
+    pub(crate) fn new(service: Service, prefix: Path, busy: Duration) -> Self {
+        let Service { objects: store, lists } = service;
+        Self { store, lists, prefix, busy, counters: Counters::default() }
     }
 
     /// How many requests were sent, and how many bytes, since the client was made.
@@ -218,6 +257,9 @@ impl Client {
             Err(failure) if failure.kind == FailureKind::Missing => {
                 Err(Failure { kind: FailureKind::Refused, ..failure })
             }
+            Err(failure) if failure.kind == FailureKind::Unnamed => {
+                Err(Failure { kind: FailureKind::Ambiguous, ..failure })
+            }
             Err(failure) => Err(failure),
         }
     }
@@ -225,39 +267,64 @@ impl Client {
     /// The object, or a range of its bytes; `None` when it is not there.
     pub(crate) async fn get(&self, name: &str, range: Option<Range<u64>>) -> Result<Option<Object>, Failure> {
         let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
-        match self.read(name, &options).await? {
-            Seen::Changed(object) => Ok(Some(object)),
-            Seen::Missing | Seen::Unchanged => Ok(None),
-        }
+        Ok(self.read(name, &options, u64::MAX, self.until()).await?.into_object())
     }
 
     /// The object, unless it is of this version (`If-None-Match`): then its body is not sent.
     pub(crate) async fn get_unless(&self, name: &str, version: &Version) -> Result<Seen, Failure> {
-        let options = GetOptions { if_none_match: Some(version.0.clone().into()), ..GetOptions::default() };
-        self.read(name, &options).await
+        self.get_within(name, Some(version), u64::MAX, self.until()).await
+    }
+
+    /// The object, unless it is of this version. The bytes of one that has more than `most` are left, and are empty. It is
+    /// tried again until a time.
+    pub(crate) async fn get_within(
+        &self,
+        name: &str,
+        version: Option<&Version>,
+        most: u64,
+        until: Instant,
+    ) -> Result<Seen, Failure> {
+        let if_none_match = version.map(|version| version.0.clone().into());
+        self.read(name, &GetOptions { if_none_match, ..GetOptions::default() }, most, until).await
     }
 
     /// Whether the object is there, with its size; its bytes are empty.
     pub(crate) async fn head(&self, name: &str) -> Result<Option<Object>, Failure> {
-        match self.read(name, &GetOptions { head: true, ..GetOptions::default() }).await? {
-            Seen::Changed(object) => Ok(Some(object)),
-            Seen::Missing | Seen::Unchanged => Ok(None),
+        let head = GetOptions { head: true, ..GetOptions::default() };
+        match self.read(name, &head, u64::MAX, self.until()).await {
+            Ok(seen) => Ok(seen.into_object()),
+            // The answer to a HEAD has no body that could name what is missing.
+            Err(failure) if failure.kind == FailureKind::Unnamed => {
+                let object = self.get(name, Some(0..1)).await?;
+                Ok(object.map(|object| Object { bytes: Bytes::new(), ..object }))
+            }
+            Err(failure) => Err(failure),
         }
     }
 
-    async fn read(&self, name: &str, options: &GetOptions) -> Result<Seen, Failure> {
+    /// When a read that begins here is tried for the last time.
+    pub(crate) fn until(&self) -> Instant {
+        Instant::now() + self.busy
+    }
+
+    async fn read(&self, name: &str, options: &GetOptions, most: u64, until: Instant) -> Result<Seen, Failure> {
         let path = self.path(name);
         let mut attempt = 1;
         loop {
-            match self.read_once(&path, options.clone()).await {
-                Err(failure) if failure.is_passing() && attempt < READ_ATTEMPTS => back_off(attempt).await,
-                answer => return answer,
+            let failure = match self.read_once(&path, options.clone(), most).await {
+                Ok(seen) => return Ok(seen),
+                Err(failure) => failure,
+            };
+            let is_silent = options.head && failure.kind == FailureKind::Unnamed;
+            if is_silent || !failure.is_passing() || attempt == READ_ATTEMPTS || Instant::now() >= until {
+                return Err(failure);
             }
+            back_off(attempt).await;
             attempt += 1;
         }
     }
 
-    async fn read_once(&self, path: &Path, options: GetOptions) -> Result<Seen, Failure> {
+    async fn read_once(&self, path: &Path, options: GetOptions, most: u64) -> Result<Seen, Failure> {
         self.counters.count(if options.head { Kind::Head } else { Kind::Get });
         let head = options.head;
         let answer = timeout(PATIENCE, self.store.get_opts(path, options)).await.map_err(|_| Failure::late())?;
@@ -270,7 +337,7 @@ impl Client {
             }
         };
         let (size, tag) = (found.meta.size, found.meta.e_tag.clone());
-        let bytes = if head { Bytes::new() } else { self.body(found).await? };
+        let bytes = if head || size > most { Bytes::new() } else { self.body(found).await? };
         let tag = tag.ok_or_else(|| Failure::new(FailureKind::Unsupported, "an answer has no ETag"))?;
         Ok(Seen::Changed(Object { bytes, version: Version(tag.into()), size }))
     }
@@ -288,7 +355,7 @@ impl Client {
 
     /// The objects whose names begin with `under` and a `/`, in no order that could be relied on. A failure ends it.
     pub(crate) fn list(self: &Arc<Self>, under: &str) -> BoxStream<'static, Result<Listed, Failure>> {
-        self.counted(self.store.list(Some(&self.path(under))))
+        self.counted(self.lists.list(Some(&self.path(under))))
     }
 
     /// As [`list`](Self::list), those alone whose names come behind one.
@@ -297,7 +364,7 @@ impl Client {
         under: &str,
         behind: &str,
     ) -> BoxStream<'static, Result<Listed, Failure>> {
-        self.counted(self.store.list_with_offset(Some(&self.path(under)), &self.path(behind)))
+        self.counted(self.lists.list_with_offset(Some(&self.path(under)), &self.path(behind)))
     }
 
     fn counted(
@@ -341,7 +408,7 @@ impl Client {
 
     /// Removes all objects below the prefix.
     pub(crate) async fn delete_all(self) -> store_api::Result<()> {
-        let objects = self.store.list(Some(&self.prefix)).map(|object| object.map(|meta| self.name(&meta.location)));
+        let objects = self.lists.list(Some(&self.prefix)).map(|object| object.map(|meta| self.name(&meta.location)));
         let names = objects.map_err(|error| Failure::of(&error)).try_collect::<Vec<_>>().await?;
         let client = &self;
         let delete = |name: String| async move { client.delete(&name).await };
@@ -377,28 +444,17 @@ fn patience(bytes: u64) -> Duration {
     PATIENCE + PATIENCE_PER_MIB.saturating_mul(mebibytes)
 }
 
-/// What lies beneath, without the body of the answer: a service may repeat there what it was sent.
-fn cause_of(error: &object_store::Error) -> String {
-    let shown = error.to_string();
-    let line = shown.lines().next().unwrap_or_default();
-    line.split_once(": <").map_or(line, |(before_body, _)| before_body).to_owned()
-}
-
-/// A missing bucket is a 404 like a missing object, but nothing that is absent (A11).
-fn names_missing_bucket(error: &object_store::Error) -> bool {
-    let shown = error.to_string();
-    ["NoSuchBucket", "ContainerNotFound"].iter().any(|code| shown.contains(code))
-}
-
-fn transport_kind(error: &object_store::Error) -> Option<HttpErrorKind> {
-    let mut beneath = std::error::Error::source(error);
-    while let Some(error) = beneath {
-        if let Some(error) = error.downcast_ref::<HttpError>() {
-            return Some(error.kind());
-        }
-        beneath = error.source();
+/// Of an error that is about no answer: that of a store that was given, or of the client.
+fn kind_without_answer(error: &object_store::Error) -> FailureKind {
+    use object_store::Error as Os;
+    match error {
+        Os::NotFound { .. } => FailureKind::Missing,
+        Os::AlreadyExists { .. } | Os::Precondition { .. } => FailureKind::Refused,
+        Os::PermissionDenied { .. } | Os::Unauthenticated { .. } => FailureKind::Denied,
+        Os::InvalidPath { .. } => FailureKind::ForeignName,
+        Os::NotSupported { .. } | Os::NotImplemented { .. } => FailureKind::Unsupported,
+        _ => FailureKind::Ambiguous,
     }
-    None
 }
 
 /// How many requests were sent, by kind, and how many bytes of objects.

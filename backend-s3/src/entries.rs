@@ -1,22 +1,26 @@
 //! The objects of the entries: how one is read, and what was seen of it last.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use backend_kit::{OFFLOAD_LEN, offload};
 use bytes::Bytes;
 use object_store::PutPayload;
 use quick_cache::{Weighter, sync::Cache};
 use store_api::{Key, Result};
+use tokio::time::Instant;
 
 use crate::{
-    client::{Client, Failure, Object, Seen, Version},
-    frame::{Frame, TOMBSTONE_LEN, Writer, rotten},
+    client::{self, Client, Failure, Object, Version},
+    frame::{Frame, MAX_LEN, TOMBSTONE_LEN, Writer, rotten},
     names,
 };
 
 /// How many bytes of entries are kept in memory, and how many entries are expected in them.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 const CACHE_ENTRIES: usize = 16 * 1024;
+/// How long what was seen is tried upon without a read. Longer would spare a read more often; but who finds that so many
+/// others wrote since that an object does not name them all cannot tell whether it was one of them (A5).
+const FRESH: Duration = Duration::from_secs(5);
 
 /// An entry's object, as it was seen.
 pub(crate) enum State {
@@ -63,15 +67,22 @@ impl State {
 /// change, and is what a write is tried upon, but answers nothing by itself (A1).
 pub(crate) struct Entries {
     client: Arc<Client>,
-    seen: Cache<Key, Arc<State>, Weight>,
+    seen: Cache<Key, Seen, Weight>,
+}
+
+/// What was there at a time.
+#[derive(Clone)]
+struct Seen {
+    state: Arc<State>,
+    at: Instant,
 }
 
 #[derive(Clone)]
 struct Weight;
 
-impl Weighter<Key, Arc<State>> for Weight {
-    fn weight(&self, key: &Key, state: &Arc<State>) -> u64 {
-        let frame = if let State::Kept { frame, .. } = &**state { frame.weight() } else { 0 };
+impl Weighter<Key, Seen> for Weight {
+    fn weight(&self, key: &Key, seen: &Seen) -> u64 {
+        let frame = if let State::Kept { frame, .. } = &*seen.state { frame.weight() } else { 0 };
         (key.as_str().len() + 128 + frame) as u64
     }
 }
@@ -87,32 +98,52 @@ impl Entries {
 
     /// The entry's state at some time during the call.
     pub(crate) async fn read(&self, key: &Key) -> Result<Arc<State>> {
-        let seen = self.seen.get(key);
+        self.read_until(key, self.client.until()).await
+    }
+
+    /// The same, tried again until a time.
+    pub(crate) async fn read_until(&self, key: &Key, until: Instant) -> Result<Arc<State>> {
+        let seen = self.seen.get(key).map(|seen| seen.state);
         let known = seen.as_ref().and_then(|state| state.version());
-        match (self.read_unless(key, known).await?, &seen) {
-            (Some(state), _) => Ok(state),
-            (None, Some(seen)) => Ok(Arc::clone(seen)),
+        match (self.ask(key, known, until).await?, seen) {
+            (Some(state), _) | (None, Some(state)) => Ok(state),
             (None, None) => Ok(Arc::new(State::Nothing)),
         }
     }
 
-    /// The same, or `None` when the object is of this version.
+    /// The entry's state, or `None` when the object is of this version.
     pub(crate) async fn read_unless(&self, key: &Key, known: Option<&Version>) -> Result<Option<Arc<State>>> {
+        self.ask(key, known, self.client.until()).await
+    }
+
+    async fn ask(&self, key: &Key, known: Option<&Version>, until: Instant) -> Result<Option<Arc<State>>> {
         let name = names::of_entry(key);
-        let found = match known {
-            Some(version) => self.client.get_unless(&name, version).await?,
-            None => self.client.get(&name, None).await?.map_or(Seen::Missing, Seen::Changed),
+        let state = match self.client.get_within(&name, known, MAX_LEN, until).await? {
+            client::Seen::Unchanged => {
+                self.confirm(key, known);
+                return Ok(None);
+            }
+            client::Seen::Changed(object) => self.open(key, &name, object).await?,
+            client::Seen::Missing => State::Nothing,
         };
-        let state = Arc::new(match found {
-            Seen::Unchanged => return Ok(None),
-            Seen::Changed(object) => self.open(key, &name, object).await?,
-            Seen::Missing => State::Nothing,
-        });
+        let state = Arc::new(state);
         self.note(key, &state);
         Ok(Some(state))
     }
 
+    /// It was seen again.
+    fn confirm(&self, key: &Key, version: Option<&Version>) {
+        if let Some(seen) = self.seen.get(key)
+            && seen.state.version() == version
+        {
+            self.note(key, &seen.state);
+        }
+    }
+
     async fn open(&self, key: &Key, name: &str, object: Object) -> Result<State> {
+        if object.size > MAX_LEN {
+            return Ok(State::Rotten { version: object.version });
+        }
         if let Some(frame) = open_frame(key, &object.bytes).await? {
             return Ok(State::Kept { version: object.version, frame });
         }
@@ -139,14 +170,18 @@ impl Entries {
         }
     }
 
-    /// What was seen of the entry last, which may be old.
-    pub(crate) fn seen(&self, key: &Key) -> Option<Arc<State>> {
-        self.seen.get(key)
+    /// What a write may be tried upon without a read: what was seen of the entry a short while ago, or nothing where
+    /// nothing is expected.
+    pub(crate) fn guess(&self, key: &Key, expects_nothing: bool) -> Option<Arc<State>> {
+        match self.seen.get(key) {
+            Some(seen) => (seen.at.elapsed() <= FRESH).then_some(seen.state),
+            None => expects_nothing.then(|| Arc::new(State::Nothing)),
+        }
     }
 
     pub(crate) fn note(&self, key: &Key, state: &Arc<State>) {
         match **state {
-            State::Kept { .. } => self.seen.insert(key.clone(), Arc::clone(state)),
+            State::Kept { .. } => self.seen.insert(key.clone(), Seen { state: Arc::clone(state), at: Instant::now() }),
             State::Nothing | State::Rotten { .. } => self.forget(key),
         }
     }

@@ -6,7 +6,8 @@
 //! | 1 | the format: 1 |
 //! | 1 | how many writes are named |
 //! | 8 | the sequence number: the predecessor's plus one |
-//! | 256 | this write, and the last one of each other instance, the latest first, 16 in all; zeros where there are less |
+//! | 240 | this write, and the last one of each other instance, the latest first, 15 in all; zeros where there are less |
+//! | 16 | the first write of the object; zeros where it is not known, since there was rot |
 //! | 1 and the value | of a live entry; a tombstone ends before |
 //!
 //! So a tombstone has the size of no live frame, and a listing tells them apart. A write is named by its instance and a
@@ -14,7 +15,7 @@
 //! A, B, A does not look unchanged. Numbers are little-endian.
 //!
 //! An instance writes a key one write at a time. So the last one of each instance says as much as all of them, however
-//! many writes of few others follow.
+//! many writes of few others follow. The first write is named for ever: who creates an entry knows whether it did.
 
 use std::{
     hash::Hasher,
@@ -23,18 +24,20 @@ use std::{
 
 use bytes::Bytes;
 use object_store::PutPayload;
-use store_api::{Error, ErrorKind, Key, Result};
+use store_api::{Error, ErrorKind, Key, MAX_VALUE_LEN, Result};
 use twox_hash::XxHash3_64;
 
 /// How many writes a frame names.
-const WRITES: usize = 16;
+const WRITES: usize = 15;
 const FORMAT: u8 = 1;
 const LIVE: u8 = 1;
 const CHECKSUM_LEN: usize = 8;
 const NAME_LEN: usize = 16;
-/// The checksum, the format and the count, the sequence number, the writes: all that a tombstone is.
-pub(crate) const TOMBSTONE_LEN: usize = CHECKSUM_LEN + 2 + 8 + NAME_LEN * WRITES;
+/// The checksum, the format and the count, the sequence number, the writes and the first one: all that a tombstone is.
+pub(crate) const TOMBSTONE_LEN: usize = CHECKSUM_LEN + 2 + 8 + NAME_LEN * (WRITES + 1);
 const VALUE_AT: usize = TOMBSTONE_LEN + 1;
+/// No frame is longer.
+pub(crate) const MAX_LEN: u64 = (VALUE_AT + MAX_VALUE_LEN) as u64;
 
 /// Who writes: an instance, by a number that no other one has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,12 +57,18 @@ struct Name {
     nonce: [u8; 8],
 }
 
+impl Name {
+    const NONE: Self = Self { writer: Writer([0; 8]), nonce: [0; 8] };
+}
+
 /// One write of an entry.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) seq: u64,
     /// This write, and the last one of each other instance, the latest first.
     writes: Vec<Name>,
+    /// The object's first write; `None` when rot came between, so that writes before it may be named nowhere.
+    first: Option<Name>,
     /// `None` is a tombstone.
     pub(crate) value: Option<Bytes>,
 }
@@ -67,35 +76,36 @@ pub(crate) struct Frame {
 impl Frame {
     /// The first write of an entry.
     pub(crate) fn first(writer: Writer, value: Option<Bytes>) -> Result<Self> {
-        Ok(Self { seq: 1, writes: vec![Name { writer, nonce: random()? }], value })
+        let name = Name { writer, nonce: random()? };
+        Ok(Self { seq: 1, writes: vec![name], first: Some(name), value })
     }
 
     /// The write that follows this one.
     pub(crate) fn next(&self, writer: Writer, value: Option<Bytes>) -> Result<Self> {
         let own = Name { writer, nonce: random()? };
         let others = self.writes.iter().copied().filter(|write| write.writer != writer).take(WRITES - 1);
-        Ok(Self { seq: self.seq + 1, writes: [own].into_iter().chain(others).collect(), value })
+        Ok(Self { seq: self.seq + 1, writes: [own].into_iter().chain(others).collect(), first: self.first, value })
     }
 
     /// The write over a frame that rotted, whose sequence number cannot be read: the time in microseconds is beyond any
-    /// that was counted up to, and beyond that of a rot before.
+    /// that was counted up to, and beyond that of a rot before unless a clock is behind.
     pub(crate) fn over_rot(writer: Writer, value: Option<Bytes>) -> Result<Self> {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let seq = u64::try_from(time.as_micros()).unwrap_or(u64::MAX / 2);
-        Ok(Self { seq, ..Self::first(writer, value)? })
+        Ok(Self { seq, first: None, ..Self::first(writer, value)? })
     }
 
     /// Whether the object, as this frame has it, ever held that write, the last one that its instance tried; `None` when
     /// so many instances wrote since that the frame does not say.
     pub(crate) fn tells_of(&self, write: &Self) -> Option<bool> {
         let name = write.writes.first()?;
-        let last = self.writes.iter().find(|last| last.writer == name.writer);
-        match last {
-            Some(last) => Some(last == name),
-            // All that ever wrote are named.
-            None if self.writes.len() < WRITES => Some(false),
-            None => None,
+        if let Some(last) = self.writes.iter().find(|last| last.writer == name.writer) {
+            return Some(last == name);
         }
+        let first = self.first.as_ref()?;
+        // All that ever wrote are named, or the one that this can have been is.
+        let is_told = self.writes.len() < WRITES || write.first.as_ref() == Some(name);
+        is_told.then_some(first == name)
     }
 
     /// The bytes of the object. The value is not copied.
@@ -103,11 +113,13 @@ impl Frame {
         let mut head = Vec::with_capacity(VALUE_AT);
         head.extend([0; CHECKSUM_LEN]);
         head.push(FORMAT);
-        // At most 16.
+        // At most 15.
         head.push(u8::try_from(self.writes.len()).unwrap_or(u8::MAX));
         head.extend(self.seq.to_le_bytes());
         self.writes.iter().for_each(|write| head.extend([write.writer.0, write.nonce].as_flattened()));
-        head.resize(TOMBSTONE_LEN, 0);
+        head.resize(TOMBSTONE_LEN - NAME_LEN, 0);
+        let first = self.first.unwrap_or(Name::NONE);
+        head.extend([first.writer.0, first.nonce].as_flattened());
         if self.value.is_some() {
             head.push(LIVE);
         }
@@ -133,21 +145,32 @@ impl Frame {
         }
         let ([format, count], rest) = rest.split_first_chunk()?;
         let (seq, rest) = rest.split_first_chunk()?;
-        let (names, _) = rest.split_at_checked(NAME_LEN * WRITES)?;
+        let (names, rest) = rest.split_at_checked(NAME_LEN * WRITES)?;
+        let (first, _) = rest.split_at_checked(NAME_LEN)?;
         let value = match bytes.get(TOMBSTONE_LEN) {
             None => None,
             Some(&LIVE) => Some(bytes.slice(VALUE_AT..)),
             Some(_) => return None,
         };
-        let numbers = names.as_chunks::<8>().0.as_chunks::<2>().0.get(..usize::from(*count))?;
-        let writes = numbers.iter().map(|&[writer, nonce]| Name { writer: Writer(writer), nonce }).collect();
-        (*format == FORMAT).then_some(Self { seq: u64::from_le_bytes(*seq), writes, value })
+        let writes = names_in(names).take(usize::from(*count)).collect();
+        let first = names_in(first).find(|name| *name != Name::NONE);
+        (*format == FORMAT && usize::from(*count) <= WRITES).then_some(Self {
+            seq: u64::from_le_bytes(*seq),
+            writes,
+            first,
+            value,
+        })
     }
 
     /// How much memory it takes.
     pub(crate) fn weight(&self) -> usize {
         TOMBSTONE_LEN + self.value.as_ref().map_or(0, Bytes::len)
     }
+}
+
+fn names_in(bytes: &[u8]) -> impl Iterator<Item = Name> {
+    let numbers = bytes.as_chunks::<8>().0.as_chunks::<2>().0;
+    numbers.iter().map(|&[writer, nonce]| Name { writer: Writer(writer), nonce })
 }
 
 /// What a frame is that is none of its key.
@@ -245,27 +268,49 @@ mod tests {
         assert_ne!(bytes_of(&first, &key()), bytes_of(&again, &key()));
     }
 
+    /// A write upon another's.
+    fn second() -> Frame {
+        write_after(0, None).next(Writer::unique().unwrap(), None).unwrap()
+    }
+
     #[test]
     fn a5_a_frame_tells_of_a_write_until_fifteen_other_instances_wrote() {
-        let others = writers(16);
-        let mine = Frame::first(Writer::unique().unwrap(), None).unwrap();
+        let others = writers(15);
+        let mine = second();
         let never = Frame { writes: vec![Name { nonce: [7; 8], ..mine.writes[0] }], ..mine.clone() };
         let mut last = mine.clone();
-        for writer in &others[..15] {
+        for writer in &others[..14] {
             for _ in 0..3 {
                 last = last.next(*writer, None).unwrap();
                 assert_eq!((last.tells_of(&mine), last.tells_of(&never)), (Some(true), Some(false)));
             }
         }
-        last = last.next(others[15], None).unwrap();
-        assert_eq!((last.tells_of(&mine), last.seq), (None, 47));
+        last = last.next(others[14], None).unwrap();
+        assert_eq!((last.tells_of(&mine), last.seq), (None, 45));
     }
 
     #[test]
     fn a5_a_frame_that_names_all_tells_what_was_never_there() {
-        let mine = Frame::first(Writer::unique().unwrap(), None).unwrap();
-        assert_eq!(write_after(14, None).tells_of(&mine), Some(false));
-        assert_eq!(write_after(15, None).tells_of(&mine), None);
+        assert_eq!(write_after(13, None).tells_of(&second()), Some(false));
+        assert_eq!(write_after(14, None).tells_of(&second()), None);
+    }
+
+    #[test]
+    fn a5_a_frame_tells_of_its_creation_for_ever() {
+        let [mine, never] = [0; 2].map(|_| Frame::first(Writer::unique().unwrap(), None).unwrap());
+        let last = writers(40).into_iter().fold(mine.clone(), |frame, writer| frame.next(writer, None).unwrap());
+        assert_eq!((last.tells_of(&mine), last.tells_of(&never)), (Some(true), Some(false)));
+    }
+
+    #[test]
+    fn a5_what_was_written_before_rot_is_not_told_of() {
+        let over = Frame::over_rot(Writer::unique().unwrap(), None).unwrap();
+        let heir = over.next(Writer::unique().unwrap(), None).unwrap();
+        let heir = Frame::open(&key(), &bytes_of(&heir, &key())).ok().unwrap();
+        for before in [second(), write_after(0, None)] {
+            assert_eq!((over.tells_of(&before), heir.tells_of(&before)), (None, None));
+        }
+        assert_eq!(heir.tells_of(&over), Some(true));
     }
 
     #[test]

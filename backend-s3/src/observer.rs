@@ -15,7 +15,7 @@ use std::{
 use backend_kit::{Gate, Hub, Priming, Scope, Wakers};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use store_api::{Error, Init, Key, Result};
+use store_api::{Error, ErrorKind, Init, Key, Result};
 use tokio::{
     runtime::Handle,
     sync::Notify,
@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use self::mirror::{Epoch, Mirror, Told};
+use self::mirror::{Base, Mirror, Told};
 use crate::{
     atomic_write::{CONCURRENCY, entry_of},
     client::Version,
@@ -84,14 +84,17 @@ impl Observer {
         self.start_poller(runtime)?;
         let covering = Covering::begin(self, &scope);
         self.look(&scope).await?;
-        let (priming, there) = {
+        let (priming, there, failing) = {
             let mut mirror = self.mirror();
             mirror.is_known(&scope);
             let priming = self.hub.register(handle, scope.clone(), init)?;
             let there = if priming.wants_current_state() { mirror.there(&scope) } else { Vec::new() };
-            (priming, there)
+            (priming, there, mirror.failing(&scope))
         };
         self.offer(&priming, there).await?;
+        for (key, error) in failing {
+            self.hub.fault_of(&key, &error).wake();
+        }
         drop(covering);
         Ok(priming)
     }
@@ -100,8 +103,10 @@ impl Observer {
     async fn offer(&self, priming: &Priming, there: Vec<Key>) -> Result<()> {
         let offer = |key: Key| async move {
             let state = self.read(&key).await.map_err(|error| error.with_key(&key))?;
-            if let State::Kept { frame: Frame { seq, value: Some(value), .. }, .. } = &*state {
-                priming.offer(&key, *seq, value.clone());
+            if let State::Kept { version, frame: Frame { value: Some(value), .. } } = &*state
+                && let Some(number) = self.mirror().number(&key, version)
+            {
+                priming.offer(&key, number, value.clone());
             }
             // A watch that has to tell what rotted does not begin.
             state.value().map(drop).map_err(|error| error.with_key(&key))
@@ -109,27 +114,26 @@ impl Observer {
         stream::iter(there).map(Ok).try_for_each_concurrent(CONCURRENCY, offer).await
     }
 
-    /// Tells how the entries of a scope differ from what the mirror has of them.
+    /// Tells how the entries of a scope differ from what the mirror has of them. An entry that cannot be read does not
+    /// keep those beside it from being told: the watches hear of it.
     async fn look(&self, scope: &Scope) -> Result<()> {
         match scope {
             Scope::Key(key) => self.look_at(key).await,
             Scope::Under(path) => {
-                if !path.is_root() {
-                    self.look_at(path).await?;
-                }
-                self.look_below(path).await
+                self.look_below(path).await?;
+                let own = if path.is_root() { None } else { Some(path.clone()) };
+                self.confirm_all(own).await;
+                Ok(())
             }
         }
     }
 
     async fn look_at(&self, key: &Key) -> Result<()> {
         loop {
-            let (known, epoch) = {
-                let mirror = self.mirror();
-                (mirror.version(key), mirror.epoch())
-            };
-            let read = self.entries.read_unless(key, known.as_ref()).await.map_err(|error| error.with_key(key))?;
-            if read.is_none_or(|state| self.tell(key, &state, epoch)) {
+            let base = self.mirror().base(key);
+            let read = self.entries.read_unless(key, base.known()).await.map_err(|error| error.with_key(key))?;
+            if read.is_none_or(|state| self.tell(key, &state, &base)) {
+                self.mirror().passed(&Scope::Key(key.clone()));
                 return Ok(());
             }
         }
@@ -138,17 +142,17 @@ impl Observer {
     /// Reads an entry and tells what it is, if that is news.
     async fn read(&self, key: &Key) -> Result<Arc<State>> {
         loop {
-            let epoch = self.mirror().epoch();
+            let base = self.mirror().base(key);
             let state = self.entries.read(key).await?;
-            if self.tell(key, &state, epoch) {
+            if self.tell(key, &state, &base) {
                 return Ok(state);
             }
         }
     }
 
-    /// Tells what was read, unless the epoch is over, so that it says nothing.
-    fn tell(&self, key: &Key, state: &State, epoch: Epoch) -> bool {
-        let told = self.mirror().read(&self.hub, key, state, epoch);
+    /// Tells what was read, unless it may be older than what is known by then, so that it says nothing.
+    fn tell(&self, key: &Key, state: &State, base: &Base) -> bool {
+        let told = self.mirror().read(&self.hub, key, state, base);
         told.map(Wakers::wake).is_some()
     }
 
@@ -164,14 +168,26 @@ impl Observer {
                 let hints = seen.filter(|(key, listed)| is_hint(key, listed.version.as_ref(), is_live(listed.size)));
                 hints.map(|(key, _)| key).collect::<Vec<_>>()
             };
-            self.confirm_all(hints).await?;
+            self.confirm_all(hints).await;
         }
+        self.mirror().passed(&Scope::Under(path.clone()));
         Ok(())
     }
 
-    async fn confirm_all(&self, keys: Vec<Key>) -> Result<()> {
-        let confirm = |key: Key| async move { self.look_at(&key).await };
-        stream::iter(keys).map(Ok).try_for_each_concurrent(CONCURRENCY, confirm).await
+    /// Looks at entries, and says which could not be read.
+    async fn confirm_all(&self, keys: impl IntoIterator<Item = Key>) -> Vec<Key> {
+        let confirm = |key: Key| async move {
+            let error = self.look_at(&key).await.err()?;
+            self.failed(Scope::Key(key.clone()), &error);
+            Some(key)
+        };
+        let confirmed = stream::iter(keys).map(confirm).buffer_unordered(CONCURRENCY);
+        confirmed.filter_map(std::future::ready).collect().await
+    }
+
+    fn failed(&self, what: Scope, error: &Error) {
+        let wakers = self.mirror().failed(&self.hub, what, error);
+        wakers.wake();
     }
 
     fn start_poller(self: &Arc<Self>, runtime: &Handle) -> Result<()> {
@@ -179,9 +195,14 @@ impl Observer {
         if poller.is_stopped {
             return Err(Error::closed());
         }
-        if poller.task.is_none() {
+        // The runtime that it ran in may be gone.
+        if poller.task.as_ref().is_none_or(JoinHandle::is_finished) {
             let observer = Arc::clone(self);
-            poller.task = Some(runtime.spawn(async move { observer.run().await }));
+            let task = runtime.spawn(async move { observer.run().await });
+            if task.is_finished() {
+                return Err(not_looking());
+            }
+            poller.task = Some(task);
         }
         self.nudge.notify_one();
         Ok(())
@@ -189,46 +210,41 @@ impl Observer {
 
     /// Looks again and again, while something is watched.
     async fn run(&self) {
-        let mut is_well = true;
+        let _running = Running(self);
         let mut next = Instant::now() + self.poll;
         loop {
-            let looked = if !self.hub.is_watched() {
-                self.mirror().forget(&[]);
+            if !self.hub.is_watched() {
+                self.watched();
                 self.nudge.notified().await;
                 next = Instant::now() + self.poll;
-                Ok(())
             } else if timeout_at(next, self.nudge.notified()).await.is_ok() {
-                self.confirm_unclear().await
+                self.confirm_unclear().await;
             } else {
-                let looked = self.look_at_all().await;
+                self.look_at_all().await;
                 next = Instant::now() + self.poll;
-                looked
-            };
-            // A fault is told once; the watches go on, and catch up when it has passed (W10).
-            if let Err(error) = &looked
-                && is_well
-            {
-                self.hub.fault(error).wake();
             }
-            is_well = looked.is_ok();
         }
     }
 
-    async fn look_at_all(&self) -> Result<()> {
-        let scopes = self.hub.scopes();
-        self.mirror().forget(&scopes);
-        let look = |scope: Scope| async move { self.look(&scope).await };
-        stream::iter(outermost(&scopes)).map(Ok).try_for_each_concurrent(CONCURRENCY, look).await?;
-        self.confirm_unclear().await
+    /// Each scope is looked at, whatever the others say. The watches go on, and catch up when a fault has passed (W10).
+    async fn look_at_all(&self) {
+        let look = |scope: Scope| async move {
+            if let Err(error) = self.look(&scope).await {
+                self.failed(scope, &error);
+            }
+        };
+        stream::iter(outermost(&self.watched())).for_each_concurrent(CONCURRENCY, look).await;
+        self.confirm_unclear().await;
     }
 
-    async fn confirm_unclear(&self) -> Result<()> {
+    async fn confirm_unclear(&self) {
         let unclear = self.mirror().take_unclear();
-        let confirmed = self.confirm_all(unclear.clone()).await;
-        if confirmed.is_err() {
-            self.mirror().is_unclear(unclear);
-        }
-        confirmed
+        let failed = self.confirm_all(unclear).await;
+        self.mirror().is_unclear(failed);
+    }
+
+    fn watched(&self) -> Vec<Scope> {
+        self.mirror().watched(&self.hub)
     }
 
     /// Ends the poller, without waiting for it. It only reads.
@@ -257,6 +273,24 @@ impl Observer {
     fn poller(&self) -> MutexGuard<'_, Poller> {
         self.poller.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Tells the watches when the poller ends and nobody has stopped it: they would hear of nothing, and not know.
+struct Running<'o>(&'o Observer);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if !self.0.poller().is_stopped {
+            self.0.hub.fault(&not_looking()).wake();
+        }
+    }
+}
+
+fn not_looking() -> Error {
+    Error::new(
+        ErrorKind::Other,
+        "others' changes are not looked for: the runtime that the store was opened in has ended; open the store again",
+    )
 }
 
 /// Those that no other one covers.

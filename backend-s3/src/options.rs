@@ -4,14 +4,20 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use backend_kit::DEFAULT_BATCH_LIMIT;
 #[cfg(feature = "azure")]
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::{ClientOptions, ObjectStore, RetryConfig, aws::AmazonS3Builder, path::Path};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::{
+    BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey},
+    path::Path,
+};
 use store_api::{Error, ErrorKind, HashFunction, Result};
+
+use crate::client::{self, READ_ATTEMPTS};
 
 /// Names of objects have at most 1,024 bytes, and those of the store's need the rest.
 const MAX_PREFIX_LEN: usize = 200;
-/// How long a connection may take to be made.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// The client's own limit for a request. The requests', which know their sizes, are shorter.
+const TIMEOUT: &str = "1 hour";
 
 /// How to open a store in a bucket.
 ///
@@ -43,6 +49,13 @@ struct Place {
     bucket: String,
     endpoint: Option<String>,
     region: Option<String>,
+}
+
+impl Place {
+    /// Whether the endpoint says that nothing is encrypted.
+    fn is_plain(&self) -> bool {
+        self.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"))
+    }
 }
 
 impl S3Options {
@@ -158,21 +171,14 @@ impl S3Options {
         self
     }
 
-    /// The client of the service.
-    pub(crate) fn connect(&self) -> Result<Arc<dyn ObjectStore>> {
-        let store: Result<Arc<dyn ObjectStore>, _> = match &self.service {
-            Service::S3(place) => s3(place).build().map(|store| Arc::new(store) as _),
+    /// The clients of the service.
+    pub(crate) fn connect(&self) -> Result<client::Service> {
+        match &self.service {
+            Service::S3(place) => connect_to_s3(s3(place)),
             #[cfg(feature = "azure")]
-            Service::Azure(place) => azure(place).build().map(|store| Arc::new(store) as _),
-            Service::Given(store) => Ok(Arc::clone(store)),
-        };
-        // What lies beneath may repeat an option, and so a credential.
-        store.map_err(|_| {
-            Error::new(
-                ErrorKind::InvalidInput,
-                "the bucket, the endpoint or the credentials in the environment are not well-formed",
-            )
-        })
+            Service::Azure(place) => connect_to_azure(azure(place)),
+            Service::Given(store) => Ok(client::Service { objects: Arc::clone(store), lists: Arc::clone(store) }),
+        }
     }
 
     pub(crate) fn checked_prefix(&self) -> Result<Path> {
@@ -193,23 +199,16 @@ impl S3Options {
     }
 }
 
-/// The timeouts are those of the requests, which know their sizes; retries are for who knows what was sent.
-fn client_options(place: &Place) -> ClientOptions {
-    let plain_http = place.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
-    ClientOptions::new().with_allow_http(plain_http).with_timeout_disabled().with_connect_timeout(CONNECT_PATIENCE)
-}
-
-fn no_retries() -> RetryConfig {
-    RetryConfig { max_retries: 0, ..RetryConfig::default() }
-}
-
 fn s3(place: &Place) -> AmazonS3Builder {
     let mut builder = AmazonS3Builder::from_env()
-        .with_client_options(client_options(place))
-        .with_retry(no_retries())
+        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), TIMEOUT)
         .with_bucket_name(&place.bucket);
     if let Some(endpoint) = &place.endpoint {
-        builder = builder.with_endpoint(endpoint);
+        // What the environment names for S3 alone would come before.
+        builder = builder.with_endpoint(endpoint).with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
+    }
+    if place.is_plain() {
+        builder = builder.with_allow_http(true);
     }
     if let Some(region) = &place.region {
         builder = builder.with_region(region);
@@ -217,16 +216,63 @@ fn s3(place: &Place) -> AmazonS3Builder {
     builder
 }
 
+pub(crate) fn connect_to_s3(builder: AmazonS3Builder) -> Result<client::Service> {
+    for key in [AmazonS3ConfigKey::Endpoint, AmazonS3ConfigKey::S3Endpoint] {
+        check_endpoint(builder.get_config_value(&key))?;
+    }
+    let objects = builder.clone().with_retry(no_retries()).build().map_err(|_| ill_formed())?;
+    let builder = builder.with_credentials(Arc::clone(objects.credentials()));
+    let lists = builder.with_retry(retries()).build().map_err(|_| ill_formed())?;
+    Ok(client::Service { objects: Arc::new(objects), lists: Arc::new(lists) })
+}
+
 #[cfg(feature = "azure")]
 fn azure(place: &Place) -> MicrosoftAzureBuilder {
-    let builder = MicrosoftAzureBuilder::from_env()
-        .with_client_options(client_options(place))
-        .with_retry(no_retries())
+    let mut builder = MicrosoftAzureBuilder::from_env()
+        .with_config(AzureConfigKey::Client(ClientConfigKey::Timeout), TIMEOUT)
         .with_container_name(&place.bucket);
-    match &place.endpoint {
-        Some(endpoint) => builder.with_endpoint(endpoint.clone()),
-        None => builder,
+    if let Some(endpoint) = &place.endpoint {
+        builder = builder.with_endpoint(endpoint.clone());
     }
+    if place.is_plain() { builder.with_allow_http(true) } else { builder }
+}
+
+#[cfg(feature = "azure")]
+fn connect_to_azure(builder: MicrosoftAzureBuilder) -> Result<client::Service> {
+    check_endpoint(builder.get_config_value(&AzureConfigKey::Endpoint))?;
+    let objects = builder.clone().with_retry(no_retries()).build().map_err(|_| ill_formed())?;
+    let builder = builder.with_credentials(Arc::clone(objects.credentials()));
+    let lists = builder.with_retry(retries()).build().map_err(|_| ill_formed())?;
+    Ok(client::Service { objects: Arc::new(objects), lists: Arc::new(lists) })
+}
+
+/// A credential in an address would be shown by whoever shows the address (E2).
+fn check_endpoint(endpoint: Option<String>) -> Result<()> {
+    if endpoint.is_some_and(|endpoint| endpoint.contains(['@', '?'])) {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "an endpoint holds no `@` and no `?`: credentials come from the environment",
+        ));
+    }
+    Ok(())
+}
+
+/// What lies beneath may repeat an option, and so a credential.
+fn ill_formed() -> Error {
+    Error::new(
+        ErrorKind::InvalidInput,
+        "the bucket, the endpoint or the credentials in the environment are not well-formed",
+    )
+}
+
+/// Retries are for who knows what was sent.
+fn no_retries() -> RetryConfig {
+    RetryConfig { max_retries: 0, ..RetryConfig::default() }
+}
+
+fn retries() -> RetryConfig {
+    let backoff = BackoffConfig { init_backoff: Duration::from_millis(40), ..BackoffConfig::default() };
+    RetryConfig { max_retries: READ_ATTEMPTS as usize - 1, backoff, ..RetryConfig::default() }
 }
 
 // The store that was given may hold a credential, and so may an endpoint (E2).

@@ -47,10 +47,12 @@ pub(crate) async fn check(client: &Client) -> Result<()> {
 }
 
 async fn ask(client: &Client, name: &str) -> Result<(), Lack> {
-    let first = client.create(name, Bytes::from_static(b"first").into()).await.map_err(Lack::Answer)?;
+    let first = client.create(name, Bytes::from_static(b"first").into()).await;
+    let first = first.map_err(|failure| lack_of(failure, Lack::Create))?;
     let again = client.create(name, Bytes::from_static(b"again").into()).await;
     is_refused(again, Lack::Create)?;
-    client.replace(name, Bytes::from_static(b"second").into(), &first).await.map_err(Lack::Answer)?;
+    let second = client.replace(name, Bytes::from_static(b"second").into(), &first).await;
+    second.map_err(|failure| lack_of(failure, Lack::Update))?;
     let stale = client.replace(name, Bytes::from_static(b"stale").into(), &first).await;
     is_refused(stale, Lack::Update)
 }
@@ -59,8 +61,13 @@ fn is_refused(answer: Result<Version, Failure>, lack: Lack) -> Result<(), Lack> 
     match answer {
         Ok(_) => Err(lack),
         Err(failure) if failure.kind == FailureKind::Refused => Ok(()),
-        Err(failure) => Err(Lack::Answer(failure)),
+        Err(failure) => Err(lack_of(failure, lack)),
     }
+}
+
+/// A service that does not know a condition at all may say so.
+fn lack_of(failure: Failure, lack: Lack) -> Lack {
+    if failure.kind == FailureKind::Unsupported { lack } else { Lack::Answer(failure) }
 }
 
 fn lacking(guarantee: &str) -> Error {

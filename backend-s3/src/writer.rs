@@ -13,14 +13,18 @@ use backend_kit::{Decision, Test, offload};
 use bytes::Bytes;
 use object_store::PutPayload;
 use store_api::{Effect, Error, ErrorKind, Key, Result, TestAndSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     Instance,
     client::{Failure, FailureKind, Version, back_off},
     entries::{State, seal},
     frame::Frame,
+    turns::Turn,
 };
+
+/// How long a value may be that is copied to be kept.
+const OWNED_LEN: usize = 1024 * 1024;
 
 /// What a write is tried upon.
 struct Base {
@@ -67,18 +71,29 @@ impl Trace {
 }
 
 impl Instance {
+    /// Waits for the key's turn to be written.
+    pub(crate) async fn turn(&self, key: &Key, patience: Instant) -> Result<Turn> {
+        timeout_at(patience, self.turns.take(key)).await.map_err(|_| contended())
+    }
+
     /// Sets or removes an entry, if the test holds. Its writer has the key's turn.
-    pub(crate) async fn write_entry(&self, key: &Key, test: &Test, set: Option<Bytes>) -> Result<TestAndSet> {
-        let patience = Instant::now() + self.options.busy;
+    pub(crate) async fn write_entry(
+        &self,
+        key: &Key,
+        test: &Test,
+        set: Option<Bytes>,
+        patience: Instant,
+    ) -> Result<TestAndSet> {
         let mut base = self.guess(key, test);
-        let (mut losses, mut is_rested) = (0, true);
+        let (mut losses, mut is_rested, mut is_late) = (0, true, false);
         loop {
             self.gate.check()?;
             let tried = match base.take() {
                 Some(base) => base,
-                None => Base { state: self.entries.read(key).await?, is_read: true },
+                None => Base { state: self.entries.read_until(key, patience).await?, is_read: true },
             };
             match decide(test, &tried.state, set.as_ref()).await {
+                Ok(Decision::Replace) if is_late => return Err(contended()),
                 Ok(Decision::Replace) => {}
                 _ if !tried.is_read => continue,
                 Ok(Decision::Unchanged) => return Ok(TestAndSet::Applied),
@@ -92,20 +107,19 @@ impl Instance {
             }
             match self.replace(key, &tried, set.clone(), patience).await? {
                 Settled::Applied => return Ok(TestAndSet::Applied),
-                Settled::Overtaken(_) if Instant::now() >= patience => return Err(contended()),
+                // What came before may be a verdict.
                 Settled::Overtaken(state) => base = Some(Base { state, is_read: true }),
             }
             // The first loss is mostly that of an old guess. Then there are others, who need not come back all at once.
             losses += 1;
             is_rested = losses == 1;
+            is_late = Instant::now() >= patience;
         }
     }
 
-    /// What to try a write upon without a read: what was seen last, or nothing where nothing is what is tested for.
+    /// What to try a write upon without a read.
     fn guess(&self, key: &Key, test: &Test) -> Option<Base> {
-        let seen = self.entries.seen(key);
-        let expects_nothing = matches!(test, Test::Is(None));
-        let state = seen.or_else(|| expects_nothing.then(|| Arc::new(State::Nothing)))?;
+        let state = self.entries.guess(key, matches!(test, Test::Is(None)))?;
         Some(Base { state, is_read: false })
     }
 
@@ -129,20 +143,19 @@ impl Instance {
     ) -> Result<Settled> {
         let mut doubt = Doubt::default();
         for attempt in 1.. {
+            self.gate.check().map_err(|closed| closed.with_effect(doubt.effect()))?;
             let failure = match self.entries.put(key, payload.clone(), &base.state).await {
                 Ok(version) => return Ok(self.applied(key, base, write.clone(), version)),
                 Err(failure) => failure,
             };
             doubt.add(&failure)?;
-            let current = self.entries.read(key).await;
+            let current = self.entries.read_until(key, patience).await;
             match current.as_ref().map(|current| Trace::of(write, &base.state, current)) {
                 Ok(Trace::Landed) => return Ok(self.landed(key, base, &current?)),
                 Ok(Trace::Overtaken) => return Ok(Settled::Overtaken(current?)),
-                // A guess may be so old that its successors are forgotten. Then the service's own word is all there is,
-                // and it gave it at once: this very request was refused. It is wrong only where something on the way
-                // sent the request twice, and sixteen other instances wrote before the answer.
-                Ok(Trace::Lost) if !doubt.is_ambiguous && !base.is_read => return Ok(Settled::Overtaken(current?)),
-                Ok(Trace::Lost) => return Err(unknown(failure)),
+                // Also when the request was refused: something on the way may have sent it twice, so that this is the
+                // answer to the second.
+                Ok(Trace::Lost) => return Err(failure.into_error(Effect::Unknown)),
                 Ok(Trace::Open) if Instant::now() < patience => back_off(attempt).await,
                 Err(_) if doubt.was_sent && Instant::now() < patience => back_off(attempt).await,
                 Ok(Trace::Open) | Err(_) => return Err(failure.into_error(doubt.effect())),
@@ -152,7 +165,8 @@ impl Instance {
     }
 
     /// Notes and tells what this instance wrote.
-    fn applied(&self, key: &Key, base: &Base, frame: Frame, version: Version) -> Settled {
+    fn applied(&self, key: &Key, base: &Base, mut frame: Frame, version: Version) -> Settled {
+        frame.value = frame.value.map(owned);
         self.landed(key, base, &Arc::new(State::Kept { version, frame }))
     }
 
@@ -167,7 +181,6 @@ impl Instance {
 #[derive(Default)]
 struct Doubt {
     was_sent: bool,
-    is_ambiguous: bool,
 }
 
 impl Doubt {
@@ -175,11 +188,7 @@ impl Doubt {
     fn add(&mut self, failure: &Failure) -> Result<()> {
         match failure.kind {
             FailureKind::NotSent => {}
-            FailureKind::Refused => self.was_sent = true,
-            FailureKind::Ambiguous => {
-                self.was_sent = true;
-                self.is_ambiguous = true;
-            }
+            FailureKind::Refused | FailureKind::Ambiguous => self.was_sent = true,
             _ => return Err(failure.clone().into_error(self.effect())),
         }
         Ok(())
@@ -212,6 +221,8 @@ fn contended() -> Error {
     Error::new(ErrorKind::Unavailable, "others write this key all the time; try again")
 }
 
-fn unknown(failure: Failure) -> Error {
-    failure.into_error(Effect::Unknown)
+/// A value that is kept holds its own bytes, and not the large buffer that it may be a part of. The few that are large
+/// themselves are not copied.
+fn owned(value: Bytes) -> Bytes {
+    if value.len() <= OWNED_LEN { Bytes::copy_from_slice(&value) } else { value }
 }

@@ -25,7 +25,10 @@ struct Inner {
     /// What is to be told, by ticket: a key is in it while its latest state differs from the told one, and then once.
     queue: BTreeMap<u64, Item>,
     next_ticket: u64,
+    /// That of the store, or the one that ended the watch.
     fault: Option<Error>,
+    /// Those of entries that could not be read: one does not hide another.
+    faults: BTreeMap<Key, Error>,
     reader: Option<Waker>,
 }
 
@@ -103,6 +106,7 @@ impl WatchState {
             queue: BTreeMap::new(),
             next_ticket: 0,
             fault: None,
+            faults: BTreeMap::new(),
             reader: None,
         };
         if inner.phase == Phase::Running {
@@ -148,12 +152,22 @@ impl WatchState {
         inner.reader.take()
     }
 
+    pub(super) fn fault_of(&self, key: &Key, error: &Error) -> Option<Waker> {
+        let mut inner = self.0.lock();
+        if inner.phase == Phase::Ended {
+            return None;
+        }
+        inner.faults.insert(key.clone(), error.clone());
+        inner.reader.take()
+    }
+
     /// Ends the watch, with a last error or without; nothing else is told. Who waits for it is to be woken.
     pub(super) fn end(&self, error: Option<Error>) -> Option<Waker> {
         let mut inner = self.0.lock();
         inner.phase = Phase::Ended;
         inner.fault = error;
-        let held = (std::mem::take(&mut inner.tracked), std::mem::take(&mut inner.queue));
+        let held =
+            (std::mem::take(&mut inner.tracked), std::mem::take(&mut inner.queue), std::mem::take(&mut inner.faults));
         let reader = inner.reader.take();
         drop(inner);
         drop(held);
@@ -168,6 +182,9 @@ impl WatchState {
         }
         if inner.phase == Phase::Ended {
             return Poll::Ready(None);
+        }
+        if let Some((_, error)) = inner.faults.pop_first() {
+            return Poll::Ready(Some(Err(error)));
         }
         if let Some(event) = inner.next_event() {
             return Poll::Ready(Some(Ok(event)));

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use backend_kit::{Change, Hub, Old, Scope, Wakers};
 use bytes::Bytes;
-use store_api::Key;
+use store_api::{Error, Key};
 
 use crate::{
     client::Version,
@@ -19,6 +19,8 @@ pub(super) struct Mirror {
     keys: HashMap<Key, Record>,
     /// What this instance wrote where it is not known whether the record is of before or after.
     unclear: Vec<Key>,
+    /// What could not be looked at, since when the watches know: an entry, or a listing.
+    failing: HashMap<Scope, Error>,
     epoch: Epoch,
 }
 
@@ -54,7 +56,22 @@ impl Covers {
 
 /// Moves when records are forgotten: what was read before says nothing about the records that are made then.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Epoch(u64);
+struct Epoch(u64);
+
+/// What the mirror had of a key when a read began.
+pub(super) struct Base {
+    /// The version of the record, if there was one.
+    told: Option<Option<Version>>,
+    rotten: Option<Version>,
+    epoch: Epoch,
+}
+
+impl Base {
+    /// The version whose body says nothing that is not known.
+    pub(super) fn known(&self) -> Option<&Version> {
+        self.rotten.as_ref().or(self.told.as_ref()?.as_ref())
+    }
+}
 
 #[derive(Default)]
 struct Cover {
@@ -68,6 +85,8 @@ struct Record {
     version: Option<Version>,
     /// Of the version; a listing does not tell it.
     seq: Option<u64>,
+    /// What the hub was told it by. It is the sequence number, unless a repair took that back.
+    number: u64,
     /// Whether the entry is there, as the watches were told or began with.
     is_there: bool,
     /// The version that was told to be rotten.
@@ -81,13 +100,20 @@ pub(super) enum Told {
 }
 
 impl Mirror {
-    pub(super) fn epoch(&self) -> Epoch {
-        self.epoch
+    /// What a read of the key begins from.
+    pub(super) fn base(&self, key: &Key) -> Base {
+        let record = self.keys.get(key);
+        Base {
+            told: record.map(|record| record.version.clone()),
+            rotten: record.and_then(|record| record.rotten.clone()),
+            epoch: self.epoch,
+        }
     }
 
-    /// The version that the mirror has of a key.
-    pub(super) fn version(&self, key: &Key) -> Option<Version> {
-        self.keys.get(key)?.version.clone()
+    /// What the hub was told this version by; `None` when it has been told of a later one.
+    pub(super) fn number(&self, key: &Key, version: &Version) -> Option<u64> {
+        let record = self.keys.get(key)?;
+        (record.version.as_ref() == Some(version)).then_some(record.number)
     }
 
     /// A watch of this scope begins.
@@ -105,16 +131,21 @@ impl Mirror {
         self.covers.get_or_insert(scope).is_known = true;
     }
 
-    /// Forgets what is not watched any more.
-    pub(super) fn forget(&mut self, watched: &[Scope]) {
-        if !self.covers.retain(watched) {
-            return;
+    /// What is watched; the rest is forgotten. The hub is asked under the lock that watches are registered under: one that
+    /// is registered behind its answer would be forgotten with its scope, and hear of nothing.
+    pub(super) fn watched(&mut self, hub: &Hub) -> Vec<Scope> {
+        let watched = hub.scopes();
+        if self.covers.retain(&watched) {
+            let mut keys = std::mem::take(&mut self.keys);
+            keys.retain(|key, _| self.is_covered(key));
+            keys.shrink_to_fit();
+            self.keys = keys;
+            let mut failing = std::mem::take(&mut self.failing);
+            failing.retain(|scope, _| self.is_covered(scope.path()));
+            self.failing = failing;
+            self.epoch.0 += 1;
         }
-        let mut keys = std::mem::take(&mut self.keys);
-        keys.retain(|key, _| self.is_covered(key));
-        keys.shrink_to_fit();
-        self.keys = keys;
-        self.epoch.0 += 1;
+        watched
     }
 
     /// The keys in a scope that are there.
@@ -135,28 +166,32 @@ impl Mirror {
     /// Whether what a listing shows is what the mirror has, or is what it takes up as a beginning. If not, it is a hint.
     pub(super) fn listed(&mut self, key: &Key, version: Option<&Version>, is_there: bool) -> bool {
         if let Some(record) = self.keys.get(key) {
-            return version.is_some() && record.version.as_ref() == version;
+            return version.is_some() && [&record.version, &record.rotten].map(Option::as_ref).contains(&version);
         }
         if self.is_known_absent(key) {
             return false;
         }
-        self.keys.insert(key.clone(), Record { version: version.cloned(), seq: None, is_there, rotten: None });
+        let record = Record { version: version.cloned(), seq: None, number: 0, is_there, rotten: None };
+        self.keys.insert(key.clone(), record);
         true
     }
 
-    /// Tells what a read found that began in this epoch, if that is news; `None` when the epoch is over. It began behind
-    /// any listing that a record without a sequence number is from.
-    pub(super) fn read(&mut self, hub: &Hub, key: &Key, state: &State, epoch: Epoch) -> Option<Wakers> {
-        if epoch != self.epoch {
+    /// Tells what a read found that began from this base, if that is news; `None` when it must be read again, since it
+    /// may be older than what is known by then.
+    pub(super) fn read(&mut self, hub: &Hub, key: &Key, state: &State, base: &Base) -> Option<Wakers> {
+        if base.epoch != self.epoch {
             return None;
         }
-        Some(match state {
-            _ if !self.is_covered(key) => Wakers::default(),
+        let record = self.keys.get(key);
+        let follows = record.map(|record| &record.version) == base.told.as_ref();
+        let can_tell = follows || record.is_some_and(|record| record.seq.is_some());
+        match state {
+            _ if !self.is_covered(key) => Some(Wakers::default()),
             // Objects are not deleted: if there is none, there never was.
-            State::Nothing => Wakers::default(),
-            State::Kept { version, frame } => self.tell(hub, key, version, frame),
-            State::Rotten { version } => self.tell_of_rot(hub, key, version),
-        })
+            State::Nothing => Some(Wakers::default()),
+            State::Kept { version, frame } => can_tell.then(|| self.tell(hub, key, version, frame, follows)),
+            State::Rotten { version } => follows.then(|| self.tell_of_rot(hub, key, version)),
+        }
     }
 
     /// Tells what this instance wrote over a version.
@@ -165,52 +200,70 @@ impl Mirror {
         if !self.is_covered(key) {
             return Told::Wakers(Wakers::default());
         }
-        let follows = self.keys.get(key).is_none_or(|record| {
-            let is_itself = record.version.as_ref() == Some(version);
-            record.seq.is_some() || is_itself || (replaced.is_some() && record.version.as_ref() == replaced)
-        });
-        if follows {
-            return Told::Wakers(self.tell(hub, key, version, frame));
+        let record = self.keys.get(key);
+        let follows = replaced.is_some()
+            && record.is_some_and(|record| [&record.version, &record.rotten].map(Option::as_ref).contains(&replaced));
+        let can_tell = record.is_none_or(|record| record.seq.is_some() || record.version.as_ref() == Some(version));
+        if follows || can_tell {
+            return Told::Wakers(self.tell(hub, key, version, frame, follows));
         }
         self.unclear.push(key.clone());
         Told::Unclear
     }
 
-    /// Tells a state that is not older than the record, unless its sequence number says so.
-    fn tell(&mut self, hub: &Hub, key: &Key, version: &Version, frame: &Frame) -> Wakers {
+    /// Tells a state that `follows` upon the record whatever its number, or is not older than it by its number.
+    fn tell(&mut self, hub: &Hub, key: &Key, version: &Version, frame: &Frame, follows: bool) -> Wakers {
         let (seq, is_there) = (frame.seq, frame.value.is_some());
-        let now = Record { version: Some(version.clone()), seq: Some(seq), is_there, rotten: None };
-        let was_there = match self.keys.get_mut(key) {
-            Some(record) if record.seq.is_some_and(|told| told >= seq) => return Wakers::default(),
-            Some(record) => {
-                let is_itself = record.version.as_ref() == Some(version);
-                let before = std::mem::replace(record, now);
-                if is_itself {
-                    return Wakers::default();
-                }
-                before.is_there
-            }
-            None => {
-                let was_absent = self.is_known_absent(key);
-                self.keys.insert(key.clone(), now);
-                if !was_absent {
-                    return Wakers::default();
-                }
-                false
-            }
+        let mut now = Record { version: Some(version.clone()), seq: Some(seq), number: seq, is_there, rotten: None };
+        let Some(record) = self.keys.get_mut(key) else {
+            let was_absent = self.is_known_absent(key);
+            self.keys.insert(key.clone(), now);
+            return if was_absent { publish(hub, key, seq, false, frame.value.clone()) } else { Wakers::default() };
         };
-        publish(hub, key, seq, was_there, frame.value.clone())
+        let is_itself = record.version.as_ref() == Some(version);
+        if !follows && record.seq.is_some_and(|told| told >= seq) {
+            return Wakers::default();
+        }
+        now.number = if is_itself { seq.max(record.number) } else { seq.max(record.number + 1) };
+        let number = now.number;
+        let before = std::mem::replace(record, now);
+        if is_itself { Wakers::default() } else { publish(hub, key, number, before.is_there, frame.value.clone()) }
     }
 
     /// Tells of rot once. What the watches were told before stays the record.
     fn tell_of_rot(&mut self, hub: &Hub, key: &Key, version: &Version) -> Wakers {
         let is_there = !self.is_known_absent(key);
-        let unread = Record { version: None, seq: None, is_there, rotten: None };
+        let unread = Record { version: None, seq: None, number: 0, is_there, rotten: None };
         let record = self.keys.entry(key.clone()).or_insert(unread);
         if record.rotten.replace(version.clone()).as_ref() == Some(version) {
             return Wakers::default();
         }
         hub.fault_of(key, &rotten().with_key(key))
+    }
+
+    /// Tells of what could not be looked at those whom it concerns, once until it has passed (W10).
+    pub(super) fn failed(&mut self, hub: &Hub, what: Scope, error: &Error) -> Wakers {
+        let wakers = match &what {
+            _ if !self.is_covered(what.path()) || self.failing.contains_key(&what) => return Wakers::default(),
+            Scope::Key(key) => hub.fault_of(key, error),
+            Scope::Under(_) => hub.fault_within(&what, error),
+        };
+        self.failing.insert(what, error.clone());
+        wakers
+    }
+
+    /// It was looked at.
+    pub(super) fn passed(&mut self, what: &Scope) {
+        self.failing.remove(what);
+    }
+
+    /// The keys in a scope that could not be read, when they were read last.
+    pub(super) fn failing(&self, scope: &Scope) -> Vec<(Key, Error)> {
+        let of_key = |(what, error): (&Scope, &Error)| match what {
+            Scope::Key(key) if scope.covers(key) => Some((key.clone(), error.clone())),
+            _ => None,
+        };
+        self.failing.iter().filter_map(of_key).collect()
     }
 
     /// Keys that must be read to be told.

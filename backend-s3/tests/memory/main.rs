@@ -7,4 +7,5 @@ mod opening;
 mod requests;
 mod rot;
 mod settling;
+mod unreadable;
 mod watching;

@@ -1,0 +1,212 @@
+//! Watches beside an entry that cannot be read, reads that are slow, and a runtime that ends.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use backend_s3::S3Options;
+use futures_util::{StreamExt, stream::BoxStream};
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
+};
+use store_api::{AtomicWrite, Backend, Diff, EntryRead, ErrorKind, Event, Init, Key, Watch};
+use tokio::sync::Semaphore;
+
+/// What a GET of one object meets.
+enum Meets {
+    /// It is refused.
+    Refusal,
+    /// Its answer is held back, once it is asked for.
+    Delay { asked: Semaphore, go_on: Semaphore },
+}
+
+/// An object store that reads one object otherwise than the rest, for one instance.
+struct Odd {
+    inner: Arc<InMemory>,
+    object: Path,
+    meets: Meets,
+}
+
+impl Odd {
+    fn new(inner: &Arc<InMemory>, object: &str, meets: Meets) -> Arc<Self> {
+        Arc::new(Self { inner: Arc::clone(inner), object: Path::from(object), meets })
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Odd {
+    async fn put_opts(&self, at: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.inner.put_opts(at, payload, options).await
+    }
+
+    async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {
+        let answer = self.inner.get_opts(at, options).await;
+        if *at != self.object {
+            return answer;
+        }
+        match &self.meets {
+            Meets::Refusal => Err(Error::PermissionDenied { path: at.to_string(), source: "a key of its own".into() }),
+            Meets::Delay { asked, go_on } => {
+                asked.add_permits(1);
+                go_on.acquire().await.unwrap().forget();
+                answer
+            }
+        }
+    }
+
+    async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        unreachable!("a condition holds for single PUT only")
+    }
+
+    fn delete_stream(&self, at: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(at)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+impl fmt::Display for Odd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Odd")
+    }
+}
+
+impl fmt::Debug for Odd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Odd")
+    }
+}
+
+fn key(path: &str) -> Key {
+    Key::new(path).unwrap()
+}
+
+async fn entries(store: Arc<dyn ObjectStore>) -> Arc<dyn AtomicWrite> {
+    S3Options::over(store).open().await.unwrap().atomic_write().unwrap()
+}
+
+async fn next(watch: &mut Watch) -> Event {
+    watch.next().await.unwrap().unwrap()
+}
+
+fn changed(path: &str, diff: Diff) -> Event {
+    Event::Changed { key: key(path), diff }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w5_an_entry_that_cannot_be_read_keeps_no_other_from_being_told() {
+    let bucket = Arc::new(InMemory::new());
+    let (mine, others) = (Odd::new(&bucket, "entries/a_", Meets::Refusal), entries(Arc::clone(&bucket) as _).await);
+    let mine = entries(mine as _).await;
+    let mut all = mine.watch(&Key::root(), Init::Current).await.unwrap();
+    let mut beside = mine.watch_key(&key("b"), Init::Current).await.unwrap();
+    for watch in [&mut all, &mut beside] {
+        assert_eq!(next(watch).await, Event::CaughtUp);
+    }
+    others.set(&key("a"), "1".into()).await.unwrap();
+    let fault = all.next().await.unwrap().unwrap_err();
+    assert_eq!((fault.kind(), fault.key()), (ErrorKind::Denied, Some("a")));
+    for value in ["1", "2", "3"] {
+        others.set(&key("b"), value.into()).await.unwrap();
+        for watch in [&mut all, &mut beside] {
+            let Event::Changed { key: told, .. } = next(watch).await else { panic!("b has changed") };
+            assert_eq!(told, key("b"));
+        }
+    }
+    let mut later = mine.watch(&Key::root(), Init::Current).await.unwrap();
+    assert_eq!(later.next().await.unwrap().unwrap_err().kind(), ErrorKind::Denied);
+}
+
+#[tokio::test(start_paused = true)]
+async fn w4_a_slow_read_that_a_listing_has_overtaken_is_not_told() {
+    let bucket = Arc::new(InMemory::new());
+    let others = entries(Arc::clone(&bucket) as _).await;
+    others.set(&key("a"), "1".into()).await.unwrap();
+    let slow = Odd::new(&bucket, "entries/a_", Meets::Delay { asked: Semaphore::new(0), go_on: Semaphore::new(0) });
+    let Meets::Delay { asked, go_on } = &slow.meets else { unreachable!() };
+    let mine = entries(Arc::clone(&slow) as _).await;
+    let first = tokio::spawn({
+        let mine = Arc::clone(&mine);
+        async move { mine.watch_key(&key("a"), Init::Current).await.unwrap() }
+    });
+    asked.acquire().await.unwrap().forget();
+    others.set(&key("a"), "2".into()).await.unwrap();
+    let mut all = mine.watch(&Key::root(), Init::Current).await.unwrap();
+    go_on.add_permits(1_000);
+    drop(first.await.unwrap());
+    others.set(&key("a"), "3".into()).await.unwrap();
+    assert_eq!(next(&mut all).await, Event::CaughtUp);
+    assert_eq!(next(&mut all).await, changed("a", Diff::Updated { old: None, new: "3".into() }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a12_an_object_that_is_too_large_for_an_entry_is_corrupt_without_its_body() {
+    let bucket = Arc::new(InMemory::new());
+    let store = S3Options::over(Arc::clone(&bucket) as _).open().await.unwrap();
+    let entries = store.atomic_write().unwrap();
+    let huge = vec![0; 64 * 1024 * 1024 + 276];
+    bucket.put(&Path::from("entries/a_"), huge.into()).await.unwrap();
+    let down = store.requests().down;
+    assert_eq!(entries.find(&key("a")).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(store.requests().down, down);
+}
+
+#[tokio::test(start_paused = true)]
+async fn w10_rot_is_told_of_each_entry_and_read_once() {
+    let bucket = Arc::new(InMemory::new());
+    let store = S3Options::over(Arc::clone(&bucket) as _).open().await.unwrap();
+    let entries = store.atomic_write().unwrap();
+    let mut all = entries.watch(&Key::root(), Init::Current).await.unwrap();
+    let mut one = entries.watch_key(&key("a"), Init::Current).await.unwrap();
+    for watch in [&mut all, &mut one] {
+        assert_eq!(next(watch).await, Event::CaughtUp);
+    }
+    for name in ["entries/a_", "entries/b_"] {
+        bucket.put(&Path::from(name), "rotten".into()).await.unwrap();
+    }
+    // Virtual time: both are found before the first is heard.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let fault = all.next().await.unwrap().unwrap_err();
+        assert_eq!(fault.kind(), ErrorKind::Corrupt);
+        told.push(fault.key().unwrap().to_owned());
+    }
+    assert_eq!(told, ["a", "b"]);
+    let down = store.requests().down;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(store.requests().down, down);
+    entries.set(&key("b"), "well".into()).await.unwrap();
+    assert_eq!(next(&mut all).await, changed("b", Diff::Added("well".into())));
+}
+
+#[test]
+fn w10_watches_hear_that_the_runtime_of_the_open_has_ended() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let bucket = Arc::new(InMemory::new());
+    let (mine, mut watch) = first.block_on(async {
+        let mine = entries(bucket).await;
+        let mut watch = mine.watch(&Key::root(), Init::Current).await.unwrap();
+        assert_eq!(next(&mut watch).await, Event::CaughtUp);
+        mine.set(&key("a"), "1".into()).await.unwrap();
+        assert_eq!(next(&mut watch).await, changed("a", Diff::Added("1".into())));
+        (mine, watch)
+    });
+    drop(first);
+    second.block_on(async {
+        assert_eq!(watch.next().await.unwrap().unwrap_err().kind(), ErrorKind::Other);
+        let refused = mine.watch(&Key::root(), Init::Current).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Other);
+    });
+}
