@@ -10,7 +10,7 @@ use conformance::{
     proxy::{Fault, Proxy},
 };
 use futures_util::{TryStreamExt, future::join_all};
-use object_store::{ObjectStore, RetryConfig, aws::AmazonS3Builder};
+use object_store::{ObjectStore, RetryConfig, aws::AmazonS3Builder, path::Path};
 use store_api::{
     Append, AtomicWrite, Backend, ContentHash, ContentKey, ContentRead, ErrorKind, HashFunction, Indexable, Key,
 };
@@ -40,6 +40,9 @@ const OF_GETS: [Fault; 2] = [Fault::Truncated, Fault::Garbled];
 const MACHINES: usize = 3;
 const OPERATIONS: usize = 60;
 
+/// How many packs there are when they begin: nearly as many as call for a merge.
+const PACKS: usize = 60;
+
 fn spoil(proxy: &Proxy) {
     for fault in OF_ALL {
         proxy.sometimes(SHARE, fault, |_| true);
@@ -51,6 +54,9 @@ fn spoil(proxy: &Proxy) {
         proxy.sometimes(SHARE, fault, |request| request.method == "GET" && !request.target.contains("list-type"));
     }
 }
+
+/// What is acknowledged in the end, so that nobody waits for more.
+const ENDED: usize = usize::MAX;
 
 /// A bucket without retries, at the server's own port or at a proxy's.
 fn bucket(endpoint: Endpoint, port: u16) -> Arc<dyn ObjectStore> {
@@ -70,6 +76,9 @@ fn bucket(endpoint: Endpoint, port: u16) -> Arc<dyn ObjectStore> {
 struct Scene {
     machines: Vec<S3>,
     sound: S3,
+    /// The bucket behind the sound network.
+    bucket: Arc<dyn ObjectStore>,
+    prefix: String,
 }
 
 impl Scene {
@@ -84,7 +93,22 @@ impl Scene {
         for _ in 0..MACHINES {
             machines.push(open(port).await);
         }
-        Self { machines, sound }
+        let scene = Self { machines, sound, bucket: bucket(endpoint, endpoint.port()), prefix };
+        scene.fill().await;
+        scene
+    }
+
+    /// So many packs that who looks for others' has some to merge.
+    async fn fill(&self) {
+        let content = self.sound.indexable().unwrap();
+        for i in 0..PACKS {
+            content.add(format!("before {i}").into()).await.unwrap();
+        }
+    }
+
+    async fn ensure_merged(&self) {
+        let index = Path::from(format!("{}/index", self.prefix));
+        assert!(self.bucket.list(Some(&index)).try_next().await.unwrap().is_some(), "no packs were merged");
     }
 }
 
@@ -132,9 +156,18 @@ async fn add_content(store: &S3, machine: usize, acknowledged: &watch::Sender<us
         for (key, value) in added.iter().rev().take(2) {
             ensure_right(&*content, key, value).await;
         }
+        ensure_absent(&*content, format!("{machine} does not add {i}").as_bytes()).await;
         acknowledged.send_modify(|count| *count += 1);
     }
     added
+}
+
+/// Looks for what is not there, and so at what others have added.
+async fn ensure_absent(content: &dyn Indexable, value: &[u8]) {
+    match content.index(&HashFunction::Blake3.hash(value)).await {
+        Ok(found) => assert_eq!(found, None),
+        Err(error) => assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{error}"),
+    }
 }
 
 async fn add_batch(content: &dyn Indexable, values: [Bytes; 2]) -> store_api::Result<Added> {
@@ -207,6 +240,7 @@ async fn through_the_proxy(kind: Kind, seed: u64) {
         assert!(proxy.injected(fault) > 0, "{fault:?} in none of {} requests", proxy.requests());
     }
     assert!(!added.is_empty());
+    scene.ensure_merged().await;
     ensure_kept(&scene.sound, added).await;
     ensure_explained(&scene.sound, recorder).await;
 }
@@ -229,12 +263,20 @@ async fn nothing_acknowledged_is_lost_when_seaweedfs_is_killed() {
     let (recorder, acknowledged) = (Recorder::new(), watch::Sender::new(0));
     let killer = async {
         for part in 1..=2 {
-            acknowledged.subscribe().wait_for(|count| *count > part * MACHINES * OPERATIONS / 4).await.unwrap();
+            let mut counts = acknowledged.subscribe();
+            let count = *counts.wait_for(|count| *count > part * MACHINES * OPERATIONS / 4).await.unwrap();
+            assert_ne!(count, ENDED, "the work ended before the server was killed {part} times");
             server = spawn_blocking(move || server.restart().map(|()| server)).await.unwrap().unwrap();
         }
         server
     };
-    let (added, _server) = tokio::join!(work(&scene, &recorder, &acknowledged), killer);
+    let work = async {
+        let added = work(&scene, &recorder, &acknowledged).await;
+        acknowledged.send_replace(ENDED);
+        added
+    };
+    let (added, _server) = tokio::join!(work, killer);
+    scene.ensure_merged().await;
     ensure_kept(&scene.sound, added).await;
     ensure_explained(&scene.sound, recorder).await;
 }

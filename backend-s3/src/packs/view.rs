@@ -16,7 +16,7 @@ use crate::client::Version;
 /// found. So whoever listed the packs while one of epoch `m` was there has seen every acknowledged pack of an epoch
 /// before `m - WINDOW`: one that he has not seen was written after his listing, and the look beyond it, later still,
 /// found `m` within its window. No clock has a part in this. It rests on listings that show every object whose PUT was
-/// answered before they began.
+/// answered before they began, in the order of the names where they have several pages.
 pub(crate) const WINDOW: u32 = 6;
 
 /// A pack begins another epoch once in as many, so that what a listing shows of the window fits a page of 1,000.

@@ -70,13 +70,15 @@ impl Way {
         let Some(fault) = self.faults.draw(super::Request { method: head.method.as_str(), target }) else {
             return Ok(whole(self.forward(&head, body).await?));
         };
-        if !matches!(fault, Fault::Truncated | Fault::Garbled) {
+        // What takes place at the server is counted when it has.
+        if matches!(fault, Fault::LostRequest | Fault::Late(_) | Fault::StatusBefore(_) | Fault::Delayed(_)) {
             self.faults.count(fault);
         }
         match fault {
             Fault::LostRequest => Err("the request is lost".into()),
             Fault::LostAnswer => {
                 self.forward(&head, body).await?;
+                self.faults.count(fault);
                 Err("the answer is lost".into())
             }
             Fault::Late(delay) => {
@@ -85,11 +87,14 @@ impl Way {
             }
             Fault::Repeated => {
                 self.forward(&head, body.clone()).await?;
-                Ok(whole(self.forward(&head, body).await?))
+                let answer = self.forward(&head, body).await?;
+                self.faults.count(fault);
+                Ok(whole(answer))
             }
             Fault::StatusBefore(status) => refusal(status),
             Fault::StatusAfter(status) => {
                 self.forward(&head, body).await?;
+                self.faults.count(fault);
                 refusal(status)
             }
             Fault::Delayed(delay) => {
