@@ -44,6 +44,10 @@ impl State {
         }
     }
 
+    pub(crate) fn is_rotten(&self) -> bool {
+        matches!(self, Self::Rotten { .. })
+    }
+
     /// The value of the entry; `Corrupt` when it rotted.
     pub(crate) fn value(&self) -> Result<Option<&Bytes>> {
         match self {

@@ -153,6 +153,10 @@ impl Instance {
             match current.as_ref().map(|current| Trace::of(write, &base.state, current)) {
                 Ok(Trace::Landed) => return Ok(self.landed(key, base, &current?)),
                 Ok(Trace::Overtaken) => return Ok(Settled::Overtaken(current?)),
+                // What rotted is repaired, whoever wrote it.
+                Ok(Trace::Lost) if !doubt.is_ambiguous && current.as_ref().is_ok_and(|current| current.is_rotten()) => {
+                    return Ok(Settled::Overtaken(current?));
+                }
                 // Also when the request was refused: something on the way may have sent it twice, so that this is the
                 // answer to the second.
                 Ok(Trace::Lost) => return Err(failure.into_error(Effect::Unknown)),
@@ -181,6 +185,7 @@ impl Instance {
 #[derive(Default)]
 struct Doubt {
     was_sent: bool,
+    is_ambiguous: bool,
 }
 
 impl Doubt {
@@ -188,7 +193,11 @@ impl Doubt {
     fn add(&mut self, failure: &Failure) -> Result<()> {
         match failure.kind {
             FailureKind::NotSent => {}
-            FailureKind::Refused | FailureKind::Ambiguous => self.was_sent = true,
+            FailureKind::Refused => self.was_sent = true,
+            FailureKind::Ambiguous => {
+                self.was_sent = true;
+                self.is_ambiguous = true;
+            }
             _ => return Err(failure.clone().into_error(self.effect())),
         }
         Ok(())

@@ -104,6 +104,8 @@ async fn write(others: Vec<Arc<dyn AtomicWrite>>, times: usize) {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     for other in others.iter().cycle().take(others.len() * times) {
         let value = format!("theirs {}", NEXT.fetch_add(1, Ordering::Relaxed));
+        // So many instances read before they write.
+        other.find(&key()).await.unwrap();
         other.set(&key(), value.into()).await.unwrap();
     }
 }
@@ -273,6 +275,42 @@ async fn a5_a_very_old_guess_is_no_reason_for_doubt() {
         assert_eq!(answer.is_applied(), call != Call::Swap);
         assert_eq!(scene.times_landed(call).await, usize::from(answer.is_applied()));
     }
+}
+
+/// Another's write is a verdict, also when there is no time to wait.
+#[tokio::test(start_paused = true)]
+async fn a4_a_mismatch_is_told_without_patience() {
+    let bucket = Arc::new(InMemory::new());
+    let open = async || {
+        let store = S3Options::over(Arc::clone(&bucket) as _).busy(Duration::ZERO).open().await.unwrap();
+        store.atomic_write().unwrap()
+    };
+    let (mine, others) = (open().await, open().await);
+    others.set(&key(), "theirs".into()).await.unwrap();
+    let answer = mine.test_and_set(&key(), None, Some("mine".into())).await.unwrap();
+    assert_eq!(answer, TestAndSet::Mismatch { current: Some("theirs".into()) });
+}
+
+/// What a write waits for in all is bounded: those before it in the queue included.
+#[tokio::test(start_paused = true)]
+async fn a6_a_write_waits_for_its_turn_no_longer_than_its_patience() {
+    let scene = Scene::new(Call::SetKnown, 0).await;
+    scene.store.then((0..10_000).map(|_| scene.step((Fault::LandsAtTheEnd, NONE, NONE))));
+    let begun = tokio::time::Instant::now();
+    let calls = (0..10).map(|_| scene.call(Call::SetKnown));
+    for error in join_all(calls).await.into_iter().map(Result::unwrap_err) {
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+    assert!(begun.elapsed() < Duration::from_mins(11), "{:?}", begun.elapsed());
+}
+
+/// A large buffer that a value is a part of is let go of.
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_of_a_value_is_its_own() {
+    let scene = Scene::new(Call::SetFirst, 0).await;
+    let buffer = Bytes::from(vec![b'x'; 1 << 16]);
+    scene.mine.atomic_write().unwrap().set(&key(), buffer.slice(..100)).await.unwrap();
+    assert!(buffer.is_unique());
 }
 
 #[tokio::test(start_paused = true)]
