@@ -310,6 +310,7 @@ async fn what_is_kept_of_a_value_is_its_own() {
     let scene = Scene::new(Call::SetFirst, 0).await;
     let buffer = Bytes::from(vec![b'x'; 1 << 16]);
     scene.mine.atomic_write().unwrap().set(&key(), buffer.slice(..100)).await.unwrap();
+    drop(scene.store.take_landed());
     assert!(buffer.is_unique());
 }
 
