@@ -376,7 +376,7 @@ async fn runs(bucket: &InMemory) -> Vec<Path> {
     objects.filter(|at| *at != Path::from(ROOT)).collect()
 }
 
-fn flip_last(bytes: &mut Vec<u8>) {
+fn flip_last(bytes: &mut [u8]) {
     *bytes.last_mut().unwrap() ^= 1;
 }
 
@@ -417,8 +417,7 @@ async fn x1_a_root_that_is_answered_late_does_not_hide_what_a_later_one_covers()
     };
     store.when_put(ROOT, Step { fault: Fault::None, before: nothing(), behind: Box::new(|| behind.boxed()) });
     slow.add_all(merged_values()).await;
-    let barrier = slow.store.close();
-    barrier.await.unwrap();
+    slow.store.close().await.unwrap();
     let reopened = Scene::in_bucket(&bucket).await;
     reopened.has_just(&(0..400).map(value).collect::<Vec<_>>()).await;
 }
@@ -439,7 +438,7 @@ async fn indexed_once() -> (Arc<InMemory>, Path) {
 async fn a11_a_damaged_pack_that_a_lost_run_covered_is_not_absent() {
     let (bucket, pack) = indexed_once().await;
     bucket.delete(&runs(&bucket).await[0]).await.unwrap();
-    change(&bucket, &pack, flip_last).await;
+    change(&bucket, &pack, |bytes| flip_last(bytes)).await;
     let cold = Scene::in_bucket(&bucket).await;
     assert_eq!(cold.content.index(&hash(&value(0))).await.unwrap_err().kind(), ErrorKind::Corrupt);
     let cold = Scene::in_bucket(&bucket).await;
@@ -505,8 +504,8 @@ async fn one_damaged_pack_or_run_does_not_end_indexing() {
     scene.content.add(value(65)).await.unwrap();
     let packs = objects(&bucket, "packs").await.into_iter().map(|pack| pack.location);
     let [last] = packs.filter(|pack| !before.contains(pack)).collect::<Vec<_>>().try_into().unwrap();
-    change(&bucket, &last, flip_last).await;
-    change(&bucket, &runs(&bucket).await[0], flip_last).await;
+    change(&bucket, &last, |bytes| flip_last(bytes)).await;
+    change(&bucket, &runs(&bucket).await[0], |bytes| flip_last(bytes)).await;
     // Adds alone, which look into no run.
     let writer = Scene::in_bucket(&bucket).await;
     writer.add_all((66..400).map(value)).await;

@@ -198,14 +198,12 @@ impl ObjectStore for Faulty {
             let _ = self.perform(&put).await;
         }
         before().await;
-        let answer = if matches!(fault, Fault::LandsAtNextPut | Fault::LandsAtTheEnd) {
+        if matches!(fault, Fault::LandsAtNextPut | Fault::LandsAtTheEnd) {
             behind().await;
-            self.perform_with(put, fault).await
-        } else {
-            let answer = self.perform_with(put, fault).await;
-            behind().await;
-            answer
-        };
+            return self.perform_with(put, fault).await;
+        }
+        let answer = self.perform_with(put, fault).await;
+        behind().await;
         answer
     }
 
