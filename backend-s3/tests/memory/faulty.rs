@@ -171,15 +171,14 @@ impl ObjectStore for Faulty {
             let _ = self.perform(&put).await;
         }
         before().await;
-        let answer = if matches!(fault, Fault::LandsAtNextPut | Fault::LandsAtTheEnd) {
+        if matches!(fault, Fault::LandsAtNextPut | Fault::LandsAtTheEnd) {
             behind().await;
             self.perform_with(put, fault).await
         } else {
             let answer = self.perform_with(put, fault).await;
             behind().await;
             answer
-        };
-        answer
+        }
     }
 
     async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {
