@@ -13,6 +13,10 @@ const BARE_REDIRECT: &str = "Received redirect without LOCATION";
 /// Longer ones are no codes.
 const MAX_CODE_LEN: usize = 64;
 
+/// What a service says of a body that was garbled on its way, or did not come.
+const IN_TRANSIT: [&str; 5] =
+    ["RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", "Md5Mismatch"];
+
 /// An answer that is no success.
 pub(super) struct Answer {
     status: u16,
@@ -43,15 +47,11 @@ impl Answer {
             (404, _) => FailureKind::Unnamed,
             (304 | 409 | 412, _) => FailureKind::Refused,
             (401 | 403, _) | (400, Some("ExpiredToken" | "InvalidToken")) => FailureKind::Denied,
-            // A body that was garbled on its way, or did not come; and a 400 that is not the service's.
-            (
-                400,
-                Some("RequestTimeout" | "IncompleteBody" | "BadDigest" | "XAmzContentSHA256Mismatch" | "Md5Mismatch")
-                | None,
-            ) => FailureKind::Ambiguous,
             (501, _) => FailureKind::Unsupported,
             (507, _) => FailureKind::NoSpace,
-            (408 | 429, _) | (500.., _) => FailureKind::Ambiguous,
+            // A 400 without a code is not the service's.
+            (408 | 429 | 500.., _) | (400, None) => FailureKind::Ambiguous,
+            (400, Some(code)) if IN_TRANSIT.contains(&code) => FailureKind::Ambiguous,
             _ => FailureKind::Rejected,
         }
     }

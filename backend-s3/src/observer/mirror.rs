@@ -60,8 +60,9 @@ struct Epoch(u64);
 
 /// What the mirror had of a key when a read began.
 pub(super) struct Base {
-    /// The version of the record, if there was one.
-    told: Option<Option<Version>>,
+    /// Whether there was a record, and its version.
+    is_recorded: bool,
+    told: Option<Version>,
     rotten: Option<Version>,
     epoch: Epoch,
 }
@@ -69,7 +70,7 @@ pub(super) struct Base {
 impl Base {
     /// The version whose body says nothing that is not known.
     pub(super) fn known(&self) -> Option<&Version> {
-        self.rotten.as_ref().or(self.told.as_ref()?.as_ref())
+        self.rotten.as_ref().or(self.told.as_ref())
     }
 }
 
@@ -104,7 +105,8 @@ impl Mirror {
     pub(super) fn base(&self, key: &Key) -> Base {
         let record = self.keys.get(key);
         Base {
-            told: record.map(|record| record.version.clone()),
+            is_recorded: record.is_some(),
+            told: record.and_then(|record| record.version.clone()),
             rotten: record.and_then(|record| record.rotten.clone()),
             epoch: self.epoch,
         }
@@ -183,7 +185,8 @@ impl Mirror {
             return None;
         }
         let record = self.keys.get(key);
-        let follows = record.map(|record| &record.version) == base.told.as_ref();
+        let version = record.and_then(|record| record.version.as_ref());
+        let follows = record.is_some() == base.is_recorded && version == base.told.as_ref();
         let can_tell = follows || record.is_some_and(|record| record.seq.is_some());
         match state {
             _ if !self.is_covered(key) => Some(Wakers::default()),

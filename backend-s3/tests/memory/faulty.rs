@@ -200,11 +200,12 @@ impl ObjectStore for Faulty {
         before().await;
         if matches!(fault, Fault::LandsAtNextPut | Fault::LandsAtTheEnd) {
             behind().await;
-            return self.perform_with(put, fault).await;
+            self.perform_with(put, fault).await
+        } else {
+            let answer = self.perform_with(put, fault).await;
+            behind().await;
+            answer
         }
-        let answer = self.perform_with(put, fault).await;
-        behind().await;
-        answer
     }
 
     async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {

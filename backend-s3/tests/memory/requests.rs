@@ -127,7 +127,10 @@ async fn w11_an_idle_watch_of_a_key_takes_one_read_each_interval_without_its_bod
     watch.next().await.unwrap().unwrap();
     let down = scene.store.requests().down;
     // Virtual time, which passes when nobody has anything to do.
-    let ten_intervals = async || Ok(tokio::time::sleep(POLL * 10 + POLL / 2).await);
+    let ten_intervals = async || {
+        tokio::time::sleep(POLL * 10 + POLL / 2).await;
+        Ok(())
+    };
     assert_eq!(scene.count(ten_intervals()).await, (0, 10, 0));
     assert_eq!(scene.store.requests().down, down);
     drop(watch);
@@ -141,7 +144,10 @@ async fn w11_an_idle_watch_of_everything_takes_one_list_each_interval() {
     // Covered by the other.
     let inside = scene.entries.watch(&key("a"), Init::Current).await.unwrap();
     let key_inside = scene.entries.watch_key(&key("c"), Init::Current).await.unwrap();
-    let ten_intervals = async || Ok(tokio::time::sleep(POLL * 10 + POLL / 2).await);
+    let ten_intervals = async || {
+        tokio::time::sleep(POLL * 10 + POLL / 2).await;
+        Ok(())
+    };
     assert_eq!(scene.count(ten_intervals()).await, (0, 0, 10));
     drop((everything, inside, key_inside));
 }
