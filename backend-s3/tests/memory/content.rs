@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::join_all};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
 use store_api::{Append, Backend, ContentHash, ContentKey, ContentRead, ErrorKind, HashFunction, Indexable, Indexed};
+use tokio::sync::oneshot;
 
 use crate::faulty::{FAULTS, Fault, Faulty, Step, nothing};
 
@@ -407,6 +408,7 @@ async fn x1_a_root_that_is_answered_late_does_not_hide_what_a_later_one_covers()
     let store = Arc::new(Faulty::over(Arc::clone(&bucket)));
     let slow = Arc::new(Scene::over(Arc::clone(&store) as _).await);
     let (others, reader) = (Arc::clone(&bucket), Arc::clone(&slow));
+    let (answered, answer) = oneshot::channel();
     // Behind the PUT of the root, and before its answer.
     let behind = async move {
         let other = Scene::in_bucket(&others).await;
@@ -414,9 +416,17 @@ async fn x1_a_root_that_is_answered_late_does_not_hide_what_a_later_one_covers()
         other.store.close().await.unwrap();
         // The slow instance learns of the later root.
         assert!(reader.content.index(&hash(&value(70))).await.unwrap().is_some());
+        answered.send(()).unwrap();
     };
     store.when_put(ROOT, Step { fault: Fault::None, before: nothing(), behind: Box::new(|| behind.boxed()) });
     slow.add_all(merged_values()).await;
+    answer.await.unwrap();
+    // The answer is taken by a task of this thread, which waits for nothing else.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let taken = slow.count(slow.content.index(&hash(&value(71)))).await;
+    assert_eq!(taken.list, 0, "it knows of the root that covers it: {taken:?}");
     slow.store.close().await.unwrap();
     let reopened = Scene::in_bucket(&bucket).await;
     reopened.has_just(&(0..400).map(value).collect::<Vec<_>>()).await;
