@@ -6,13 +6,12 @@ use backend_kit::{Addition, ContentStore, Context, Gate, Page};
 use bytes::Bytes;
 use store_api::{ContentHash, ContentKey, HashFunction, Result};
 
-use crate::{Instance, S3_CONTEXT};
+use crate::{Instance, S3_CONTEXT, packs::Cursor};
 
 impl ContentStore for Instance {
     const CONTEXT: Context = S3_CONTEXT;
 
-    /// Behind this hash.
-    type Cursor = Option<ContentHash>;
+    type Cursor = Cursor;
 
     fn gate(&self) -> &Arc<Gate> {
         &self.gate
@@ -47,7 +46,6 @@ impl ContentStore for Instance {
     }
 
     async fn page(self: Arc<Self>, from: Self::Cursor) -> Result<Page<ContentKey, Self::Cursor>> {
-        let Page { items, next } = self.packs.page(from).await?;
-        Ok(Page { items, next: next.map(Some) })
+        self.packs.page(from).await
     }
 }

@@ -127,7 +127,7 @@ impl Instance {
         let hub = Arc::new(Hub::new());
         let entries = Arc::new(Entries::new(Arc::clone(&client)));
         let detached = Arc::default();
-        let packs = Packs::new(Arc::clone(&client), hash, options.verify, runtime.clone(), Arc::clone(&detached));
+        let packs = Packs::new(Arc::clone(&client), hash, &options, runtime.clone(), Arc::clone(&detached));
         Ok(Self {
             hash,
             gate: Gate::new(),

@@ -3,6 +3,19 @@
 //! A pack is one object, whose PUT is the commit. All else is made from the packs and can be made again: a
 //! [`View`] in each instance, and in the store an index of [runs](run) below a [root](root::Root), so that a cold
 //! instance reads no more than the root and the packs that it does not cover.
+//!
+//! | operation | requests |
+//! |---|---|
+//! | `add`, a batch, what is added at the same time | PUT of a pack, LIST beyond it (see [`view::WINDOW`]) |
+//! | the first of them | besides, GET of the root and LIST |
+//! | `add` of a value that is known | none |
+//! | `find` | GET of the frame |
+//! | `index` of what is known | none |
+//! | `index` of what is not | a GET for each run, GET of the root, LIST, a GET for each new pack |
+//!
+//! In memory: 100 bytes for each of the last 1,048,576 places that were learned, as much again for those of the packs
+//! that are not indexed (64 packs, or 65,536 values, until a merge is due), 6 MiB of blocks, and 150 MiB at most while
+//! a merge goes on. A page of keys has 1,024 of each run.
 
 mod format;
 mod keys;
@@ -15,9 +28,13 @@ mod runs;
 mod upload;
 mod view;
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use backend_kit::{frame, hash};
@@ -27,6 +44,7 @@ use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result}
 use tokio::{
     runtime::Handle,
     sync::{Mutex as AsyncMutex, RwLock},
+    time::Instant,
 };
 
 use self::{
@@ -39,7 +57,12 @@ use self::{
     upload::Queue,
     view::View,
 };
-use crate::client::{Client, Failure, Seen};
+use crate::{
+    S3Options,
+    client::{Client, Failure, Seen, back_off},
+};
+
+pub(crate) use self::keys::Cursor;
 
 /// How many requests of one operation are under way at a time.
 const CONCURRENCY: usize = 8;
@@ -52,6 +75,8 @@ pub(crate) struct Packs {
     client: Arc<Client>,
     hash: HashFunction,
     verify: bool,
+    /// How long requests without an answer are sent again.
+    busy: Duration,
     view: Mutex<View>,
     refreshing: Refreshing,
     blocks: Blocks,
@@ -66,8 +91,8 @@ pub(crate) struct Packs {
 #[derive(Debug, Default)]
 struct Refreshing {
     begun: AtomicU64,
-    /// Which was the last that succeeded, and the packs that it found damaged.
-    done: AsyncMutex<(u64, Arc<Vec<PackName>>)>,
+    /// Which was the last that succeeded.
+    done: AsyncMutex<u64>,
 }
 
 /// What lies at a place.
@@ -82,14 +107,15 @@ impl Packs {
     pub(crate) fn new(
         client: Arc<Client>,
         hash: HashFunction,
-        verify: bool,
+        options: &S3Options,
         runtime: Handle,
         detached: Arc<RwLock<()>>,
     ) -> Self {
         Self {
             client,
             hash,
-            verify,
+            verify: options.verify,
+            busy: options.busy,
             view: Mutex::default(),
             refreshing: Refreshing::default(),
             blocks: Blocks::default(),
@@ -98,6 +124,11 @@ impl Packs {
             runtime,
             detached,
         }
+    }
+
+    /// When an operation that begins here gives up.
+    fn patience(&self) -> Instant {
+        Instant::now() + self.busy
     }
 
     fn view(&self) -> MutexGuard<'_, View> {
@@ -119,38 +150,57 @@ impl Packs {
         {
             return Ok(Some(value));
         }
-        // A false value may have been repaired (I4), and a pack that is gone may have been copied from another store.
-        let Some(place) = self.locate(&hash).await?.or(hinted.filter(|place| !place.sound)) else { return Ok(None) };
-        match self.read(&hash, place).await? {
-            Found::Value(value) if place.sound || !self.verify => Ok(Some(value)),
-            Found::Gone if hinted == Some(place) && self.view().find(&hash).is_none() => Ok(None),
-            _ => Err(corrupt("the value does not match its hash; add the true one again")),
+        let hinted = hinted.filter(|place| !place.sound);
+        loop {
+            // A false value may have been repaired (I4), and the key may be that of another store.
+            let known = self.locate(&hash).await?;
+            let Some(place) = known.or(hinted) else { return Ok(None) };
+            match self.read(&hash, place).await? {
+                Found::Value(value) if place.sound || !self.verify => {
+                    self.view().set_readable(&place);
+                    return Ok(Some(value));
+                }
+                Found::Gone if known.is_none() => return Ok(None),
+                // There may be a copy.
+                Found::Damaged | Found::Gone if known.is_some() && self.view().set_rotten(&hash, place) => {}
+                _ => return Err(corrupt("the value does not match its hash; add the true one again")),
+            }
         }
     }
 
     /// The best place of a value.
     async fn locate(self: &Arc<Self>, hash: &ContentHash) -> Result<Option<Place>> {
-        let sound = |place: &Place| place.sound;
-        if let Some(place) = self.look_up(hash).await?.filter(sound) {
+        self.look_up(hash).await?;
+        if let Some(place) = self.view().find_whole(hash) {
             return Ok(Some(place));
         }
-        let damaged = self.refresh().await?;
-        match self.look_up(hash).await? {
-            None if !damaged.is_empty() => {
-                Err(corrupt("the value is not found, and a pack is damaged that may hold it; restore it from a copy"))
-            }
-            found => Ok(found),
+        self.refresh().await?;
+        let was_damaged = self.has_damaged();
+        let found = self.look_up(hash).await?;
+        // A lookup that finds the index lost reads more packs.
+        if found.is_none() && (was_damaged || self.has_damaged()) {
+            return Err(corrupt(
+                "the value is not found, and a pack is damaged that may hold it; restore it from a copy",
+            ));
         }
+        Ok(found)
+    }
+
+    fn has_damaged(&self) -> bool {
+        !self.view().damaged().is_empty()
     }
 
     /// The best place that is known without looking for what others have written.
     async fn look_up(&self, hash: &ContentHash) -> Result<Option<Place>> {
-        let known = self.view().find(hash);
-        if known.is_some_and(|place| place.sound) {
-            return Ok(known);
+        if let Some(place) = self.view().find_whole(hash) {
+            return Ok(Some(place));
         }
-        let Some(indexed) = self.in_runs(hash).await? else { return Ok(known) };
-        self.view().remember(*hash, indexed);
+        if let Some(indexed) = self.in_runs(hash).await? {
+            let mut view = self.view();
+            view.share([&indexed.pack]);
+            view.remember(*hash, indexed);
+        }
+        // Where the index was lost, the packs were read in its place.
         Ok(self.view().find(hash))
     }
 
@@ -185,24 +235,27 @@ impl Packs {
         Ok(verified.then_some(value))
     }
 
-    /// Learns of all packs that were acknowledged before the call, and gives those whose footers are damaged.
-    async fn refresh(self: &Arc<Self>) -> Result<Arc<Vec<PackName>>> {
+    /// Learns of all packs that were acknowledged before the call.
+    async fn refresh(self: &Arc<Self>) -> Result<()> {
         let seen = self.refreshing.begun.load(Ordering::SeqCst);
         let mut done = self.refreshing.done.lock().await;
-        if done.0 > seen {
-            return Ok(Arc::clone(&done.1));
+        if *done > seen {
+            return Ok(());
         }
         let turn = self.refreshing.begun.fetch_add(1, Ordering::SeqCst) + 1;
         self.list_packs().await?;
-        let damaged = Arc::new(self.read_footers().await?);
-        *done = (turn, Arc::clone(&damaged));
+        self.read_footers().await?;
+        *done = turn;
         drop(done);
         self.merge_if_due();
-        Ok(damaged)
+        Ok(())
     }
 
     /// Learns the latest epoch, without reading any footer.
     async fn list_first(&self) -> Result<()> {
+        if self.view().is_listed() {
+            return Ok(());
+        }
         let _turn = self.refreshing.done.lock().await;
         if self.view().is_listed() { Ok(()) } else { self.list_packs().await }
     }
@@ -214,19 +267,33 @@ impl Packs {
             let view = self.view();
             (view.floor(), view.top())
         };
-        let packs = self.list_from(floor).await?;
+        let packs = self.list_from(floor, u32::MAX, self.patience()).await?;
         self.view().set_listed(packs, top);
         Ok(())
     }
 
-    /// The packs of an epoch and the later ones, with their sizes.
-    async fn list_from(&self, epoch: u32) -> Result<Vec<(PackName, u64)>> {
+    /// The packs of an epoch and the later ones, with their sizes, up to the first that is found behind `enough`.
+    async fn list_from(&self, epoch: u32, enough: u32, patience: Instant) -> Result<Vec<(PackName, u64)>> {
+        let mut attempt = 1;
+        loop {
+            match self.list_once(epoch, enough).await {
+                Err(failure) if failure.is_passing() && Instant::now() < patience => back_off(attempt).await,
+                listed => return Ok(listed?),
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn list_once(&self, epoch: u32, enough: u32) -> Result<Vec<(PackName, u64)>, Failure> {
         let mut listed = self.client.list_behind(name::FOLDER, &PackName::before(epoch));
         let mut packs = Vec::new();
         while let Some(object) = listed.next().await {
             let object = object?;
             if let Some(pack) = PackName::of_object(&object.name) {
                 packs.push((pack, object.size));
+                if pack.epoch > enough {
+                    break;
+                }
             } else {
                 tracing::warn!(name = object.name, "an object among the packs is not the store's");
             }
@@ -236,10 +303,16 @@ impl Packs {
 
     async fn read_root(&self) -> Result<()> {
         let known = self.view().root_version().cloned();
-        let seen = match &known {
+        let mut seen = match &known {
             Some(version) => self.client.get_unless(root::OBJECT, version).await?,
-            None => self.client.get(root::OBJECT, None).await?.map_or(Seen::Missing, Seen::Changed),
+            None => self.read_whole_root().await?,
         };
+        for _ in 1..READINGS {
+            if !matches!(&seen, Seen::Changed(object) if Root::open(&object.bytes).is_none()) {
+                break;
+            }
+            seen = self.read_whole_root().await?;
+        }
         match seen {
             Seen::Unchanged => {}
             Seen::Missing => self.view().lose_root(),
@@ -248,22 +321,30 @@ impl Packs {
         Ok(())
     }
 
-    /// Reads the footers of the packs that were listed, and gives those that are damaged.
-    async fn read_footers(&self) -> Result<Vec<PackName>> {
+    async fn read_whole_root(&self) -> Result<Seen, Failure> {
+        Ok(self.client.get(root::OBJECT, None).await?.map_or(Seen::Missing, Seen::Changed))
+    }
+
+    /// Reads the footers of the packs that were listed.
+    async fn read_footers(&self) -> Result<()> {
         let unread = self.view().unread();
         let read = |(pack, size)| async move { Ok::<_, Error>((pack, self.read_footer(pack, size).await?)) };
         let mut footers = stream::iter(unread).map(read).buffer_unordered(CONCURRENCY);
-        let mut damaged = Vec::new();
+        let mut damaged = BTreeSet::new();
         while let Some((pack, index)) = footers.try_next().await? {
             match index {
                 Some(index) => self.view().insert(pack, index),
-                None => damaged.push(pack),
+                None => drop(damaged.insert(pack)),
             }
         }
-        Ok(damaged)
+        self.view().set_read(damaged);
+        Ok(())
     }
 
     async fn read_footer(&self, pack: PackName, size: u64) -> Result<Option<format::Index>> {
+        if size < format::MIN_LEN {
+            return Ok(None);
+        }
         let mut len = format::TAIL_LEN;
         for _ in 0..=READINGS {
             let Some(tail) = self.client.get(&pack.object(), Some(size.saturating_sub(len)..size)).await? else {

@@ -40,6 +40,8 @@ pub mod history;
 mod operations;
 mod options;
 mod patience;
+#[cfg(feature = "proxy")]
+pub mod proxy;
 mod remote;
 mod report;
 mod roles;

@@ -128,8 +128,8 @@ impl Server {
         let folder = folder(&runs, kind)?;
         let users = used(&folder.path().join("users"))?;
         let kept = used(&folder.path().join("kept"))?;
-        let launch =
-            Launch { kind, program, runs, users: folder.path().join("users"), folder: folder.path().to_owned() };
+        let [users_path, mark] = ["users", "port"].map(|name| folder.path().join(name));
+        let launch = Launch { kind, program, runs, users: users_path, mark, folder: folder.path().to_owned() };
         let (ports, running) = launch.on_free_ports()?;
         Ok(Self { ports, running: Running { launch, process: running }, _users: users, _kept: kept, folder })
     }
@@ -161,6 +161,8 @@ impl Server {
     ///
     /// As [`start`](Self::start).
     pub fn restart(&mut self) -> Result<(), StartError> {
+        // Others look for free ports behind it.
+        let _door = door(&self.running.launch.runs)?;
         self.kill()?;
         self.running.process = self.running.launch.on(&self.ports)?;
         Ok(())
@@ -196,7 +198,7 @@ impl Shared {
         sweep(&runs)?;
         let folder = folder(&runs, kind)?.keep();
         let _kept = used(&folder.join("kept"))?;
-        let launch = Launch { kind, program, runs, users: path, folder };
+        let launch = Launch { kind, program, runs, users: path, mark: mark.clone(), folder };
         // Others may still use it when this process has ended: it ends with the last of them.
         let (ports, _) = launch.on_free_ports()?;
         fs::write(mark, ports[0].to_string())?;
@@ -231,6 +233,8 @@ struct Launch {
     program: PathBuf,
     runs: PathBuf,
     users: PathBuf,
+    /// The file that says that others can use it; that of one's own is never made.
+    mark: PathBuf,
     folder: PathBuf,
 }
 
@@ -254,7 +258,7 @@ impl Launch {
         let bonds = Bonds {
             door: &self.runs.join("door"),
             users: &self.users,
-            mark: &shared_file(&self.runs, self.kind, "port"),
+            mark: &self.mark,
             kept: &self.folder.join("kept"),
             log: &log,
         };

@@ -28,6 +28,9 @@ const TRAILER_LEN: usize = frame::CHECKSUM_LEN + 4 + MAGIC.len();
 /// What is read of the end of a pack at first: the footer of 1,400 values.
 pub(crate) const TAIL_LEN: u64 = 64 * 1024;
 
+/// A pack of nothing, which nobody writes, would be as long.
+pub(crate) const MIN_LEN: u64 = TRAILER_LEN as u64;
+
 /// The values of a pack, and where each lies in it.
 pub(crate) type Index = Vec<(ContentHash, Place)>;
 
@@ -123,7 +126,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_pack_gives_back_what_was_put_in(values in collection::vec(collection::vec(any::<u8>(), 0..40), 0..40)) {
-            let (name, additions) = (PackName::new(3), additions(values));
+            let (name, additions) = (PackName::new(3).unwrap(), additions(values));
             let (payload, sealed) = seal(name, &additions);
             let pack = bytes(&payload);
             let opened = index(open(name, pack.len() as u64, &pack)).unwrap();
@@ -142,7 +145,7 @@ mod tests {
         fn a_flipped_bit_is_found(
             values in collection::vec(collection::vec(any::<u8>(), 0..20), 1..10), bit: sample::Index,
         ) {
-            let name = PackName::new(3);
+            let name = PackName::new(3).unwrap();
             let (payload, sealed) = seal(name, &additions(values));
             let mut pack = bytes(&payload);
             let bit = bit.index(pack.len() * 8);
@@ -160,7 +163,7 @@ mod tests {
 
         #[test]
         fn a_truncated_pack_is_found(values in collection::vec(collection::vec(any::<u8>(), 0..20), 1..10), cut: sample::Index) {
-            let name = PackName::new(3);
+            let name = PackName::new(3).unwrap();
             let pack = bytes(&seal(name, &additions(values)).0);
             let cut = &pack[..cut.index(pack.len())];
             prop_assert!(matches!(open(name, cut.len() as u64, cut), Tail::Damaged));
@@ -168,7 +171,7 @@ mod tests {
 
         #[test]
         fn a_short_tail_asks_for_the_rest(count in 1_usize..60, tail: sample::Index) {
-            let name = PackName::new(3);
+            let name = PackName::new(3).unwrap();
             let pack = bytes(&seal(name, &additions((0..count).map(|i| i.to_string().into()).collect())).0);
             let tail = &pack[pack.len() - TRAILER_LEN - tail.index(pack.len() - TRAILER_LEN)..];
             let needed = match open(name, pack.len() as u64, tail) {
@@ -187,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_pack_under_another_name_is_damaged() {
-        let pack = bytes(&seal(PackName::new(3), &additions(vec![b"value".to_vec()])).0);
-        assert!(matches!(open(PackName::new(3), pack.len() as u64, &pack), Tail::Damaged));
+        let pack = bytes(&seal(PackName::new(3).unwrap(), &additions(vec![b"value".to_vec()])).0);
+        assert!(matches!(open(PackName::new(3).unwrap(), pack.len() as u64, &pack), Tail::Damaged));
     }
 }

@@ -3,6 +3,9 @@
 use std::{fmt, str::FromStr};
 
 use bytes::{Buf, BufMut};
+use store_api::Result;
+
+use crate::frame::random;
 
 /// The folder of the packs, below the store's prefix.
 pub(crate) const FOLDER: &str = "packs";
@@ -18,8 +21,8 @@ impl PackName {
     pub(crate) const LEN: usize = 4 + 16;
 
     /// One that no other pack has.
-    pub(crate) fn new(epoch: u32) -> Self {
-        Self { epoch, nonce: fastrand::u128(..) }
+    pub(crate) fn new(epoch: u32) -> Result<Self> {
+        Ok(Self { epoch, nonce: u128::from_be_bytes(random()?) })
     }
 
     /// The least name that there can be in an epoch.
@@ -88,7 +91,7 @@ mod tests {
     proptest! {
         #[test]
         fn names_round_trip_and_are_listed_by_epoch(epoch: u32, other: u32) {
-            let (name, later) = (PackName::new(epoch), PackName::new(other));
+            let (name, later) = (PackName::new(epoch).unwrap(), PackName::new(other).unwrap());
             prop_assert_eq!(PackName::of_object(&name.object()), Some(name));
             prop_assert_eq!(name.object() < later.object(), name < later);
             prop_assert_eq!(PackName::before(other) < name.object(), other <= epoch);

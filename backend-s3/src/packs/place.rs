@@ -9,7 +9,7 @@ use store_api::{ContentHash, ContentKey};
 use super::name::PackName;
 
 /// A frame in a pack: the checksum, then the value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
     pub(crate) pack: PackName,
     pub(crate) offset: u64,
@@ -23,6 +23,12 @@ impl Place {
     pub(crate) const LEN: usize = PackName::LEN + Self::LEN_IN_PACK;
     /// Without the name of the pack.
     pub(crate) const LEN_IN_PACK: usize = 8 + 4 + 1;
+
+    /// Which of two places of a value is the better one: that of a true value (I4), and then the later one, since a value
+    /// that rotted is written again in a later epoch.
+    pub(crate) fn rank(&self) -> (bool, PackName) {
+        (self.sound, self.pack)
+    }
 
     /// The key of the value that lies here.
     pub(crate) fn to_key(self, hash: &ContentHash) -> ContentKey {
@@ -92,7 +98,7 @@ mod tests {
         fn i5_a_locator_is_its_values_alone(
             hash: [u8; 32], other: [u8; 32], offset: u64, len: u32, sound: bool, bit: proptest::sample::Index,
         ) {
-            let place = Place { pack: PackName::new(7), offset, len, sound };
+            let place = Place { pack: PackName::new(7).unwrap(), offset, len, sound };
             let key = place.to_key(&hash.into());
             prop_assert_eq!(Place::of_key(&key), Some(place));
             prop_assume!(hash != other);

@@ -27,6 +27,15 @@ impl Root {
         pack.epoch < self.floor || self.recent.contains(&pack)
     }
 
+    pub(crate) fn covers_all_of(&self, other: &Self) -> bool {
+        other.floor <= self.floor && other.recent.iter().all(|pack| self.covers(*pack))
+    }
+
+    /// Whether it has the run.
+    pub(crate) fn names(&self, run: &Run) -> bool {
+        self.runs.iter().any(|named| **named == *run)
+    }
+
     pub(crate) fn seal(&self) -> Bytes {
         let mut body = Vec::new();
         body.put_u32(self.floor);
@@ -63,7 +72,7 @@ mod tests {
         let record = |(hash, offset, len, sound): ([u8; 2], u64, u32, bool)| {
             let mut bytes = [0; 32];
             bytes[..2].copy_from_slice(&hash);
-            (ContentHash::new(bytes), Place { pack: PackName::new(1), offset, len, sound })
+            (ContentHash::new(bytes), Place { pack: PackName::new(1).unwrap(), offset, len, sound })
         };
         collection::vec(any::<([u8; 2], u64, u32, bool)>().prop_map(record), 0..2500)
     }
@@ -73,7 +82,7 @@ mod tests {
 
         #[test]
         fn a_run_gives_each_hash_its_best_place(records in records()) {
-            let (run, bytes) = Run::seal(records.clone());
+            let (run, bytes) = Run::seal(7, records.clone());
             let all = run.open(&bytes).unwrap();
             prop_assert!(all.is_sorted_by_key(|(hash, _)| *hash));
             for (hash, place) in &records {
@@ -91,8 +100,8 @@ mod tests {
         fn a_root_round_trips_and_a_flipped_bit_is_found(
             records in records(), floor: u32, packs in 0..5, bit: sample::Index,
         ) {
-            let runs = vec![Arc::new(Run::seal(records).0), Arc::new(Run::seal(Vec::new()).0)];
-            let root = Root { floor, recent: (0..packs).map(|_| PackName::new(floor)).collect(), runs };
+            let runs = vec![Arc::new(Run::seal(7, records).0), Arc::new(Run::seal(8, Vec::new()).0)];
+            let root = Root { floor, recent: (0..packs).map(|_| PackName::new(floor).unwrap()).collect(), runs };
             let sealed = root.seal();
             prop_assert_eq!(Root::open(&sealed), Some(root));
             let mut damaged = sealed.to_vec();
@@ -105,7 +114,7 @@ mod tests {
         #[test]
         fn a_flipped_bit_of_a_run_is_found(records in records(), bit: sample::Index) {
             prop_assume!(!records.is_empty());
-            let (run, bytes) = Run::seal(records);
+            let (run, bytes) = Run::seal(7, records);
             let mut damaged = bytes.to_vec();
             let bit = bit.index(damaged.len() * 8);
             damaged[bit / 8] ^= 1 << (bit % 8);

@@ -3,7 +3,7 @@
 //! What says which runs there are, and where their blocks begin, is the [root](super::root). A run can be made anew from
 //! the packs, so that its loss costs requests and nothing else.
 
-use std::ops::Range;
+use std::{cmp::Reverse, ops::Range};
 
 use backend_kit::frame;
 use bytes::{Buf, BufMut, Bytes};
@@ -36,16 +36,16 @@ struct Block {
 }
 
 impl Run {
-    /// Sorts records, keeps the best of each hash, and makes a run of them, with its object's bytes.
-    pub(crate) fn seal(mut records: Vec<Record>) -> (Self, Bytes) {
-        records.sort_unstable_by_key(|(hash, place)| (*hash, !place.sound));
+    /// Sorts records, keeps the best of each hash, and makes a run of them, with its object's bytes. No other run has its
+    /// nonce.
+    pub(crate) fn seal(nonce: u128, mut records: Vec<Record>) -> (Self, Bytes) {
+        records.sort_unstable_by_key(|(hash, place)| (*hash, Reverse(place.rank())));
         records.dedup_by_key(|(hash, _)| *hash);
         let mut bytes = Vec::with_capacity(records.len() * RECORD_LEN);
         for (hash, place) in &records {
             bytes.extend_from_slice(hash.as_bytes());
             place.put(&mut bytes);
         }
-        let nonce = fastrand::u128(..);
         let blocks = records.iter().step_by(BLOCK_RECORDS).zip(bytes.chunks(BLOCK_LEN));
         let block = |((first, _), bytes): (&Record, _)| Block { first: *first, checksum: checksum(nonce, bytes) };
         let blocks = blocks.map(block).collect();

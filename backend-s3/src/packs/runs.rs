@@ -52,7 +52,7 @@ impl Packs {
     /// Where a value lies, as the index says.
     pub(super) async fn in_runs(&self, hash: &ContentHash) -> Result<Option<Place>> {
         for _ in 0..ROOTS {
-            let Some((version, root)) = self.root() else { return Ok(None) };
+            let Some((version, root)) = self.root().await? else { return Ok(None) };
             match self.in_runs_of(&root, hash).await {
                 Ok(found) => return Ok(found),
                 Err(RunError::Failed(error)) => return Err(error),
@@ -62,17 +62,36 @@ impl Packs {
         Err(Error::new(ErrorKind::Unavailable, "the index changes faster than it can be read; try again"))
     }
 
-    /// The root, while it can be relied on.
-    pub(super) fn root(&self) -> Option<(Version, Arc<Root>)> {
-        let view = self.view();
-        Some((view.root_version()?.clone(), view.root()?))
+    /// The root, while it can be relied on. Where there is none, all packs are known.
+    async fn root(&self) -> Result<Option<(Version, Arc<Root>)>> {
+        loop {
+            if let Some(root) = self.view().complete_root() {
+                return Ok(root);
+            }
+            self.complete().await?;
+        }
+    }
+
+    /// Learns of what a root covered that was given up.
+    pub(super) async fn complete(&self) -> Result<()> {
+        let _turn = self.refreshing.done.lock().await;
+        self.complete_in_turn().await
+    }
+
+    async fn complete_in_turn(&self) -> Result<()> {
+        if !self.view().is_incomplete() {
+            return Ok(());
+        }
+        self.list_packs().await?;
+        self.read_footers().await
     }
 
     async fn in_runs_of(&self, root: &Root, hash: &ContentHash) -> Result<Option<Place>, RunError> {
         let find = |run: Arc<Run>| async move { self.in_run(&run, hash).await };
         let places = stream::iter(root.runs.iter().cloned()).map(find).buffer_unordered(CONCURRENCY);
         let places: Vec<Option<Place>> = places.try_collect().await?;
-        Ok(places.into_iter().flatten().max_by_key(|place| place.sound))
+        let view = self.view();
+        Ok(places.into_iter().flatten().max_by_key(|place| view.rank(place)))
     }
 
     async fn in_run(&self, run: &Run, hash: &ContentHash) -> Result<Option<Place>, RunError> {
@@ -102,13 +121,13 @@ impl Packs {
     /// Goes on from a root one of whose runs is lost: to the one that has replaced it, or else without any.
     pub(super) async fn replace_root(&self, lost: &Version) -> Result<()> {
         let _turn = self.refreshing.done.lock().await;
-        self.read_root().await?;
-        if self.view().root_version() != Some(lost) {
-            return Ok(());
+        if self.view().relies_on(lost) {
+            self.list_packs().await?;
         }
-        tracing::warn!("the index of the packs is damaged; it is made again from the packs");
-        self.view().distrust_root(lost.clone());
-        self.list_packs().await?;
-        self.read_footers().await.map(drop)
+        if self.view().relies_on(lost) {
+            tracing::warn!("the index of the packs is damaged; it is made again from the packs");
+            self.view().distrust_root(lost.clone());
+        }
+        self.complete_in_turn().await
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use backend_kit::{Addition, hash};
 use object_store::PutPayload;
 use store_api::{ContentHash, ContentKey, Effect, Error, ErrorKind, Result};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{Packs, format, name::PackName, place::Place, view::WINDOW};
 use crate::client::{FailureKind, back_off};
@@ -20,9 +20,6 @@ const PACK_VALUES: usize = 8192;
 /// How many uploads are under way at most. A second one begins where what waits fills a pack.
 const UPLOADS: usize = 4;
 
-/// How often a PUT without an answer is sent again.
-const ATTEMPTS: u32 = 6;
-
 /// How often a pack is written that is late (see [`WINDOW`]).
 const NAMES: usize = 4;
 
@@ -30,7 +27,10 @@ const NAMES: usize = 4;
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: Vec<Waiting>,
+    /// What they take in memory.
     bytes: usize,
+    /// More bytes than these are looked through for those whose futures were dropped.
+    swept: usize,
     uploads: usize,
 }
 
@@ -39,22 +39,47 @@ struct Waiting {
     reply: oneshot::Sender<Result<ContentKey>>,
 }
 
+impl Waiting {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.addition.value.len()
+    }
+}
+
 impl Queue {
+    fn push(&mut self, waiting: Waiting) {
+        self.bytes += waiting.bytes();
+        self.waiting.push(waiting);
+        if self.bytes > self.swept {
+            self.sweep();
+            self.swept = 2 * self.bytes.max(PACK_BYTES);
+        }
+    }
+
+    /// Forgets those whose futures were dropped: they are not stored, as if they had never been called (A9).
+    fn sweep(&mut self) {
+        self.waiting.retain(|waiting| !waiting.reply.is_closed());
+        self.bytes = self.waiting.iter().map(Waiting::bytes).sum();
+    }
+
     /// What the next upload takes, if one is to begin.
     fn take(&mut self) -> Option<Vec<Waiting>> {
         let full = self.bytes >= PACK_BYTES || self.waiting.len() >= PACK_VALUES;
         let begins = self.uploads == 0 || (full && self.uploads < UPLOADS);
-        if self.waiting.is_empty() || !begins {
+        if !begins {
+            return None;
+        }
+        self.sweep();
+        if self.waiting.is_empty() {
             return None;
         }
         let mut bytes = 0;
         let fits = |waiting: &&Waiting| {
-            bytes += waiting.addition.value.len();
+            bytes += waiting.bytes();
             bytes <= PACK_BYTES
         };
         let count = self.waiting.iter().take(PACK_VALUES).take_while(fits).count().max(1);
         let taken: Vec<Waiting> = self.waiting.drain(..count).collect();
-        self.bytes -= taken.iter().map(|waiting| waiting.addition.value.len()).sum::<usize>();
+        self.bytes -= taken.iter().map(Waiting::bytes).sum::<usize>();
         self.uploads += 1;
         Some(taken)
     }
@@ -82,11 +107,7 @@ impl Packs {
             return Ok(place.to_key(&addition.hash));
         }
         let (reply, answer) = oneshot::channel();
-        {
-            let mut queue = self.queue();
-            queue.bytes += addition.value.len();
-            queue.waiting.push(Waiting { addition, reply });
-        }
+        self.queue().push(Waiting { addition, reply });
         self.begin_uploads();
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
@@ -157,14 +178,15 @@ impl Packs {
         self: &Arc<Self>,
         additions: &BTreeMap<ContentHash, Addition>,
     ) -> Result<BTreeMap<ContentHash, Place>> {
+        let patience = self.patience();
         self.list_first().await?;
         let unknown = |error: Error| error.with_effect(Effect::Unknown);
         for names in 0..NAMES {
-            let name = PackName::new(self.view().next_epoch());
+            let name = PackName::new(self.view().next_epoch(additions.keys()))?;
             let (payload, index) = format::seal(name, additions);
-            let put = self.put(&name.object(), payload).await;
+            let put = self.put(&name.object(), payload, patience).await;
             put.map_err(|error| if names == 0 { error } else { unknown(error) })?;
-            if !self.is_late(name).await.map_err(unknown)? {
+            if !self.is_late(name, patience).await.map_err(unknown)? {
                 let places = index.iter().copied().collect();
                 self.view().insert(name, index);
                 self.merge_if_due();
@@ -176,17 +198,24 @@ impl Packs {
     }
 
     /// Whether others may miss a pack that was written (see [`WINDOW`]).
-    async fn is_late(&self, pack: PackName) -> Result<bool> {
+    async fn is_late(&self, pack: PackName, patience: Instant) -> Result<bool> {
         // Half a window earlier than need be, so that who hardly ever lists learns of later epochs in time.
-        let beyond = self.list_from(pack.epoch.saturating_add(WINDOW / 2)).await?;
+        let (from, end) = (pack.epoch.saturating_add(WINDOW / 2), pack.epoch.saturating_add(WINDOW));
+        let beyond = self.list_from(from, end, patience).await?;
         let Some(latest) = beyond.iter().map(|(pack, _)| pack.epoch).max() else { return Ok(false) };
         self.view().raise_top(latest);
-        Ok(latest > pack.epoch.saturating_add(WINDOW))
+        if latest <= end {
+            return Ok(false);
+        }
+        // How far the others are is told by few names, behind the floor of the root.
+        let _turn = self.refreshing.done.lock().await;
+        self.list_packs().await?;
+        Ok(true)
     }
 
     /// Creates an object of a name that is used once. The name settles what an answer leaves open: what is there by this
-    /// name is this object.
-    pub(super) async fn put(&self, object: &str, payload: PutPayload) -> Result<()> {
+    /// name is this object. It is tried again until `patience` ends.
+    pub(super) async fn put(&self, object: &str, payload: PutPayload, patience: Instant) -> Result<()> {
         let mut effect = Effect::NotApplied;
         let mut attempt = 1;
         loop {
@@ -204,7 +233,7 @@ impl Packs {
                 FailureKind::NotSent => {}
                 _ => return Err(failure.into_error(effect)),
             }
-            if attempt == ATTEMPTS {
+            if Instant::now() >= patience {
                 return Err(failure.into_error(effect));
             }
             back_off(attempt).await;

@@ -16,11 +16,14 @@ use crate::client::Version;
 /// found. So whoever listed the packs while one of epoch `m` was there has seen every acknowledged pack of an epoch
 /// before `m - WINDOW`: one that he has not seen was written after his listing, and the look beyond it, later still,
 /// found `m` within its window. No clock has a part in this. It rests on listings that show every object whose PUT was
-/// answered before they began.
+/// answered before they began, in the order of the names where they have several pages.
 pub(crate) const WINDOW: u32 = 6;
 
 /// A pack begins another epoch once in as many, so that what a listing shows of the window fits a page of 1,000.
 const PACKS_PER_EPOCH: u32 = 128;
+
+/// How many rotten frames are remembered: 3 MiB.
+const ROTTEN_LIMIT: usize = 1 << 16;
 
 /// What is remembered of indexed packs: 1,048,576 places, about 100 bytes each.
 const KNOWN_LIMIT: usize = 1 << 20;
@@ -38,6 +41,12 @@ pub(crate) struct View {
     uncovered_records: usize,
     /// Their footers are to be read. Of objects of this size.
     unread: BTreeMap<PackName, u64>,
+    /// Those of them whose footers were found damaged.
+    damaged: BTreeSet<PackName>,
+    /// Whether a root was given up, and what it covered is not known yet.
+    incomplete: bool,
+    /// Places that were read and where the value is damaged, or gone with its pack.
+    rotten: HashSet<Place>,
     /// Packs that may never have been acknowledged, and that others need not find.
     unshared: HashSet<PackName>,
 }
@@ -56,9 +65,12 @@ impl View {
         self.top
     }
 
-    /// The epoch of the next pack.
-    pub(crate) fn next_epoch(&self) -> u32 {
-        let step = u32::from(fastrand::u32(..PACKS_PER_EPOCH) == 0);
+    /// The epoch of the next pack, which has values of these hashes. One that repairs begins another, so that it is later
+    /// than what it repairs.
+    pub(crate) fn next_epoch<'h>(&self, mut hashes: impl Iterator<Item = &'h ContentHash>) -> u32 {
+        let is_rotten = |hash| self.find(hash).is_some_and(|place| self.is_rotten(&place));
+        let begins = hashes.any(is_rotten) || fastrand::u32(..PACKS_PER_EPOCH) == 0;
+        let step = u32::from(begins);
         self.top.unwrap_or_default().saturating_add(step)
     }
 
@@ -75,14 +87,32 @@ impl View {
         self.root.as_ref().and_then(|(_, root)| root.clone())
     }
 
+    /// Whether the root of this version is the one that is read.
+    pub(crate) fn relies_on(&self, version: &Version) -> bool {
+        self.root.as_ref().is_some_and(|(known, root)| root.is_some() && known == version)
+    }
+
+    /// The root, if there is one. `None` while what it leaves to the packs is not all known.
+    #[expect(clippy::option_option, reason = "not to be told, and not there")]
+    pub(crate) fn complete_root(&self) -> Option<Option<(Version, Arc<Root>)>> {
+        let root = || Some((self.root_version()?.clone(), self.root()?));
+        (!self.incomplete).then(root)
+    }
+
     /// Learns the root, or that its bytes are damaged.
     pub(crate) fn set_root(&mut self, version: Version, root: Option<Root>) {
         let Some(root) = root else { return self.distrust_root(version) };
+        if self.root().is_some_and(|known| !root.covers_all_of(&known)) {
+            // It was made again, without a pack that is damaged.
+            self.floor = root.floor;
+            self.incomplete = true;
+        }
         self.floor = self.floor.max(root.floor);
         if let Some(last) = root.recent.last() {
             self.raise_top(last.epoch);
         }
         self.unread.retain(|pack, _| !root.covers(*pack));
+        self.damaged.retain(|pack| !root.covers(*pack));
         self.uncovered.retain(|pack, _| !root.covers(*pack));
         self.uncovered_records = self.uncovered.values().map(Vec::len).sum();
         self.root = Some((version, Some(Arc::new(root))));
@@ -93,6 +123,7 @@ impl View {
     pub(crate) fn lose_root(&mut self) {
         if self.root.take().is_some() {
             self.floor = 0;
+            self.incomplete = true;
         }
     }
 
@@ -100,6 +131,23 @@ impl View {
     pub(crate) fn distrust_root(&mut self, version: Version) {
         self.root = Some((version, None));
         self.floor = 0;
+        self.incomplete = true;
+    }
+
+    /// Whether what is known lacks what was acknowledged long ago.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.incomplete
+    }
+
+    /// Learns that all footers were read behind a listing, but those that are damaged.
+    pub(crate) fn set_read(&mut self, damaged: BTreeSet<PackName>) {
+        self.damaged = damaged;
+        self.incomplete = false;
+    }
+
+    /// The packs that may hold what is not found.
+    pub(crate) fn damaged(&self) -> &BTreeSet<PackName> {
+        &self.damaged
     }
 
     /// What was learned of the indexed packs can be looked up again.
@@ -136,6 +184,7 @@ impl View {
     pub(crate) fn insert(&mut self, pack: PackName, index: Index) {
         self.raise_top(pack.epoch);
         self.unread.remove(&pack);
+        self.damaged.remove(&pack);
         for (hash, place) in &index {
             self.remember(*hash, *place);
         }
@@ -145,12 +194,41 @@ impl View {
         }
     }
 
-    /// Learns where a value lies. Where two differ, the one that has the hash stays (I4).
+    /// Learns where a value lies. Of two places the better one stays.
     pub(crate) fn remember(&mut self, hash: ContentHash, place: Place) {
-        let known = self.known.entry(hash).or_insert(place);
-        if place.sound && !known.sound {
-            *known = place;
+        let known = self.find(&hash);
+        if known.is_none_or(|known| self.rank(&place) > self.rank(&known)) {
+            self.known.insert(hash, place);
         }
+    }
+
+    /// Of two true places the one that everyone finds is better.
+    pub(crate) fn rank(&self, place: &Place) -> (bool, bool, bool, PackName) {
+        let (sound, pack) = place.rank();
+        (!self.is_rotten(place), sound, !self.unshared.contains(&pack), pack)
+    }
+
+    pub(crate) fn is_rotten(&self, place: &Place) -> bool {
+        self.rotten.contains(place)
+    }
+
+    /// Learns that a value cannot be read at a place, and goes on to the next best. Whether that is new.
+    pub(crate) fn set_rotten(&mut self, hash: &ContentHash, place: Place) -> bool {
+        if self.rotten.len() >= ROTTEN_LIMIT {
+            self.rotten.clear();
+        }
+        let is_new = self.rotten.insert(place);
+        let in_pack = |index: &Index| index.binary_search_by_key(hash, |(hash, _)| *hash).ok().map(|at| index[at].1);
+        let others: Vec<Place> = self.uncovered.values().filter_map(in_pack).collect();
+        for other in others {
+            self.remember(*hash, other);
+        }
+        is_new
+    }
+
+    /// Learns that a value was read at a place.
+    pub(crate) fn set_readable(&mut self, place: &Place) {
+        self.rotten.remove(place);
     }
 
     /// Where a value lies.
@@ -158,9 +236,14 @@ impl View {
         self.known.get(hash).copied()
     }
 
-    /// Where a value lies that everyone finds there.
+    /// Where a value lies that is there, and is the true one, as far as is known.
+    pub(crate) fn find_whole(&self, hash: &ContentHash) -> Option<Place> {
+        self.find(hash).filter(|place| place.sound && !self.is_rotten(place))
+    }
+
+    /// Where a value lies that everyone finds there, and that can be read.
     pub(crate) fn find_shared(&self, hash: &ContentHash) -> Option<Place> {
-        self.find(hash).filter(|place| !self.unshared.contains(&place.pack))
+        self.find(hash).filter(|place| !self.unshared.contains(&place.pack) && !self.is_rotten(place))
     }
 
     /// The first known places behind a hash.
@@ -178,9 +261,11 @@ impl View {
         self.uncovered_records
     }
 
-    /// Learns that the root covers these packs, so that everyone finds them.
-    pub(crate) fn share(&mut self, packs: &BTreeSet<PackName>) {
-        self.unshared.retain(|pack| !packs.contains(pack));
+    /// Learns that runs have these packs, so that everyone finds them.
+    pub(crate) fn share<'p>(&mut self, packs: impl IntoIterator<Item = &'p PackName>) {
+        for pack in packs {
+            self.unshared.remove(pack);
+        }
     }
 }
 
@@ -191,16 +276,16 @@ mod tests {
     #[test]
     fn the_floor_follows_what_was_known_before_a_listing() {
         let mut view = View::default();
-        view.set_listed(vec![(PackName::new(40), 100)], None);
+        view.set_listed(vec![(PackName::new(40).unwrap(), 100)], None);
         assert_eq!((view.floor(), view.top()), (0, Some(40)));
-        view.set_listed(vec![(PackName::new(50), 100)], view.top());
+        view.set_listed(vec![(PackName::new(50).unwrap(), 100)], view.top());
         assert_eq!((view.floor(), view.top()), (40 - WINDOW, Some(50)));
     }
 
     #[test]
     fn a_pack_behind_the_window_is_not_relied_on() {
         let mut view = View::default();
-        let (late, latest) = (PackName::new(3), PackName::new(4 + WINDOW));
+        let (late, latest) = (PackName::new(3).unwrap(), PackName::new(4 + WINDOW).unwrap());
         view.set_listed(vec![(late, 100), (latest, 100)], None);
         let place = |pack| Place { pack, offset: 0, len: 1, sound: true };
         let (one, other) = (ContentHash::new([1; 32]), ContentHash::new([2; 32]));

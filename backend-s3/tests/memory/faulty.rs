@@ -60,13 +60,28 @@ struct Put {
 #[derive(Default)]
 struct Script {
     steps: VecDeque<Step>,
+    /// What happens to the next PUT of an object.
+    step_of: Option<(Path, Step)>,
     /// Under way, to land at the next PUT, or at the end.
     at_next: Vec<Put>,
     at_end: Vec<Put>,
     /// The payloads that took place, in order.
     landed: Vec<PutPayload>,
-    /// So many of the next GET fail with a 503.
+    /// So many of the next GET fail with a 503, of objects whose names begin so.
     failing_gets: usize,
+    failing_below: String,
+}
+
+impl Script {
+    fn next_step(&mut self, at: &Path) -> Option<Step> {
+        match self.step_of.take() {
+            Some((of, step)) if of == *at => Some(step),
+            other => {
+                self.step_of = other;
+                self.steps.pop_front()
+            }
+        }
+    }
 }
 
 pub(crate) struct Faulty {
@@ -83,8 +98,20 @@ impl Faulty {
         self.script().steps.extend(steps);
     }
 
+    /// The next PUT of an object is this one. Others are let through, and take no part.
+    pub(crate) fn when_put(&self, at: &str, step: Step) {
+        self.script().step_of = Some((Path::from(at), step));
+    }
+
     pub(crate) fn fail_gets(&self, count: usize) {
         self.script().failing_gets = count;
+    }
+
+    /// As above, of the objects below a name alone.
+    pub(crate) fn fail_gets_below(&self, below: &str, count: usize) {
+        let mut script = self.script();
+        script.failing_gets = count;
+        script.failing_below = below.into();
     }
 
     /// The payloads that took place since it was asked last.
@@ -163,7 +190,7 @@ impl ObjectStore for Faulty {
     async fn put_opts(&self, at: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         assert!(options.mode != PutMode::Overwrite, "every write is conditional");
         let put = Put { at: at.clone(), payload, options };
-        let step = self.script().steps.pop_front();
+        let step = self.script().next_step(at);
         let Some(Step { fault, before, behind }) = step else { return self.perform(&put).await };
         let waiting = std::mem::take(&mut self.script().at_next);
         for put in waiting {
@@ -184,7 +211,7 @@ impl ObjectStore for Faulty {
     async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {
         {
             let mut script = self.script();
-            if script.failing_gets > 0 {
+            if script.failing_gets > 0 && at.as_ref().starts_with(&script.failing_below) {
                 script.failing_gets -= 1;
                 return Err(lost());
             }

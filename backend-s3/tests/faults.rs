@@ -1,0 +1,282 @@
+//! Several machines on one bucket of a real server, with a network between them that loses, repeats, delays and spoils:
+//! what they see can be explained, nothing that was acknowledged is lost, and content is never wrong.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use backend_s3::{S3, S3Options};
+use bytes::Bytes;
+use conformance::{
+    history::{Client, Limits, Recorder, Verdict, check},
+    proxy::{Fault, Proxy},
+};
+use futures_util::{TryStreamExt, future::join_all};
+use object_store::{ObjectStore, RetryConfig, aws::AmazonS3Builder, path::Path};
+use store_api::{
+    Append, AtomicWrite, Backend, ContentHash, ContentKey, ContentRead, ErrorKind, HashFunction, Indexable, Key,
+};
+use test_servers::{Endpoint, Kind, Server, Shared};
+use tokio::{sync::watch, task::spawn_blocking};
+
+/// Of each fault, this share of the requests that it is for.
+const SHARE: f64 = 0.02;
+
+/// Faults of writes and of reads. Listings and errors have no checksum: whoever spoils those spoils what nobody can tell.
+const OF_ALL: [Fault; 10] = [
+    Fault::LostRequest,
+    Fault::LostAnswer,
+    Fault::Repeated,
+    Fault::StatusBefore(429),
+    Fault::StatusBefore(500),
+    Fault::StatusBefore(503),
+    Fault::StatusAfter(500),
+    Fault::StatusAfter(503),
+    Fault::Delayed(Duration::from_millis(20)),
+    Fault::Late(Duration::from_millis(100)),
+];
+const OF_PUTS: [Fault; 1] = [Fault::StatusBefore(409)];
+const OF_GETS: [Fault; 2] = [Fault::Truncated, Fault::Garbled];
+
+/// How many machines there are, and what each of them does.
+const MACHINES: usize = 3;
+const OPERATIONS: usize = 60;
+
+/// How many packs there are when they begin: nearly as many as call for a merge.
+const PACKS: usize = 60;
+
+fn spoil(proxy: &Proxy) {
+    for fault in OF_ALL {
+        proxy.sometimes(SHARE, fault, |_| true);
+    }
+    for fault in OF_PUTS {
+        proxy.sometimes(SHARE, fault, |request| request.method == "PUT");
+    }
+    for fault in OF_GETS {
+        proxy.sometimes(SHARE, fault, |request| request.method == "GET" && !request.target.contains("list-type"));
+    }
+}
+
+/// What is acknowledged in the end, so that nobody waits for more.
+const ENDED: usize = usize::MAX;
+
+/// A bucket without retries, at the server's own port or at a proxy's.
+fn bucket(endpoint: Endpoint, port: u16) -> Arc<dyn ObjectStore> {
+    let [(_, access_key), (_, secret)] = endpoint.credentials();
+    let builder = AmazonS3Builder::new()
+        .with_endpoint(endpoint.url_through(port))
+        .with_bucket_name(endpoint.bucket())
+        .with_region("us-east-1")
+        .with_access_key_id(access_key)
+        .with_secret_access_key(secret)
+        .with_allow_http(true)
+        .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() });
+    Arc::new(builder.build().unwrap())
+}
+
+/// The stores of some machines and of one whose network is sound, in a prefix of their own.
+struct Scene {
+    machines: Vec<S3>,
+    sound: S3,
+    /// The bucket behind the sound network.
+    bucket: Arc<dyn ObjectStore>,
+    prefix: String,
+}
+
+impl Scene {
+    async fn new(endpoint: Endpoint, port: u16) -> Self {
+        let prefix = format!("faults-{:016x}", fastrand::u64(..));
+        let open = async |port| {
+            let options = S3Options::over(bucket(endpoint, port)).prefix(&prefix).busy(Duration::from_mins(2));
+            options.open().await.unwrap()
+        };
+        let sound = open(endpoint.port()).await;
+        let mut machines = Vec::new();
+        for _ in 0..MACHINES {
+            machines.push(open(port).await);
+        }
+        let scene = Self { machines, sound, bucket: bucket(endpoint, endpoint.port()), prefix };
+        scene.fill().await;
+        scene
+    }
+
+    /// So many packs that who looks for others' has some to merge.
+    async fn fill(&self) {
+        let content = self.sound.indexable().unwrap();
+        for i in 0..PACKS {
+            content.add(format!("before {i}").into()).await.unwrap();
+        }
+    }
+
+    async fn ensure_merged(&self) {
+        let index = Path::from(format!("{}/index", self.prefix));
+        assert!(self.bucket.list(Some(&index)).try_next().await.unwrap().is_some(), "no packs were merged");
+    }
+}
+
+async fn shared(kind: Kind) -> Shared {
+    spawn_blocking(move || Shared::get(kind)).await.unwrap().unwrap()
+}
+
+/// Two keys that all machines write to, each value once.
+async fn write_entries(store: &S3, mut client: Client, machine: usize, acknowledged: &watch::Sender<usize>) {
+    let entries = store.atomic_write().unwrap();
+    let mut random = fastrand::Rng::with_seed(machine as u64);
+    for i in 0..OPERATIONS {
+        let key = Key::new(["a", "b"][random.usize(..2)]).unwrap();
+        let value = Bytes::from(format!("{machine} {i}"));
+        // What fails has the outcome that its error says; the history knows.
+        let done = match random.u8(..6) {
+            0 => client.set(&*entries, &key, value).await.is_ok(),
+            1 => client.remove(&*entries, &key).await.is_ok(),
+            2 => client.find(&*entries, &key).await.is_ok(),
+            _ => swap(&mut client, &*entries, &key, value).await,
+        };
+        acknowledged.send_modify(|count| *count += usize::from(done));
+    }
+}
+
+async fn swap(client: &mut Client, entries: &dyn AtomicWrite, key: &Key, value: Bytes) -> bool {
+    let Ok(current) = client.find(entries, key).await else { return false };
+    client.test_and_set(entries, key, current, Some(value)).await.is_ok()
+}
+
+/// What each machine added and had acknowledged.
+type Added = Vec<(ContentKey, Bytes)>;
+
+/// Values of its own and values that all add, alone and in batches; what is found meanwhile is right.
+async fn add_content(store: &S3, machine: usize, acknowledged: &watch::Sender<usize>) -> Added {
+    let content = store.indexable().unwrap();
+    let mut added = Added::new();
+    for i in 0..OPERATIONS / 3 {
+        let values = [format!("all add {i}"), format!("{machine} adds {i}"), format!("{machine} adds {i} too")];
+        let [one, other, another] = values.map(Bytes::from);
+        if let Ok(key) = content.add(one.clone()).await {
+            added.push((key, one));
+        }
+        added.extend(add_batch(&*content, [other, another]).await.unwrap_or_default());
+        for (key, value) in added.iter().rev().take(2) {
+            ensure_right(&*content, key, value).await;
+        }
+        ensure_absent(&*content, format!("{machine} does not add {i}").as_bytes()).await;
+        acknowledged.send_modify(|count| *count += 1);
+    }
+    added
+}
+
+/// Looks for what is not there, and so at what others have added.
+async fn ensure_absent(content: &dyn Indexable, value: &[u8]) {
+    match content.index(&HashFunction::Blake3.hash(value)).await {
+        Ok(found) => assert_eq!(found, None),
+        Err(error) => assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{error}"),
+    }
+}
+
+async fn add_batch(content: &dyn Indexable, values: [Bytes; 2]) -> store_api::Result<Added> {
+    let batch = content.begin().await?;
+    let mut added = Added::new();
+    for value in values {
+        added.push((batch.add(value.clone()).await?, value));
+    }
+    batch.commit().await?;
+    Ok(added)
+}
+
+/// It may not be found while nobody answers, but it is never absent and never another.
+async fn ensure_right(content: &dyn Indexable, key: &ContentKey, value: &Bytes) {
+    match content.find(key).await {
+        Ok(found) => assert_eq!(found.as_ref(), Some(value)),
+        Err(error) => assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{error}"),
+    }
+}
+
+/// All that was acknowledged is there, and nothing twice.
+async fn ensure_kept(sound: &S3, added: impl IntoIterator<Item = (ContentKey, Bytes)>) {
+    let content = sound.indexable().unwrap();
+    let added: BTreeMap<ContentHash, Bytes> = added.into_iter().map(|(key, value)| (key.to_hash(), value)).collect();
+    for (hash, value) in &added {
+        assert_eq!(*hash, HashFunction::Blake3.hash(value));
+        assert_eq!(content.find(&(*hash).into()).await.unwrap().as_ref(), Some(value));
+    }
+    let keys: Vec<ContentKey> = content.keys().try_collect().await.unwrap();
+    assert!(keys.is_sorted_by(|one, next| one < next), "a key is told twice");
+    assert!(added.keys().all(|hash| keys.contains(&(*hash).into())), "a key is not told");
+}
+
+/// What all machines saw of the entries can be explained, with what a sound network shows in the end.
+async fn ensure_explained(sound: &S3, recorder: Recorder) {
+    let entries = sound.atomic_write().unwrap();
+    let mut last = recorder.client();
+    for key in ["a", "b"] {
+        last.find(&*entries, &Key::new(key).unwrap()).await.unwrap();
+    }
+    match check(&recorder.finish(), Limits::default()) {
+        Verdict::Linearizable => {}
+        Verdict::NotLinearizable(violation) => panic!("{}", violation.witness(Limits::default())),
+        Verdict::Inconclusive(exhausted) => panic!("{exhausted:?}"),
+    }
+}
+
+/// All machines work; gives what they added.
+async fn work(scene: &Scene, recorder: &Recorder, acknowledged: &watch::Sender<usize>) -> Added {
+    let machine = |(i, store)| {
+        let client = recorder.client();
+        async move {
+            let (added, ()) =
+                tokio::join!(add_content(store, i, acknowledged), write_entries(store, client, i, acknowledged));
+            added
+        }
+    };
+    join_all(scene.machines.iter().enumerate().map(machine)).await.concat()
+}
+
+async fn through_the_proxy(kind: Kind, seed: u64) {
+    let server = shared(kind).await;
+    let endpoint = server.endpoint();
+    let proxy = Proxy::start(([127, 0, 0, 1], endpoint.port()).into(), seed).await.unwrap();
+    let scene = Scene::new(endpoint, proxy.address().port()).await;
+    spoil(&proxy);
+    let recorder = Recorder::new();
+    let added = work(&scene, &recorder, &watch::Sender::new(0)).await;
+    for fault in OF_ALL.into_iter().chain(OF_PUTS).chain(OF_GETS) {
+        assert!(proxy.injected(fault) > 0, "{fault:?} in none of {} requests", proxy.requests());
+    }
+    assert!(!added.is_empty());
+    scene.ensure_merged().await;
+    ensure_kept(&scene.sound, added).await;
+    ensure_explained(&scene.sound, recorder).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn histories_over_seaweedfs_stay_explicable_under_faults() {
+    through_the_proxy(Kind::SeaweedFs, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn histories_over_ministack_stay_explicable_under_faults() {
+    through_the_proxy(Kind::Ministack, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_when_seaweedfs_is_killed() {
+    let mut server = spawn_blocking(|| Server::start(Kind::SeaweedFs)).await.unwrap().unwrap();
+    let endpoint = server.endpoint();
+    let scene = Scene::new(endpoint, endpoint.port()).await;
+    let (recorder, acknowledged) = (Recorder::new(), watch::Sender::new(0));
+    let killer = async {
+        for part in 1..=2 {
+            let mut counts = acknowledged.subscribe();
+            let count = *counts.wait_for(|count| *count > part * MACHINES * OPERATIONS / 4).await.unwrap();
+            assert_ne!(count, ENDED, "the work ended before the server was killed {part} times");
+            server = spawn_blocking(move || server.restart().map(|()| server)).await.unwrap().unwrap();
+        }
+        server
+    };
+    let work = async {
+        let added = work(&scene, &recorder, &acknowledged).await;
+        acknowledged.send_replace(ENDED);
+        added
+    };
+    let (added, _server) = tokio::join!(work, killer);
+    scene.ensure_merged().await;
+    ensure_kept(&scene.sound, added).await;
+    ensure_explained(&scene.sound, recorder).await;
+}
