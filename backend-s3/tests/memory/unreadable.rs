@@ -183,9 +183,9 @@ async fn w10_rot_is_told_of_each_entry_and_read_once() {
         told.push(fault.key().unwrap().to_owned());
     }
     assert_eq!(told, ["a", "b"]);
-    let down = store.requests().down;
+    let before = store.requests();
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(store.requests().down, down);
+    assert_eq!((store.requests().get, store.requests().down), (before.get, before.down));
     entries.set(&key("b"), "well".into()).await.unwrap();
     assert_eq!(next(&mut all).await, changed("b", Diff::Added("well".into())));
 }
