@@ -1,0 +1,132 @@
+//! Drives the clients of an open store through one run of a workload, and keeps the time of each operation.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use futures_util::FutureExt;
+use hdrhistogram::Histogram;
+use store_api::{Error, ErrorKind, Result};
+use tokio::{sync::oneshot, task};
+
+use crate::{Client, Driven, Plan, Run, Store, Workload, keys::Records, workload::Turns};
+
+/// How many turns a task takes before it lets others run: a store that answers at once never makes it wait.
+const TURNS_IN_A_ROW: usize = 32;
+
+/// Where a run is, for its clients.
+struct Clock(AtomicU8);
+
+const WARMING_UP: u8 = 0;
+const RECORDING: u8 = 1;
+const OVER: u8 = 2;
+
+impl Clock {
+    fn now(&self) -> u8 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Lets the run go its time, and says how long it was recorded.
+    async fn run(&self, plan: &Plan) -> Duration {
+        tokio::time::sleep(plan.warm_up).await;
+        let began = Instant::now();
+        self.0.store(RECORDING, Ordering::Relaxed);
+        tokio::time::sleep(plan.duration).await;
+        self.0.store(OVER, Ordering::Relaxed);
+        began.elapsed()
+    }
+}
+
+/// Ends a run whose future is dropped, too: its clients would go on for ever.
+struct EndsWhenDropped(Arc<Clock>);
+
+impl Drop for EndsWhenDropped {
+    fn drop(&mut self) {
+        self.0.0.store(OVER, Ordering::Relaxed);
+    }
+}
+
+/// The times of operations, to three digits.
+pub(crate) type Times = Histogram<u64>;
+
+pub(crate) fn no_times() -> Times {
+    Times::new(3).expect("three digits are few enough")
+}
+
+pub(crate) fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Runs a workload with so many clients; `None` where the engine does not know its operations.
+pub(crate) async fn drive<S: Store>(
+    store: &S,
+    workload: Workload,
+    clients: usize,
+    records: &Records,
+    plan: &Plan,
+    run: u64,
+) -> Result<Option<Run>> {
+    if workload == Workload::E && !can_scan(store, records).await? {
+        return Ok(None);
+    }
+    let clock = Arc::new(Clock(AtomicU8::new(WARMING_UP)));
+    let _running = EndsWhenDropped(Arc::clone(&clock));
+    let begin = |client| {
+        let turns = Turns::new(workload, records.clone(), (client, clients), plan, run);
+        Ok(start::<S>(store.client()?, turns, Arc::clone(&clock)))
+    };
+    let started: Vec<oneshot::Receiver<Result<Times>>> = (0..clients).map(begin).collect::<Result<_>>()?;
+    let recorded = clock.run(plan).await;
+    let mut times = no_times();
+    for ended in started {
+        let client = ended.await.map_err(|_| Error::new(ErrorKind::Other, "a client of the benchmark panicked"))??;
+        times.add(client).expect("histograms of one precision add up");
+    }
+    Ok(Some(Run::of(&times, recorded)))
+}
+
+async fn can_scan<S: Store>(store: &S, records: &Records) -> Result<bool> {
+    let under = records.any_scope(&mut fastrand::Rng::with_seed(0));
+    match store.client()?.scan(under).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn start<S: Store>(client: S::Client, turns: Turns, clock: Arc<Clock>) -> oneshot::Receiver<Result<Times>> {
+    let (done, ended) = oneshot::channel();
+    // Whoever no longer waits for the times has ended with an error of its own.
+    match S::DRIVEN {
+        Driven::Tasks => drop(task::spawn(async move { done.send(work(client, turns, &clock, true).await) })),
+        Driven::Threads => drop(thread::spawn(move || {
+            let worked = work(client, turns, &clock, false).now_or_never();
+            done.send(worked.unwrap_or_else(|| Err(Error::new(ErrorKind::Other, "a client on a thread cannot wait"))))
+        })),
+    }
+    ended
+}
+
+async fn work<C: Client>(mut client: C, mut turns: Turns, clock: &Clock, is_task: bool) -> Result<Times> {
+    let mut times = no_times();
+    for turn in 0_usize.. {
+        let at = clock.now();
+        if at == OVER {
+            break;
+        }
+        let took = turns.take(&mut client).await?;
+        // An operation that straddles the end would count in a time that it was not recorded in.
+        if at == RECORDING && clock.now() == RECORDING {
+            times.saturating_record(nanoseconds(took));
+        }
+        if is_task && turn % TURNS_IN_A_ROW == 0 {
+            task::yield_now().await;
+        }
+    }
+    Ok(times)
+}
