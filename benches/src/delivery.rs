@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{
     Facts, Latency, OfStore, Progress, Store, Subject,
-    driver::{Times, nanoseconds, no_times},
+    driver::{Times, no_times, record},
     keys::Values,
 };
 
@@ -122,19 +122,26 @@ async fn publish(feed: &dyn Feed, watchers: usize, changes: usize, value_len: us
         let began = Instant::now();
         *change.published.lock().unwrap_or_else(PoisonError::into_inner) = began;
         feed.publish(values.next()).await?;
-        publishing.saturating_record(nanoseconds(began.elapsed()));
-        while watchers > 0 {
-            tokio::select! {
-                () = change.all_hold_it.notified() => break,
-                // One that ends early ends with an error: the others would be waited for in vain.
-                Some(ended) = watching.join_next() => add(&mut delivery, ended)?,
-            }
+        record(&mut publishing, began.elapsed());
+        if watchers > 0 {
+            held(&change, &mut watching, &mut delivery).await?;
         }
     }
     while let Some(ended) = watching.join_next().await {
         add(&mut delivery, ended)?;
     }
     Ok((publishing, delivery))
+}
+
+/// Waits until all watchers hold a change.
+async fn held(change: &Change, watching: &mut JoinSet<Result<Times>>, delivery: &mut Times) -> Result<()> {
+    loop {
+        tokio::select! {
+            () = change.all_hold_it.notified() => return Ok(()),
+            // One that ends early ends with an error: the others would be waited for in vain.
+            Some(ended) = watching.join_next() => add(delivery, ended)?,
+        }
+    }
 }
 
 fn add(all: &mut Times, ended: std::result::Result<Result<Times>, JoinError>) -> Result<()> {
@@ -149,7 +156,7 @@ async fn watch(mut values: BoxStream<'static, Result<Bytes>>, changes: usize, ch
         let ended = || Error::new(ErrorKind::Other, "a watch ended before its last change");
         values.next().await.ok_or_else(ended)??;
         let published = *change.published.lock().unwrap_or_else(PoisonError::into_inner);
-        times.saturating_record(nanoseconds(published.elapsed()));
+        record(&mut times, published.elapsed());
         if change.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
             change.all_hold_it.notify_one();
         }

@@ -58,11 +58,16 @@ pub(crate) fn no_times() -> Times {
     Times::new(3).expect("three digits are few enough")
 }
 
+pub(crate) fn record(times: &mut Times, time: Duration) {
+    times.record(nanoseconds(time)).expect("it grows as times do");
+}
+
 pub(crate) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Runs a workload with so many clients; `None` where the engine does not know its operations.
+/// Runs a workload with so many clients. The first run is `None` where the engine does not have its operations, and is to
+/// be the last.
 pub(crate) async fn drive<S: Store>(
     store: &S,
     workload: Workload,
@@ -71,7 +76,7 @@ pub(crate) async fn drive<S: Store>(
     plan: &Plan,
     run: u64,
 ) -> Result<Option<Run>> {
-    if workload == Workload::E && !can_scan(store, records).await? {
+    if run == 0 && !knows(store, workload, records, plan).await? {
         return Ok(None);
     }
     let clock = Arc::new(Clock(AtomicU8::new(WARMING_UP)));
@@ -90,13 +95,20 @@ pub(crate) async fn drive<S: Store>(
     Ok(Some(Run::of(&times, recorded)))
 }
 
-async fn can_scan<S: Store>(store: &S, records: &Records) -> Result<bool> {
-    let under = records.any_scope(&mut fastrand::Rng::with_seed(0));
-    match store.client()?.scan(under).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(false),
-        Err(error) => Err(error),
+/// How many turns are enough to see each operation of a workload.
+const EVERY_OPERATION: usize = 20;
+
+/// Whether an engine has the operations of a workload.
+async fn knows<S: Store>(store: &S, workload: Workload, records: &Records, plan: &Plan) -> Result<bool> {
+    let mut turns = Turns::new(workload, records.clone(), (0, 1), plan, u64::MAX);
+    let mut client = store.client()?;
+    for _ in 0..EVERY_OPERATION {
+        match turns.take(&mut client).await {
+            Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(false),
+            taken => taken.map(drop)?,
+        }
     }
+    Ok(true)
 }
 
 fn start<S: Store>(client: S::Client, turns: Turns, clock: Arc<Clock>) -> oneshot::Receiver<Result<Times>> {
@@ -122,7 +134,7 @@ async fn work<C: Client>(mut client: C, mut turns: Turns, clock: &Clock, is_task
         let took = turns.take(&mut client).await?;
         // An operation that straddles the end would count in a time that it was not recorded in.
         if at == RECORDING && clock.now() == RECORDING {
-            times.saturating_record(nanoseconds(took));
+            record(&mut times, took);
         }
         if is_task && turn % TURNS_IN_A_ROW == 0 {
             task::yield_now().await;

@@ -14,7 +14,7 @@ use store_api::{Durability, Key, Result};
 use crate::{
     Client, Latency, Store, Subject,
     disk::bytes_below,
-    driver::{Times, nanoseconds, no_times},
+    driver::{Times, no_times, record},
     keys::Values,
     process::resident_bytes,
 };
@@ -118,7 +118,7 @@ async fn finds<C: Client>(client: &mut C, records: u64, duration: Duration) -> R
         let key = key(rng.u64(..records));
         let asked = Instant::now();
         client.find(&key).await?;
-        times.saturating_record(nanoseconds(asked.elapsed()));
+        record(&mut times, asked.elapsed());
     }
     Ok(times)
 }
@@ -130,7 +130,7 @@ async fn sets<C: Client>(client: &mut C, records: u64, plan: &GrowthPlan) -> Res
         let (key, value) = (key(rng.u64(..records)), values.next());
         let asked = Instant::now();
         client.set(&key, value).await?;
-        times.saturating_record(nanoseconds(asked.elapsed()));
+        record(&mut times, asked.elapsed());
     }
     Ok(times)
 }

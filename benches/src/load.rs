@@ -67,7 +67,9 @@ async fn row(
     for run in 0..load.plan.runs {
         for ((name, store), series) in stores.iter().zip(&mut series) {
             progress.doing(&format!("{workload}, {clients} clients: {name}"));
-            series.runs.extend(store.run(workload, clients, run).await?);
+            if run == 0 || !series.runs.is_empty() {
+                series.runs.extend(store.run(workload, clients, run).await?);
+            }
             progress.done();
         }
     }

@@ -29,7 +29,7 @@ pub trait Measured: Send + Sync {
 /// A store that is open and filled.
 #[async_trait]
 pub trait Opened: Send + Sync {
-    /// One run; `None` where the engine does not know the operations.
+    /// One run, of which the first has the number 0; that is `None` where the engine does not have the operations.
     async fn run(&self, workload: Workload, clients: usize, run: u64) -> Result<Option<Run>>;
 
     /// Lets go of the files.

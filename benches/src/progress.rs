@@ -27,11 +27,13 @@ impl Progress {
         Self(ProgressBar::hidden())
     }
 
-    pub(crate) fn doing(&self, what: &str) {
+    /// What is done at the moment.
+    pub fn doing(&self, what: &str) {
         self.0.set_message(what.to_owned());
     }
 
-    pub(crate) fn done(&self) {
+    /// A step is done.
+    pub fn done(&self) {
         self.0.inc(1);
     }
 }

@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{
     Latency, Measured, Plan, Progress, Workload,
-    driver::{Times, nanoseconds, no_times},
+    driver::{Times, nanoseconds, no_times, record},
     process::cpu_time,
 };
 
@@ -99,7 +99,7 @@ impl Neighbour {
         let task = tokio::spawn(async move {
             let mut times = no_times();
             while let Some(at) = woken.recv().await {
-                times.saturating_record(nanoseconds(at.elapsed()));
+                record(&mut times, at.elapsed());
             }
             times
         });

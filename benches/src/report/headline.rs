@@ -15,6 +15,8 @@ pub struct Headline {
     pub target: Target,
     /// What it is.
     pub measured: f64,
+    /// What both are counted in: `×` for a ratio.
+    pub unit: &'static str,
     /// Whether it is what it was meant to be.
     pub is_met: bool,
 }
@@ -42,7 +44,13 @@ impl Headline {
     /// A ratio that is meant to be this.
     #[must_use]
     pub fn new(what: impl Into<String>, target: Target, measured: f64) -> Self {
-        Self { what: what.into(), target, measured, is_met: target.is_met_by(measured) }
+        Self { what: what.into(), target, measured, unit: "×", is_met: target.is_met_by(measured) }
+    }
+
+    /// The same, where it is no ratio.
+    #[must_use]
+    pub fn in_unit(self, unit: &'static str) -> Self {
+        Self { unit, ..self }
     }
 }
 

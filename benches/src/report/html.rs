@@ -21,7 +21,7 @@ impl Report {
     #[must_use]
     pub fn to_html(&self) -> String {
         let sections = self.sections();
-        let (first, rest) = sections.split_at(sections.iter().take_while(|section| !is_detail(section)).count());
+        let (rest, first): (Vec<_>, Vec<_>) = sections.iter().partition(|section| is_detail(section));
         let machine = self.machine.lines();
         format!(
             include_str!("html/page.html"),
@@ -30,9 +30,9 @@ impl Report {
             headline = text(&self.title()),
             run = text(&format!("irminsul benchmarks {} · {} · {}", self.version, self.settings(), self.command)),
             machine = all(&machine, |f, (name, fact)| write!(f, "<dt>{}</dt><dd>{}</dd>", text(name), text(fact))),
-            first = all(first, table),
+            first = all(&first, |f, section| table(f, section)),
             plots = self.plots(),
-            tables = all(rest, |f, section| {
+            tables = all(&rest, |f, section| {
                 write!(f, "<details><summary>{}</summary>", text(&section.title))?;
                 table(f, section)?;
                 writeln!(f, "</details>")

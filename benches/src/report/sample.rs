@@ -25,7 +25,8 @@ fn series(subject: &str, clients: usize, rates: &[f64]) -> Series {
     Series { subject: subject.into(), workload: Workload::Set, clients, runs: rates.iter().map(run).collect() }
 }
 
-const LATENCY: Latency = Latency { p50_us: 10.0, p90_us: 15.0, p99_us: 20.0, p999_us: 100.0, max_us: 1000.0 };
+pub(super) const LATENCY: Latency =
+    Latency { p50_us: 10.0, p90_us: 15.0, p99_us: 20.0, p999_us: 100.0, max_us: 1000.0 };
 
 fn stage(records: u64) -> Stage {
     Stage {

@@ -46,11 +46,12 @@ impl Report {
 
     fn headlines_table(&self) -> Section {
         let row = |headline: &super::Headline| {
+            let unit = headline.unit;
             let target = match headline.target {
-                Target::AtLeast(least) => format!("at least {least} ×"),
-                Target::AtMost(most) => format!("at most {most} ×"),
+                Target::AtLeast(least) => format!("at least {least} {unit}"),
+                Target::AtMost(most) => format!("at most {most} {unit}"),
             };
-            let measured = format!("{} ×", digits(headline.measured));
+            let measured = format!("{} {unit}", digits(headline.measured));
             let verdict = if headline.is_met { "met" } else { "missed" };
             Row { role: None, cells: vec![headline.what.clone(), target, measured, verdict.into()] }
         };
