@@ -29,7 +29,7 @@ pub use crate::{
     plan::Plan,
     process::resident_bytes,
     progress::Progress,
-    report::{Headline, Latency, Measure, Report, Run, Series, Target},
+    report::{Headline, Latency, Measure, Report, Run, Series, Single, Target},
     stall::{Stall, StallPlan, stall},
     store::{OfStore, StoreClient},
     subject::{Client, Driven, Facts, Role, Store, Subject},

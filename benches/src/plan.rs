@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, time::Duration};
 
 use serde::Serialize;
-use store_api::{Error, ErrorKind};
+use store_api::{Error, ErrorKind, MAX_VALUE_LEN};
 
 /// The settings of the load part.
 #[derive(Clone, Debug, Serialize)]
@@ -70,6 +70,9 @@ impl Plan {
         if self.records < most {
             let message = format!("each client has a record of its own: {most} clients need as many records or more");
             return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        if self.value_len > MAX_VALUE_LEN {
+            return Err(Error::new(ErrorKind::InvalidInput, "a value has at most 64 MiB: give a shorter one"));
         }
         Ok(())
     }

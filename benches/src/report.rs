@@ -31,6 +31,8 @@ pub struct Report {
     pub plan: Plan,
     /// What was measured.
     pub subjects: Vec<Measure>,
+    /// One call after another, where that was measured.
+    pub singles: Vec<Single>,
     /// The load part.
     pub load: Vec<Series>,
     /// The delivery part.
@@ -63,6 +65,18 @@ impl Measure {
         let is_checked = syncs.map(|syncs| syncs.fit(facts.durability));
         Self { facts, syncs, is_checked }
     }
+}
+
+/// What one operation takes when a single client does one after another.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Single {
+    pub operation: String,
+    pub subject: String,
+    /// How long the values are.
+    pub value_len: u64,
+    /// The median, in microseconds.
+    pub median_us: f64,
 }
 
 /// The runs of one subject in one workload with so many clients.
@@ -177,6 +191,7 @@ impl Report {
             machine,
             plan,
             subjects: Vec::new(),
+            singles: Vec::new(),
             load: Vec::new(),
             deliveries: Vec::new(),
             stalls: Vec::new(),
@@ -196,6 +211,15 @@ impl Report {
     #[must_use]
     pub fn files(&self) -> [(&'static str, String); 3] {
         [("report.html", self.to_html()), ("report.json", self.to_json()), ("report.md", self.to_markdown())]
+    }
+
+    /// The time of an operation when a single client does one after another.
+    #[must_use]
+    pub fn single(&self, operation: &str, subject: &str, value_len: u64) -> Option<f64> {
+        let is_it = |single: &&Single| {
+            single.operation == operation && single.subject == subject && single.value_len == value_len
+        };
+        self.singles.iter().find(is_it).map(|single| single.median_us)
     }
 
     /// The series of a subject in a workload with so many clients.

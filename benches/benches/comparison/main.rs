@@ -7,6 +7,7 @@
 mod engines;
 mod growing;
 mod peers;
+mod singles;
 mod subjects;
 mod syncing;
 mod targets;
@@ -43,6 +44,9 @@ struct Arguments {
     /// Write report.html, report.json and report.md into a directory
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
+    /// Where criterion left what the micro benchmarks measured
+    #[arg(long, value_name = "DIR")]
+    criterion: Option<PathBuf>,
     /// Up to how many records stores grow
     #[arg(long, value_name = "N", default_value_t = 10_000_000)]
     largest: u64,
@@ -140,6 +144,9 @@ async fn measure(arguments: &Arguments, plans: &Plans, place: &Path) -> Result<R
     let steps = feeds.len() * plans.delivery.watchers.len() + subjects.ours().len() + growing + subjects.all.len();
     let progress = Progress::start(loads().map(|load| load.runs()).sum::<u64>() + steps as u64);
 
+    if let Some(directory) = &arguments.criterion {
+        report.singles = singles::read(directory)?;
+    }
     let counting = Counting::mount();
     for subject in &subjects.all {
         let syncs = counting.count(&**subject, &plans.load, &progress).await?;

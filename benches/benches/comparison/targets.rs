@@ -44,6 +44,13 @@ pub(crate) fn of(report: &Report) -> Vec<Headline> {
         let many = rate(Workload::Set, (ours, 64), (raw, 64));
         add(format!("{ours}: set by 64 clients that is not synced, beside {raw}"), AtLeast(1.0), many);
     }
+    for (ours, raw, most) in [("mem", map::NAME, 2.0), ("sqlite", "raw SQLite", 1.6), ("rocksdb", "raw RocksDB", 1.4)] {
+        let time = |operation| Some(report.single(operation, ours, 128)? / report.single(operation, raw, 128)?);
+        add(format!("{ours}, one call after another: time of a find, beside {raw}"), AtMost(most), time("find, hit"));
+        add(format!("{ours}, one call after another: time of a set, beside {raw}"), AtMost(3.0), time("set"));
+        let batch = time("content, batch");
+        add(format!("{ours}: time of a batch of 1,000, beside {raw}"), AtMost(1.2), batch);
+    }
     for ours in [name::SQLITE, name::ROCKSDB] {
         for peer in [name::SLED, name::REDB, name::FJALL] {
             let many = rate(Workload::TestAndSet, (ours, 64), (peer, 64));

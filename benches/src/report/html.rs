@@ -171,7 +171,9 @@ const GROWTH: [(&str, Figure, Written); 5] = [
 
 /// Whether a table is for those who want to know it all.
 fn is_detail(section: &Section) -> bool {
-    section.title.contains(", where a write ") || section.title.starts_with("Growth")
+    section.title == "One call after another"
+        || section.title.contains(", where a write ")
+        || section.title.starts_with("Growth")
 }
 
 fn as_f64(count: u64) -> f64 {

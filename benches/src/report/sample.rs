@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use store_api::Durability;
 
-use super::{Headline, Latency, Measure, Report, Run, Series, headline::Target};
+use super::{Headline, Latency, Measure, Report, Run, Series, Single, headline::Target};
 use crate::{Delivery, Driven, Facts, Growth, Machine, Plan, Role, Stage, Stall, Syncs, Workload};
 
 pub(super) fn facts(name: &str, role: Role) -> Facts {
@@ -50,6 +50,7 @@ pub(super) fn report() -> Report {
             Measure::new(facts("ours", Role::Ours), Some(Syncs { writes: 100, syncs: 101 })),
             Measure::new(facts("raw", Role::Raw), None),
         ],
+        singles: vec![Single { operation: "find".into(), subject: "ours".into(), value_len: 128, median_us: 0.5 }],
         load: vec![
             series("ours", 1, &[100.0]),
             series("ours", 64, &[3000.0, 2000.0, 2000.0]),

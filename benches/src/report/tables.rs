@@ -2,7 +2,7 @@
 
 use store_api::Durability;
 
-use super::{Measure, Report, Series, headline::Target};
+use super::{Measure, Report, Series, Single, headline::Target};
 use crate::{Driven, Growth, Latency, Role, Stage, Workload};
 
 /// A table with what has to be known to read it.
@@ -36,7 +36,7 @@ pub(super) fn survives(durability: Durability) -> &'static str {
 impl Report {
     /// All tables that have rows, the ones to look at first.
     pub(super) fn sections(&self) -> Vec<Section> {
-        let mut sections = vec![self.headlines_table(), self.subjects_table()];
+        let mut sections = vec![self.headlines_table(), self.subjects_table(), self.singles_table()];
         sections.extend(DURABILITIES.into_iter().flat_map(|durability| self.load_tables(durability)));
         sections.extend([self.ratios_table(), self.deliveries_table(), self.stalls_table()]);
         sections.extend(self.growth_tables());
@@ -84,6 +84,34 @@ impl Report {
             about: "Syncs are those that the writes of one client caused, on a file system that counts them.".into(),
             head: ["", "a write ..", "syncs", "cache", "version", "clients are", ""].map(Into::into).into(),
             rows: self.subjects.iter().map(row).collect(),
+        }
+    }
+
+    fn singles_table(&self) -> Section {
+        let mut lens: Vec<u64> = self.singles.iter().map(|single| single.value_len).collect();
+        lens.sort_unstable();
+        lens.dedup();
+        let mut names: Vec<(&str, &str)> = Vec::new();
+        for Single { operation, subject, .. } in &self.singles {
+            if !names.contains(&(operation, subject)) {
+                names.push((operation, subject));
+            }
+        }
+        let row = |(operation, subject): (&str, &str)| {
+            let times = lens.iter().map(|len| self.single(operation, subject, *len).map_or_else(|| "-".into(), time));
+            let cells = [operation.to_owned(), subject.to_owned()].into_iter().chain(times).collect();
+            Row { role: None, cells }
+        };
+        Section {
+            title: "One call after another".into(),
+            about: "The median time of an operation by a single client, with nothing synced, by the length of values. A \
+                    scan reads all entries, of which there are fewer the longer they are; a batch has a thousand values."
+                .into(),
+            head: ["operation".into(), String::new()]
+                .into_iter()
+                .chain(lens.iter().map(|len| bytes_or_less(*len)))
+                .collect(),
+            rows: names.into_iter().map(row).collect(),
         }
     }
 
@@ -302,6 +330,11 @@ pub(crate) fn time(us: f64) -> String {
 pub(crate) fn bytes(count: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     scaled(count as f64, &[(1024.0, " KiB"), (1_048_576.0, " MiB"), (1_073_741_824.0, " GiB")])
+}
+
+/// The length of a value.
+fn bytes_or_less(len: u64) -> String {
+    if len < 1024 { format!("{len} B") } else { bytes(len) }
 }
 
 #[cfg(test)]
