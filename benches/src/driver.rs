@@ -85,14 +85,15 @@ pub(crate) async fn drive<S: Store>(
         let turns = Turns::new(workload, records.clone(), (client, clients), plan, run);
         Ok(start::<S>(store.client()?, turns, Arc::clone(&clock)))
     };
-    let started: Vec<oneshot::Receiver<Result<Times>>> = (0..clients).map(begin).collect::<Result<_>>()?;
+    let started: Vec<oneshot::Receiver<Result<Work>>> = (0..clients).map(begin).collect::<Result<_>>()?;
     let recorded = clock.run(plan).await;
-    let mut times = no_times();
+    let mut all = Work { times: no_times(), ended: 0 };
     for ended in started {
-        let client = ended.await.map_err(|_| Error::new(ErrorKind::Other, "a client of the benchmark panicked"))??;
-        times.add(client).expect("histograms of one precision add up");
+        let work = ended.await.map_err(|_| Error::new(ErrorKind::Other, "a client of the benchmark panicked"))??;
+        all.times.add(work.times).expect("histograms of one precision add up");
+        all.ended += work.ended;
     }
-    Ok(Some(Run::of(&times, recorded)))
+    Ok(Some(Run::of(&all.times, all.ended, recorded)))
 }
 
 /// How many turns are enough to see each operation of a workload.
@@ -111,7 +112,15 @@ async fn knows<S: Store>(store: &S, workload: Workload, records: &Records, plan:
     Ok(true)
 }
 
-fn start<S: Store>(client: S::Client, turns: Turns, clock: Arc<Clock>) -> oneshot::Receiver<Result<Times>> {
+/// What a client did while the run was recorded.
+struct Work {
+    /// The times of the operations that began in it, also where they ended behind it: the slowest are among those.
+    times: Times,
+    /// How many operations ended in it.
+    ended: u64,
+}
+
+fn start<S: Store>(client: S::Client, turns: Turns, clock: Arc<Clock>) -> oneshot::Receiver<Result<Work>> {
     let (done, ended) = oneshot::channel();
     // Whoever no longer waits for the times has ended with an error of its own.
     match S::DRIVEN {
@@ -124,21 +133,21 @@ fn start<S: Store>(client: S::Client, turns: Turns, clock: Arc<Clock>) -> onesho
     ended
 }
 
-async fn work<C: Client>(mut client: C, mut turns: Turns, clock: &Clock, is_task: bool) -> Result<Times> {
-    let mut times = no_times();
+async fn work<C: Client>(mut client: C, mut turns: Turns, clock: &Clock, is_task: bool) -> Result<Work> {
+    let mut done = Work { times: no_times(), ended: 0 };
     for turn in 0_usize.. {
         let at = clock.now();
         if at == OVER {
             break;
         }
         let took = turns.take(&mut client).await?;
-        // An operation that straddles the end would count in a time that it was not recorded in.
-        if at == RECORDING && clock.now() == RECORDING {
-            record(&mut times, took);
+        if at == RECORDING {
+            record(&mut done.times, took);
         }
+        done.ended += u64::from(clock.now() == RECORDING);
         if is_task && turn % TURNS_IN_A_ROW == 0 {
             task::yield_now().await;
         }
     }
-    Ok(times)
+    Ok(done)
 }

@@ -42,9 +42,9 @@ impl Plan {
             value_len: 128,
             clients: [1, 8, 64, 512].map(nonzero).to_vec(),
             typical_clients: nonzero(64),
-            warm_up: Duration::from_millis(200),
-            duration: Duration::from_millis(800),
-            runs: 3,
+            warm_up: Duration::from_millis(150),
+            duration: Duration::from_millis(500),
+            runs: 5,
             seed: 1,
         }
     }

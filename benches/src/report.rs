@@ -137,9 +137,9 @@ pub struct Run {
 }
 
 impl Run {
-    pub(crate) fn of(times: &Times, recorded: Duration) -> Self {
+    pub(crate) fn of(times: &Times, ended: u64, recorded: Duration) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "a rate needs no more digits")]
-        let per_second = times.len() as f64 / recorded.as_secs_f64();
+        let per_second = ended as f64 / recorded.as_secs_f64();
         Self { per_second, latency: Latency::of(times) }
     }
 }

@@ -14,6 +14,7 @@ mod targets;
 
 use std::{
     fs,
+    num::NonZeroU64,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -47,6 +48,9 @@ struct Arguments {
     /// Where criterion left what the micro benchmarks measured
     #[arg(long, value_name = "DIR")]
     criterion: Option<PathBuf>,
+    /// How many runs there are of each row, of which the median counts [default: 5, or 1 with --quick]
+    #[arg(long, value_name = "N")]
+    runs: Option<NonZeroU64>,
     /// Up to how many records stores grow
     #[arg(long, value_name = "N", default_value_t = 10_000_000)]
     largest: u64,
@@ -67,11 +71,12 @@ struct Plans {
 
 impl Arguments {
     fn plans(&self) -> Plans {
-        let (load, watchers, changes, records): (_, &[usize], _, &[u64]) = match (self.bench, self.quick) {
+        let (mut load, watchers, changes, records): (Plan, &[usize], _, &[u64]) = match (self.bench, self.quick) {
             (false, _) => (Plan::quick(Duration::from_millis(20)), &[0, 1, 10], 10, &[500, 1000]),
             (true, true) => (Plan::quick(Duration::from_millis(160)), &[0, 1, 100], 100, &[1000, 10_000]),
             (true, false) => (Plan::full(), &[0, 1, 100, 10_000], 1000, &[10_000, 100_000, 1_000_000, 10_000_000]),
         };
+        load.runs = self.runs.map_or(load.runs, NonZeroU64::get);
         let value_len = load.value_len;
         let records = records.iter().copied().filter(|count| *count <= self.largest).collect();
         let duration = load.duration;
@@ -86,7 +91,8 @@ impl Arguments {
     fn command(&self) -> String {
         let quick = if self.quick { " --quick" } else { "" };
         let largest = if self.largest < 10_000_000 { format!(" --largest {}", self.largest) } else { String::new() };
-        format!("scripts/bench{quick}{largest}")
+        let runs = self.runs.map_or_else(String::new, |runs| format!(" --runs {runs}"));
+        format!("scripts/bench{quick}{runs}{largest}")
     }
 }
 
