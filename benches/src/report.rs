@@ -207,10 +207,14 @@ impl Report {
         self
     }
 
-    /// The report as files, each with its name: a page, data, and a part of a page of Markdown.
+    /// The report as files, each with its name: a page, data, a part of a page of Markdown, and where durable writes of few
+    /// and of many clients were measured, a picture of them.
     #[must_use]
-    pub fn files(&self) -> [(&'static str, String); 3] {
-        [("report.html", self.to_html()), ("report.json", self.to_json()), ("report.md", self.to_markdown())]
+    pub fn files(&self) -> Vec<(&'static str, String)> {
+        let mut files =
+            vec![("report.html", self.to_html()), ("report.json", self.to_json()), ("report.md", self.to_markdown())];
+        files.extend(self.to_svg().map(|picture| ("durable-set.svg", picture)));
+        files
     }
 
     /// The time of an operation when a single client does one after another.

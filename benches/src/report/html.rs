@@ -40,6 +40,17 @@ impl Report {
         )
     }
 
+    /// Durable writes by the number of clients as a picture that stands by itself, where there is a line to show.
+    pub(super) fn to_svg(&self) -> Option<String> {
+        let plot = self.throughput(Workload::Set, Durability::Power);
+        if plot.is_empty() || plot.places.len() < 2 {
+            return None;
+        }
+        let style = format!("<style>{}</style>", include_str!("html/page.css"));
+        let alone = plot.to_string().replacen("<svg ", "<svg xmlns=\"http://www.w3.org/2000/svg\" ", 1);
+        Some(alone.replacen("<title>", &format!("{style}<title>"), 1))
+    }
+
     fn title(&self) -> String {
         let measured = counted(self.subjects.len(), "store");
         match self.headlines.iter().filter(|headline| headline.is_met).count() {
@@ -269,6 +280,15 @@ mod tests {
         for link in ["http:", "https:", "src=", "@import", "url(", "<link", "<script"] {
             assert!(!page.contains(link), "{link}");
         }
+    }
+
+    #[test]
+    fn a_picture_is_of_durable_writes_by_several_numbers_of_clients() {
+        let mut report = sample::report();
+        let picture = report.to_svg().unwrap();
+        assert!(picture.starts_with("<svg xmlns") && picture.ends_with("</svg>") && picture.contains(">ours</text>"));
+        report.load.retain(|series| series.clients == 1);
+        assert!(report.to_svg().is_none());
     }
 
     #[test]
