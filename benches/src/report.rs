@@ -207,7 +207,7 @@ impl Report {
         self
     }
 
-    /// The report as files, each with its name: a page, data, a part of a page of Markdown, and where durable writes of few
+    /// The report as files, each with its name: a page, data, a page of Markdown, and where durable writes of few
     /// and of many clients were measured, a picture of them.
     #[must_use]
     pub fn files(&self) -> Vec<(&'static str, String)> {

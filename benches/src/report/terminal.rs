@@ -22,7 +22,7 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    /// The same as Markdown: a part of a page, whose headings are of the second level.
+    /// The same as a page of Markdown.
     #[must_use]
     pub fn to_markdown(&self) -> String {
         let machine = self.machine.lines();
@@ -33,7 +33,9 @@ impl Report {
             table.load_style(presets::ASCII_MARKDOWN);
             format!("\n## {}\n\n{}\n\n{}\n", section.title, section.about, table.trim_fmt())
         });
-        let told = [format!("- command: `{}`\n", line(&self.command))].into_iter();
+        let title =
+            "# One run of the benchmarks\n\nHow to read it, and how it can mislead: [benchmarks](benchmarks.md).\n\n";
+        let told = [format!("{title}- command: `{}`\n", line(&self.command))].into_iter();
         told.chain(machine).chain([format!("- {}\n", self.settings())]).chain(sections).collect()
     }
 
