@@ -121,11 +121,6 @@ impl Claims {
         self.heeds_places
     }
 
-    /// How long an operation may take.
-    pub(crate) fn pace(&self) -> Duration {
-        self.pace
-    }
-
     /// How long what must happen is waited for at a given patience: a change may be late by the declared lag, and what
     /// takes many answers of a remote store by all of them.
     pub(crate) fn patience(&self, patience: Duration) -> Duration {

@@ -188,11 +188,6 @@ impl Context {
         self.run.claims.guarantees
     }
 
-    /// How long an operation may take.
-    pub(crate) fn pace(&self) -> Duration {
-        self.run.claims.pace()
-    }
-
     /// Whether a store that was created with a hash function is one that [`open`](Self::open) may refuse.
     pub(crate) fn insists_on_other_than(&self, function: HashFunction) -> bool {
         self.run.factory.insists_on().hash.is_some_and(|own| own != function)

@@ -18,7 +18,7 @@ pub(crate) use self::{
 };
 use crate::{
     context::Context,
-    failure::{Failure, Outcome, demanded_here, ensure, ensure_eq},
+    failure::{Failure, Kind, Outcome, demanded_here, ensure, ensure_eq},
     patience::soon,
     show::shown,
 };
@@ -245,6 +245,24 @@ impl Follower {
     #[track_caller]
     pub(crate) fn catch_up(&mut self) -> impl Future<Output = Outcome> {
         self.until("W1: `CaughtUp`", |follower| follower.caught_up)
+    }
+
+    /// The same once the faults of the store have passed: a watch that tells of one is given the patience again, and then it
+    /// must have told something.
+    #[track_caller]
+    pub(crate) fn converge_behind_faults(&mut self, store: &State) -> impl Future<Output = Outcome> {
+        demanded_here(async move {
+            let Err(late) = self.converge(store).await else { return Ok(()) };
+            if late.kind() != Kind::Inconclusive {
+                return Err(late);
+            }
+            let told = self.log.count();
+            let converged = self.converge(store).await;
+            if converged.is_err() && self.log.count() == told {
+                return Err(self.blame("W10: a watch told of a passing fault, and of nothing when it had passed"));
+            }
+            converged
+        })
     }
 
     /// Reads what comes until `end`; nothing has to come.

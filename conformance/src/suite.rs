@@ -13,6 +13,9 @@ const SEED: &str = "IRMINSUL_SEED";
 /// Holds the mount point of a `faulty-fs`.
 const FAULTY_FS: &str = "IRMINSUL_FAULTY_FS";
 
+/// Set where nothing may be missing, as in CI: what is untested for want of equipment has failed then.
+const EQUIPPED: &str = "IRMINSUL_EQUIPPED";
+
 /// The `main` of a test target with `harness = false`: one test per case, over each of the factories.
 ///
 /// ```no_run
@@ -28,7 +31,8 @@ const FAULTY_FS: &str = "IRMINSUL_FAULTY_FS";
 /// ```
 ///
 /// The environment sets what a test runner has no words for: `IRMINSUL_PROFILE` (`quick`, `standard`), `IRMINSUL_SEED`,
-/// and `IRMINSUL_FAULTY_FS` with the mount point of a faulty file system.
+/// `IRMINSUL_FAULTY_FS` with the mount point of a faulty file system, and `IRMINSUL_EQUIPPED` where no equipment may be
+/// missing: what is untested fails then.
 #[macro_export]
 macro_rules! suite {
     ($($factory:expr),+ $(,)?) => {
@@ -91,22 +95,23 @@ pub fn main(factories: &[SharedFactory], options: impl FnOnce() -> Result<Option
 
 fn tests(factory: &SharedFactory, options: &Options) -> Vec<Trial> {
     let runner = Arc::new(Runner::new(factory, options, options.seed));
-    let under_nextest = env::var_os("NEXTEST").is_some();
+    let (under_nextest, equipped) = (env::var_os("NEXTEST").is_some(), env::var_os(EQUIPPED).is_some());
     let test = |case: &'static crate::case::Case| {
         let (name, runs) = (format!("{}::{}", factory.name(), case.id), Arc::clone(&runner));
-        let trial = Trial::ignorable_test(name, move || completion(&runs.one(case)));
+        let trial = Trial::ignorable_test(name, move || completion(&runs.one(case), equipped));
         // A test that ignores itself says why, but to nextest it has passed: it skips only what is flagged.
         trial.with_ignored_flag(under_nextest && runner.lack(case).is_some())
     };
     runner.asked().map(test).collect()
 }
 
-fn completion(report: &CaseReport) -> Result<Completion, Failed> {
+fn completion(report: &CaseReport, equipped: bool) -> Result<Completion, Failed> {
     let reason = report.reason.as_deref().unwrap_or_default();
     match report.verdict {
         Verdict::Pass => Ok(Completion::Completed),
         Verdict::Fail | Verdict::HarnessError => Err(report.to_string().into()),
         Verdict::Inconclusive => Err(format!("not settled: {report}").into()),
+        Verdict::Untested if equipped => Err(format!("{EQUIPPED} is set, and yet: untested: {reason}").into()),
         other => Ok(Completion::ignored_with(format!("{other}: {reason}"))),
     }
 }
@@ -117,8 +122,8 @@ mod tests {
 
     use super::*;
 
-    fn ended(verdict: Verdict) -> Result<Completion, Failed> {
-        completion(&CaseReport {
+    fn ended(verdict: Verdict, equipped: bool) -> Result<Completion, Failed> {
+        let report = CaseReport {
             id: "atomic/A2-one",
             clause: "A2",
             verdict,
@@ -129,17 +134,26 @@ mod tests {
             duration: Duration::ZERO,
             details: None,
             witness: None,
-        })
+        };
+        completion(&report, equipped)
     }
 
     #[test]
     fn a_native_test_that_is_not_settled_fails_and_one_that_is_ignored_says_why() {
-        let Err(failed) = ended(Verdict::Inconclusive) else { panic!("it is not settled") };
+        let Err(failed) = ended(Verdict::Inconclusive, false) else { panic!("it is not settled") };
         let message = failed.message().unwrap_or_default();
         assert!(message.starts_with("not settled: inconclusive: the reason\n"), "{message}");
         for verdict in [Verdict::Unsupported, Verdict::Untested] {
-            let Ok(Completion::Ignored { reason }) = ended(verdict) else { panic!("{verdict} is ignored") };
+            let Ok(Completion::Ignored { reason }) = ended(verdict, false) else { panic!("{verdict} is ignored") };
             assert_eq!(reason, Some(format!("{verdict}: the reason")));
         }
+    }
+
+    #[test]
+    fn where_all_equipment_is_to_be_there_what_is_untested_fails() {
+        let Err(failed) = ended(Verdict::Untested, true) else { panic!("it is untested") };
+        let message = failed.message().unwrap_or_default();
+        assert_eq!(message, "IRMINSUL_EQUIPPED is set, and yet: untested: the reason");
+        assert!(matches!(ended(Verdict::Unsupported, true), Ok(Completion::Ignored { .. })));
     }
 }

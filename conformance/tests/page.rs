@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         let (check, browser) = (*check, Arc::clone(&browser));
         Trial::ignorable_test(*name, move || match &*browser {
             Some(browser) => check(browser).map(|()| Completion::Completed),
+            None if env::var_os("IRMINSUL_EQUIPPED").is_some() => Err("no chromium is here".into()),
             None => Ok(Completion::ignored_with("no chromium is here; scripts/test installs it")),
         })
     };

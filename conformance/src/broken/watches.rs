@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
-use store_api::{AtomicWrite, Backend, Diff, ErrorKind, Event, Init, Key, Result, Watch, WatchId};
+use store_api::{AtomicWrite, Backend, Diff, Error, ErrorKind, Event, Init, Key, Result, Watch, WatchId};
 use tokio::{sync::mpsc, task::yield_now, time::sleep};
 
 use super::{
@@ -225,6 +225,12 @@ pub(super) const BUGS: &[Bug] = &[
         on Durable KnownIgnored
     ),
     bug!(
+        "silent-behind-a-fault",
+        "A watch tells of a fault of the disk, and then of nothing.",
+        ["watch/W10-a-watch-goes-on-behind-a-full-disk"],
+        on Durable SilentBehindAFault
+    ),
+    bug!(
         "last-event-dropped-on-disk",
         "A change of a file is told only when the next one comes.",
         ["watch/W11-another-process-is-told", "watch/W5-a-process-that-was-stopped-catches-up"],
@@ -264,6 +270,36 @@ twist_events!(LastEventDropped, |self, watch| {
         other => vec![other],
     })
 });
+
+#[derive(Default)]
+struct SilentBehindAFault {
+    /// Whether a write failed.
+    fault: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Twist for SilentBehindAFault {
+    async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
+        let set = on.set(key, value).await;
+        self.fault.fetch_or(set.is_err(), Ordering::SeqCst);
+        set
+    }
+
+    fn events(&self, _: &Arc<dyn AtomicWrite>, watch: Watch) -> Watch {
+        let (fault, mut told_of_it) = (Arc::clone(&self.fault), false);
+        told(watch, move |mut events| {
+            Box::pin(stream::poll_fn(move |cx| {
+                if !fault.load(Ordering::SeqCst) {
+                    return events.poll_next_unpin(cx);
+                }
+                if std::mem::replace(&mut told_of_it, true) {
+                    return Poll::Pending;
+                }
+                Poll::Ready(Some(Err(Error::new(ErrorKind::Unavailable, "the disk failed"))))
+            }))
+        })
+    }
+}
 
 #[derive(Default)]
 struct EventRepeated;

@@ -227,9 +227,9 @@ impl Reader {
     }
 }
 
-/// A writer and a reader, who either asks or lists. They go on until the reader has looked at a hundred batches while they
-/// were committed, or for two fifths of a second: a store that shows a part of a batch in a twentieth of the time that a commit
-/// takes is missed about once in ten then, and once in a hundred thousand with the rounds of the standard profile.
+/// A writer and a reader, who either asks or lists. They go on until the reader has looked at two hundred batches while
+/// they were committed, or for four fifths of a second: a store that shows a part of a batch in a twentieth of the time that a
+/// commit takes is missed about once in a hundred then, and hardly ever with the rounds of the standard profile.
 fn writer_and_reader(
     context: &Context,
     lists: bool,
@@ -253,8 +253,8 @@ fn writer_and_reader(
         progress,
         lengths,
         rounds: rounds.map(|rounds| context.rounds(rounds)),
-        looks: context.rounds(100),
-        limit: Duration::from_millis(400) * u32::try_from(context.rounds(1)).unwrap_or(1),
+        looks: context.rounds(200),
+        limit: Duration::from_millis(800) * u32::try_from(context.rounds(1)).unwrap_or(1),
         _at_work: at_work,
     };
     (writer, reader)

@@ -1,5 +1,6 @@
-//! E3, E1, A5 and A10 on a disk whose operations fail.
+//! E3, E1, A5, A10 and W10 on a disk whose operations fail.
 
+use bytes::Bytes;
 use store_api::{Durability, Effect, ErrorKind};
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     context::{Context, Instance, key},
     disk::Keep,
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
+    following::{Follower, Scope},
     operations::value,
     roles::{Cue, Role, role},
     work::{Entries, Round, Work},
@@ -22,6 +24,7 @@ pub(super) const CASES: &[Case] = &[
     case!("error/E3-a-failed-sync-refuses-writes-until-a-reopen", [Entries, SurvivesPowerLoss], failed_sync),
     case!("error/E1-a-full-disk-is-no-space-until-there-is-room", [Entries, Reopens], full_disk),
     case!("atomic/A5-errors-of-the-disk-tell-the-effect", [Entries, SurvivesKill], failing_operations),
+    case!("watch/W10-a-watch-goes-on-behind-a-full-disk", [Entries, Reopens], watch_full_disk),
     case!("atomic/A10-short-writes-lose-nothing", [Entries, Reopens], short_writes),
 ];
 
@@ -225,6 +228,36 @@ async fn full_disk(context: Context) -> Outcome {
         context.disk().mend()?;
         let instance = context.open().await?;
         attempts.check(&*instance.entries()).await.map_err(|failure| failure.within("after a full disk"))?;
+        instance.close().await?;
+    }
+    Ok(())
+}
+
+/// A watch that has told of a fault goes on when that has passed, and folds to the store.
+async fn watch_full_disk(context: Context) -> Outcome {
+    let context = context.store_on_disk().await?;
+    let mut random = context.random();
+    for round in 0..context.rounds(2) {
+        let instance = context.open().await?;
+        let entries = instance.entries();
+        let k = key(round.to_string());
+        let mut follower = Follower::from_nothing(&context, &*entries, &Scope::Key(k.clone())).await?;
+        entries.set(&k, value("room")).await?;
+        follower.converge(&[(k.clone(), value("room"))].into()).await?;
+        context.disk().leave_room(random.u64(..100_000))?;
+        let filling = (0..WRITES).map(|i| Bytes::from(format!("{i} ").repeat(1_000)));
+        let mut refused = None;
+        for filler in filling {
+            refused = entries.set(&k, filler).await.err();
+            if refused.is_some() {
+                break;
+            }
+        }
+        ensure!(refused.is_some(), "E1: {WRITES} writes were acknowledged on a full disk");
+        context.disk().mend()?;
+        let last = Bytes::from(format!("room again {round}"));
+        entries.set(&k, last.clone()).await.map_err(|error| Failure::from(error).within("there is room again"))?;
+        follower.converge_behind_faults(&[(k, last)].into()).await?;
         instance.close().await?;
     }
     Ok(())

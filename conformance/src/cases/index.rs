@@ -255,14 +255,14 @@ async fn indexed_by_another_instance(context: Context) -> Outcome {
 
 /// Adds one value from several threads at the same moment, in the same way or in any, short ones and long; each key is
 /// readable at once, and stays so everywhere. Where an `add` is answered too early in one of a hundred such meetings, it
-/// is missed with a chance of 0.002 % on a fast store, and of 13 % where there is time for the fewest only.
+/// is missed with a chance of 0.0006 % on a fast store, and of 0.7 % where there is time for the fewest only.
 async fn equal_adds(context: &Context, contents: &[Arc<dyn Indexable>]) -> Outcome {
     let seats = table(as_many_as_cores());
     let adding = contents.iter().cycle().cloned().zip(seats).enumerate().map(|(client, (content, mut seat))| {
         let context = context.clone();
         async move {
             let mut added = Vec::new();
-            for round in context.rounds_of_patience(200, 1_200) {
+            for round in context.rounds_of_patience(500, 1_200) {
                 let same = Bytes::from(format!("{round} ").repeat(if round % 10 == 0 { 5_000 } else { 5 }));
                 if !seat.meet() {
                     break;

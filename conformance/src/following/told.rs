@@ -48,6 +48,11 @@ impl Log {
         self.last.push_back(item.cloned());
     }
 
+    /// How many items there were.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
     /// The last item, where it is an error.
     pub(super) fn last_error(&self) -> Option<&Error> {
         self.last.back()?.as_ref()?.as_ref().err()

@@ -50,7 +50,11 @@ impl Report {
             ([], ..) => "No backend was tested".into(),
             ([only], 0, 0) => format!("{} keeps what {}", only.name, self.extent("it declares")),
             ([only], 0, _) => format!("{} is not settled", only.name),
-            ([only], ..) => format!("{} breaks what it declares", only.name),
+            ([only], ..) if only.count(Verdict::Fail) > 0 => format!("{} breaks what it declares", only.name),
+            ([only], ..) if only.count(Verdict::HarnessError) > 0 => {
+                format!("{} is not wholly tested: the suite or its factory failed", only.name)
+            }
+            ([only], ..) => format!("Nothing was tested of {}", only.name),
             (many, 0, 0) => format!("All {} backends keep what {}", many.len(), self.extent("they declare")),
             (many, 0, open) => format!("{open} of {} backends are not settled", many.len()),
             (many, failed, _) => format!("{failed} of {} backends failed", many.len()),

@@ -84,6 +84,14 @@ fn ended(bug: &'static Bug, case: &str, options: Options) -> Result<CaseReport, 
     cases.into_iter().find(|report| report.id == case).ok_or_else(|| format!("the case {case} was not run").into())
 }
 
+/// Where all equipment is to be there, nothing may be untested.
+fn untested(report: CaseReport) -> Result<Completion, Failed> {
+    if env::var_os("IRMINSUL_EQUIPPED").is_some() {
+        return Err(report.to_string().into());
+    }
+    Ok(ignored(report))
+}
+
 fn ignored(report: CaseReport) -> Completion {
     Completion::ignored_with(report.reason.unwrap_or_default())
 }
@@ -94,7 +102,7 @@ fn is_caught(bug: &'static Bug, case: &str, options: &Options, seeds: u64) -> Re
         let report = ended(bug, case, options.clone().seed(seed))?;
         match report.verdict {
             Verdict::Fail => {}
-            Verdict::Untested => return Ok(ignored(report)),
+            Verdict::Untested => return untested(report),
             other => return Err(format!("{} is not caught with seed {seed}, but: {other}: {report}", bug.name).into()),
         }
     }
@@ -106,7 +114,8 @@ fn passes(sound: &'static Bug, case: &str, options: Options) -> Result<Completio
     let report = ended(sound, case, options)?;
     match report.verdict {
         Verdict::Pass => Ok(Completion::Completed),
-        Verdict::Untested | Verdict::Unsupported => Ok(ignored(report)),
+        Verdict::Untested => untested(report),
+        Verdict::Unsupported => Ok(ignored(report)),
         other => Err(format!("{} is sound, and yet: {other}: {report}", sound.name).into()),
     }
 }

@@ -36,7 +36,7 @@ struct State {
     subject: Subject,
     seed: u64,
     next_pass: u64,
-    /// The commands that replay what failed, or was not settled.
+    /// The commands that replay what failed, or was not settled, and the passes in which nothing passed.
     failures: BTreeSet<String>,
 }
 
@@ -71,7 +71,7 @@ impl Soak {
         self.state.next_pass
     }
 
-    /// The failures of all passes so far, as commands that replay them.
+    /// The failures of all passes so far, as commands that replay them, and the passes that showed nothing.
     pub(super) fn failures(&self) -> &BTreeSet<String> {
         &self.state.failures
     }
@@ -80,7 +80,11 @@ impl Soak {
     pub(super) fn passed(&mut self, report: &Report) -> Result<(), Failure> {
         for backend in &report.backends {
             let failed = backend.cases.iter().filter(|case| case.verdict.is_failure());
-            let replays = failed.chain(backend.not_settled()).filter_map(|case| case.replay.clone());
+            let mut replays = failed.chain(backend.not_settled()).filter_map(|case| case.replay.clone()).peekable();
+            if replays.peek().is_none() && !backend.passed() {
+                let nothing = format!("pass {} of {}: no case passed", self.state.next_pass, backend.name);
+                self.state.failures.insert(nothing);
+            }
             self.state.failures.extend(replays);
         }
         self.state.next_pass += 1;
