@@ -1,6 +1,7 @@
 //! The page of a report, as a browser shows it: a real Chromium, without a window.
 
 use std::{
+    env,
     process::ExitCode,
     sync::{Arc, LazyLock},
 };

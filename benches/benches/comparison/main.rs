@@ -139,7 +139,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
 }
 
 async fn measure(arguments: &Arguments, plans: &Plans, place: &Path) -> Result<Report> {
-    let subjects = Subjects::all(plans.load.value_len);
+    let subjects = Subjects::all(plans.load.value_len)?;
     let machine = Machine::before(place, "the directory of the stores")?;
     let mut report = Report::new(arguments.command(), machine, plans.load.clone());
     let loads: Vec<Vec<&dyn Measured>> =
@@ -153,7 +153,7 @@ async fn measure(arguments: &Arguments, plans: &Plans, place: &Path) -> Result<R
     if let Some(directory) = &arguments.criterion {
         report.singles = singles::read(directory)?;
     }
-    let counting = Counting::mount();
+    let counting = Counting::mount()?;
     for subject in &subjects.all {
         let syncs = counting.count(&**subject, &plans.load, &progress).await?;
         report.subjects.push(Measure::new(subject.facts(), syncs));
@@ -173,6 +173,15 @@ async fn measure(arguments: &Arguments, plans: &Plans, place: &Path) -> Result<R
     }
     report.headlines = targets::of(&report);
     Ok(report.ended())
+}
+
+/// Says what the run goes on without; that is an error where nothing may be missing.
+fn missing(what: &str) -> Result<()> {
+    if std::env::var_os("IRMINSUL_EQUIPPED").is_some() {
+        return Err(Error::new(ErrorKind::Unsupported, what.to_owned()));
+    }
+    eprintln!("comparison: {what}");
+    Ok(())
 }
 
 fn refused(what: &str, source: std::io::Error) -> Error {

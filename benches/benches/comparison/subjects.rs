@@ -1,7 +1,7 @@
 //! What is compared: which subjects there are, and which belong into one table.
 
 use benches::{Feeds, Measured, Nothing, Role, Watched};
-use store_api::Durability;
+use store_api::{Durability, Result};
 
 use crate::{
     engines::{
@@ -10,6 +10,7 @@ use crate::{
         rocksdb::RawRocksdb,
         sqlite::RawSqlite,
     },
+    missing,
     peers::{broadcast::Broadcast, etcd::Etcd, fjall::Fjall, opendal::OpenDal, redb::Redb, sled::Sled},
 };
 
@@ -36,16 +37,16 @@ pub(crate) struct Subjects {
 }
 
 impl Subjects {
-    pub(crate) fn all(value_len: usize) -> Self {
+    pub(crate) fn all(value_len: usize) -> Result<Self> {
         let etcd = Etcd::find();
         if etcd.is_none() {
-            eprintln!("comparison: no etcd is here; install etcd-server to have its rows");
+            missing("no etcd is here: install etcd-server to have its rows")?;
         }
         let mut all = durable();
         all.extend(etcd.map(|etcd| Box::new(etcd) as Box<dyn Measured>));
         all.extend(relaxed());
         all.extend(volatile(value_len));
-        Self { all }
+        Ok(Self { all })
     }
 
     /// Those of one table.

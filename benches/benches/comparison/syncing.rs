@@ -4,16 +4,17 @@ use benches::{CountsSyncs, Measured, Plan, Progress, Syncs};
 use faulty_fs::{Control, FaultyFs, Mounted, Op};
 use store_api::{Durability, Error, ErrorKind, Result};
 
+use crate::missing;
+
 /// The file system that counts, where FUSE is to be had.
 pub(crate) struct Counting(Option<Mounted>);
 
 impl Counting {
-    pub(crate) fn mount() -> Self {
-        let mounted = FaultyFs::mount_temporary();
-        if let Err(error) = &mounted {
-            eprintln!("comparison: syncs are not counted: {error}");
+    pub(crate) fn mount() -> Result<Self> {
+        match FaultyFs::mount_temporary() {
+            Ok(mounted) => Ok(Self(Some(mounted))),
+            Err(error) => missing(&format!("syncs are not counted: {error}")).map(|()| Self(None)),
         }
-        Self(mounted.ok())
     }
 
     /// The syncs of a subject; `None` where there are none to count, or nothing to count them.
