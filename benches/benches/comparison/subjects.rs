@@ -25,7 +25,6 @@ pub(crate) mod name {
     pub(crate) const RAW_ROCKSDB: &str = "raw RocksDB";
     pub(crate) const RAW_SQLITE_RELAXED: &str = "raw SQLite, synchronous=normal";
     pub(crate) const RAW_ROCKSDB_RELAXED: &str = "raw RocksDB, not synced";
-    pub(crate) const SLED: &str = "sled";
     pub(crate) const REDB: &str = "redb";
     pub(crate) const FJALL: &str = "fjall";
     pub(crate) const FJALL_RELAXED: &str = "fjall, not synced";
@@ -85,7 +84,6 @@ fn durable() -> Vec<Box<dyn Measured>> {
         Box::new(RawSqlite { name: name::RAW_SQLITE, durability }),
         Box::new(rocksdb()),
         Box::new(RawRocksdb { name: name::RAW_ROCKSDB, durability }),
-        Box::new(Sled { name: name::SLED, durability }),
         Box::new(Redb { name: name::REDB, durability }),
         Box::new(Fjall { name: name::FJALL, durability }),
     ]
@@ -98,6 +96,7 @@ fn relaxed() -> Vec<Box<dyn Measured>> {
         Box::new(RawSqlite { name: name::RAW_SQLITE_RELAXED, durability }),
         Box::new(rocksdb_relaxed()),
         Box::new(RawRocksdb { name: name::RAW_ROCKSDB_RELAXED, durability }),
+        Box::new(Sled { name: "sled", durability }),
         Box::new(Fjall { name: name::FJALL_RELAXED, durability }),
     ]
 }

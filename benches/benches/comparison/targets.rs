@@ -52,7 +52,7 @@ pub(crate) fn of(report: &Report) -> Vec<Headline> {
         add(format!("{ours}: time of a batch of 1,000, beside {raw}"), AtMost(1.2), batch);
     }
     for ours in [name::SQLITE, name::ROCKSDB] {
-        for peer in [name::SLED, name::REDB, name::FJALL] {
+        for peer in [name::REDB, name::FJALL] {
             let many = rate(Workload::TestAndSet, (ours, 64), (peer, 64));
             add(format!("{ours}: durable test-and-set by 64 clients, beside {peer}"), AtLeast(1.0), many);
         }
