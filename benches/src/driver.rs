@@ -85,11 +85,16 @@ pub(crate) async fn drive<S: Store>(
         let turns = Turns::new(workload, records.clone(), (client, clients), plan, run);
         Ok(start::<S>(store.client()?, turns, Arc::clone(&clock)))
     };
-    let started: Vec<oneshot::Receiver<Result<Work>>> = (0..clients).map(begin).collect::<Result<_>>()?;
+    let mut started: Vec<Started> = (0..clients).map(begin).collect::<Result<_>>()?;
+    for client in &mut started {
+        // One that failed before its first turn says so when it is asked for its times.
+        let _ = (&mut client.ready).await;
+    }
     let recorded = clock.run(plan).await;
     let mut all = Work { times: no_times(), ended: 0 };
-    for ended in started {
-        let work = ended.await.map_err(|_| Error::new(ErrorKind::Other, "a client of the benchmark panicked"))??;
+    for client in started {
+        let work =
+            client.ended.await.map_err(|_| Error::new(ErrorKind::Other, "a client of the benchmark panicked"))??;
         all.times.add(work.times).expect("histograms of one precision add up");
         all.ended += work.ended;
     }
@@ -120,17 +125,32 @@ struct Work {
     ended: u64,
 }
 
-fn start<S: Store>(client: S::Client, turns: Turns, clock: Arc<Clock>) -> oneshot::Receiver<Result<Work>> {
+/// A client at work.
+struct Started {
+    /// Told before its first turn.
+    ready: oneshot::Receiver<()>,
+    ended: oneshot::Receiver<Result<Work>>,
+}
+
+fn start<S: Store>(mut client: S::Client, mut turns: Turns, clock: Arc<Clock>) -> Started {
+    let (is_ready, ready) = oneshot::channel();
     let (done, ended) = oneshot::channel();
+    let is_task = matches!(S::DRIVEN, Driven::Tasks);
+    let work = async move {
+        turns.prepare(&mut client).await?;
+        // Whoever no longer waits for it has ended with an error of its own.
+        let _ = is_ready.send(());
+        work(client, turns, &clock, is_task).await
+    };
     // Whoever no longer waits for the times has ended with an error of its own.
     match S::DRIVEN {
-        Driven::Tasks => drop(task::spawn(async move { done.send(work(client, turns, &clock, true).await) })),
+        Driven::Tasks => drop(task::spawn(async move { done.send(work.await) })),
         Driven::Threads => drop(thread::spawn(move || {
-            let worked = work(client, turns, &clock, false).now_or_never();
+            let worked = work.now_or_never();
             done.send(worked.unwrap_or_else(|| Err(Error::new(ErrorKind::Other, "a client on a thread cannot wait"))))
         })),
     }
-    ended
+    Started { ready, ended }
 }
 
 async fn work<C: Client>(mut client: C, mut turns: Turns, clock: &Clock, is_task: bool) -> Result<Work> {

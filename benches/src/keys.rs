@@ -50,8 +50,9 @@ impl Records {
         &self.keys[rng.usize(..self.keys.len())]
     }
 
-    pub(crate) fn any_scope(&self, rng: &mut Rng) -> &Key {
-        &self.scopes[rng.usize(..self.scopes.len())]
+    /// What a popular record lies below.
+    pub(crate) fn popular_scope(&self, rng: &mut Rng) -> &Key {
+        &self.scopes[self.ranked[self.rank(rng)] / SCOPE]
     }
 
     pub(crate) fn popular(&self, rng: &mut Rng) -> &Key {

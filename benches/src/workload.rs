@@ -81,7 +81,7 @@ impl Workload {
         match self {
             Self::Find => "reads of any record",
             Self::Set => "writes of any record",
-            Self::TestAndSet => "compare-and-set of records of the client's own, each applied",
+            Self::TestAndSet => "compare-and-set of up to a hundred records of the client's own, each applied",
             Self::Contended => "compare-and-set of one record by all clients, each until it wins",
             Self::A => "half reads, half writes of popular records",
             Self::B => "reads and 5 % writes of popular records",
@@ -104,6 +104,9 @@ impl fmt::Display for Workload {
         f.pad(self.name())
     }
 }
+
+/// How many records are a client's own at most: it reads all of them before its first turn.
+const OWN: usize = 100;
 
 /// What a client does next.
 enum Turn {
@@ -144,18 +147,43 @@ impl Turns {
     pub(crate) async fn take<C: Client>(&mut self, client: &mut C) -> Result<Duration> {
         let turn = self.next(client).await?;
         let began = Instant::now();
-        self.perform(client, turn).await?;
-        Ok(began.elapsed())
+        let known = perform(client, turn).await?;
+        let took = began.elapsed();
+        self.known.extend(known);
+        Ok(took)
+    }
+
+    /// Reads the records that the client compares and sets, so that no turn has to.
+    pub(crate) async fn prepare<C: Client>(&mut self, client: &mut C) -> Result<()> {
+        if self.workload != Workload::TestAndSet {
+            return Ok(());
+        }
+        for index in 0..self.own() {
+            let key = self.own_key(index);
+            let value = copied(client.find(&key).await?).unwrap_or_default();
+            self.known.insert(key, value);
+        }
+        Ok(())
+    }
+
+    /// How many records are the client's own.
+    fn own(&self) -> usize {
+        (self.records.count() - self.client).div_ceil(self.clients).min(OWN)
+    }
+
+    fn own_key(&self, index: usize) -> Key {
+        self.records.key(self.client + self.clients * index).clone()
     }
 
     async fn next<C: Client>(&mut self, client: &mut C) -> Result<Turn> {
+        let own = self.own();
         let (records, rng) = (&self.records, &mut self.rng);
         Ok(match self.workload {
             Workload::Find => Turn::Find(records.any(rng).clone()),
             Workload::Set => Turn::Set(records.any(rng).clone(), self.values.next()),
             Workload::TestAndSet => {
-                let own = (records.count() - self.client).div_ceil(self.clients);
-                let key = records.key(self.client + self.clients * rng.usize(..own)).clone();
+                let index = rng.usize(..own);
+                let key = self.own_key(index);
                 self.update_of(client, key).await?
             }
             Workload::Contended => {
@@ -168,11 +196,11 @@ impl Turns {
             Workload::A | Workload::B | Workload::C | Workload::F => Turn::Find(records.popular(rng).clone()),
             Workload::D | Workload::E if one_in_twenty(rng) => self.insert(),
             Workload::D => Turn::Find(self.latest()),
-            Workload::E => Turn::Scan(records.any_scope(rng).clone()),
+            Workload::E => Turn::Scan(records.popular_scope(rng).clone()),
         })
     }
 
-    /// A compare-and-set of what the client knows; it reads the record before its first turn with it.
+    /// A compare-and-set of what the client knows; it reads a record that it does not know.
     async fn update_of<C: Client>(&mut self, client: &mut C, key: Key) -> Result<Turn> {
         let test = match self.known.remove(&key) {
             Some(value) => value,
@@ -196,23 +224,24 @@ impl Turns {
             None => self.records.popular(&mut self.rng).clone(),
         }
     }
+}
 
-    async fn perform<C: Client>(&mut self, client: &mut C, turn: Turn) -> Result<()> {
-        match turn {
-            Turn::Find(key) => client.find(&key).await.map(drop),
-            Turn::Set(key, value) => client.set(&key, value).await,
-            Turn::Scan(under) => client.scan(&under).await.map(drop),
-            Turn::Update { key, test, set } => {
-                update(client, &key, Some(test), &set).await?;
-                self.known.insert(key, set);
-                Ok(())
-            }
-            Turn::ReadAndUpdate(key, set) => {
-                let test = copied(client.find(&key).await?);
-                update(client, &key, test, &set).await
-            }
+/// Does it, and gives back what a record is known to have after it.
+async fn perform<C: Client>(client: &mut C, turn: Turn) -> Result<Option<(Key, Bytes)>> {
+    match turn {
+        Turn::Find(key) => client.find(&key).await.map(drop)?,
+        Turn::Set(key, value) => client.set(&key, value).await?,
+        Turn::Scan(under) => client.scan(&under).await.map(drop)?,
+        Turn::Update { key, test, set } => {
+            update(client, &key, Some(test), &set).await?;
+            return Ok(Some((key, set)));
+        }
+        Turn::ReadAndUpdate(key, set) => {
+            let test = copied(client.find(&key).await?);
+            update(client, &key, test, &set).await?;
         }
     }
+    Ok(None)
 }
 
 fn copied(value: Option<impl AsRef<[u8]>>) -> Option<Bytes> {
