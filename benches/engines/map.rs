@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use benches::{Client, Driven, Facts, Role, Store, Subject};
 use bytes::Bytes;
 use dashmap::{DashMap, Entry};
+use foldhash::fast::RandomState;
 use store_api::{Durability, Key, Result, TestAndSet};
 
 use super::{unsupported, version_of};
@@ -36,7 +37,7 @@ impl Subject for Map {
 }
 
 #[derive(Clone, Default)]
-pub(crate) struct Shared(Arc<DashMap<Key, Bytes>>);
+pub(crate) struct Shared(Arc<DashMap<Key, Bytes, RandomState>>);
 
 impl Store for Shared {
     type Client = Self;

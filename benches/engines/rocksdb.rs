@@ -8,7 +8,9 @@ use std::{
 
 use benches::{Client, Driven, Facts, Role, Store, Subject};
 use bytes::Bytes;
-use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, Options, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBCompressionType, Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
+};
 use store_api::{Durability, Key, Result, TestAndSet};
 
 use super::{CACHE, CACHE_TOLD, failed, version_of};
@@ -31,25 +33,36 @@ impl Subject for RawRocksdb {
             version: version_of("librocksdb-sys"),
             driven: Driven::Threads,
             beside: None,
-            note: Some("compare-and-set is a lock, a read and a write".into()),
+            note: Some("one family of columns instead of three; compare-and-set is a lock, a read and a write".into()),
         }
     }
 
     async fn open(&self, place: &Path) -> Result<Shared> {
-        let mut blocks = BlockBasedOptions::default();
-        blocks.set_block_cache(&Cache::new_lru_cache(CACHE));
-        blocks.set_cache_index_and_filter_blocks(true);
-        blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
-        blocks.set_bloom_filter(10.0, false);
-        let mut options = Options::default();
-        options.create_if_missing(true);
-        options.set_block_based_table_factory(&blocks);
-        options.set_compression_type(DBCompressionType::Lz4);
-        let database = DB::open(&options, place.join("raw")).map_err(failed)?;
+        let database = DB::open(&options(&Cache::new_lru_cache(CACHE)), place.join("raw")).map_err(failed)?;
         let locks = (0..LOCKS).map(|_| Mutex::new(())).collect();
         let hasher = RandomState::new();
         Ok(Shared(Arc::new(Inner { database, locks, hasher, is_synced: self.durability == Durability::Power })))
     }
+}
+
+/// The settings of ours; what they are for is told there.
+pub(crate) fn options(cache: &Cache) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    blocks.set_bloom_filter(10.0, false);
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_block_based_table_factory(&blocks);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_write_buffer_size(CACHE);
+    options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(CACHE, false));
+    options.set_max_total_wal_size(256 << 20);
+    options.set_max_open_files(512);
+    options.set_atomic_flush(true);
+    options.set_avoid_unnecessary_blocking_io(true);
+    options
 }
 
 /// How many keys can be compared and set at once.

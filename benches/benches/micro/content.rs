@@ -6,11 +6,13 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion};
 use dashmap::DashMap;
 use irminsul::{Address, Registry};
-use rocksdb::{DB, WriteBatch};
+use rocksdb::{Cache, DB, DBCompressionType, Options, WriteBatch};
 use rusqlite::{Connection, params};
 use store_api::{Append, Backend, ContentHash, ContentKey, HashFunction, Indexable};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+use crate::engines::{CACHE, rocksdb::options};
 
 /// The lengths of values, and how many of them a batch has.
 const SIZES: [(usize, usize); 2] = [(128, 1000), (4096, 1000)];
@@ -127,7 +129,7 @@ async fn add_in_batch(content: &dyn Indexable, values: Vec<Bytes>) {
 fn raw_batches(criterion: &mut Criterion, place: &Path, len: usize, batch: usize) {
     let mut group = criterion.benchmark_group("content, batch");
     let mut values = Values { len, made: 0 };
-    let map: DashMap<ContentHash, Bytes> = DashMap::new();
+    let map: DashMap<ContentHash, Bytes, foldhash::fast::RandomState> = DashMap::default();
     group.bench_function(BenchmarkId::new("concurrent map", len), |bencher| {
         timed(bencher, &mut values, batch, |values| {
             for value in values {
@@ -137,12 +139,12 @@ fn raw_batches(criterion: &mut Criterion, place: &Path, len: usize, batch: usize
     });
     let mut sqlite = Connection::open(place.join("raw.db")).expect("SQLite opens");
     let table = "PRAGMA journal_mode = wal; PRAGMA synchronous = normal;
-                 CREATE TABLE content (hash BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID";
+                 CREATE TABLE content (id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, value BLOB NOT NULL) STRICT";
     sqlite.execute_batch(table).expect("the table is made");
     group.bench_function(BenchmarkId::new("raw SQLite", len), |bencher| {
         timed(bencher, &mut values, batch, |values| insert(&mut sqlite, &values).expect("SQLite answers"));
     });
-    let rocksdb = DB::open_default(place.join("raw")).expect("RocksDB opens");
+    let rocksdb = DB::open(&rocksdb_options(), place.join("raw")).expect("RocksDB opens");
     group.bench_function(BenchmarkId::new("raw RocksDB", len), |bencher| {
         timed(bencher, &mut values, batch, |values| {
             let mut batch = WriteBatch::default();
@@ -154,9 +156,20 @@ fn raw_batches(criterion: &mut Criterion, place: &Path, len: usize, batch: usize
     });
 }
 
+/// Long values are in files of their own.
+fn rocksdb_options() -> Options {
+    let cache = Cache::new_lru_cache(CACHE);
+    let mut options = options(&cache);
+    options.set_enable_blob_files(true);
+    options.set_min_blob_size(4096);
+    options.set_blob_compression_type(DBCompressionType::Lz4);
+    options.set_blob_cache(&cache);
+    options
+}
+
 fn insert(sqlite: &mut Connection, values: &[Bytes]) -> rusqlite::Result<()> {
     let transaction = sqlite.transaction()?;
-    let mut insert = transaction.prepare_cached("INSERT OR IGNORE INTO content VALUES (?1, ?2)")?;
+    let mut insert = transaction.prepare_cached("INSERT OR IGNORE INTO content (hash, value) VALUES (?1, ?2)")?;
     for value in values {
         insert.execute(params![hash(value).as_bytes(), &**value])?;
     }
