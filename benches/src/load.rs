@@ -1,5 +1,5 @@
-//! The load part: every subject in every workload. Within a row of runs the subjects take turns, so that what disturbs
-//! the machine disturbs them alike.
+//! The load part: every subject in every workload. Within a row of runs the subjects take turns, and each run begins with
+//! another of them: what disturbs the machine disturbs them alike, and none always follows the same one.
 
 use std::path::Path;
 
@@ -65,7 +65,10 @@ async fn row(
 ) -> Result<Vec<Series>> {
     let mut series: Vec<Series> = stores.iter().map(|(name, _)| Series::new(name, workload, clients)).collect();
     for run in 0..load.plan.runs {
-        for ((name, store), series) in stores.iter().zip(&mut series) {
+        #[expect(clippy::cast_possible_truncation, reason = "there are few runs")]
+        let first = run as usize % stores.len().max(1);
+        for index in (first..stores.len()).chain(0..first) {
+            let ((name, store), series) = (&stores[index], &mut series[index]);
             progress.doing(&format!("{workload}, {clients} clients: {name}"));
             if run == 0 || !series.runs.is_empty() {
                 series.runs.extend(store.run(workload, clients, run).await?);
