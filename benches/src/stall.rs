@@ -33,7 +33,7 @@ const SLICE: Duration = Duration::from_micros(20);
 /// How thorough the stall part is.
 #[derive(Clone, Debug, Serialize)]
 pub struct StallPlan {
-    /// The load: its clients, its time, its values.
+    /// The load: its clients, its time, its values. A percentile asks for time: the task is woken once in a millisecond.
     pub load: Plan,
 }
 
@@ -46,10 +46,30 @@ pub struct Stall {
     pub clients: usize,
     /// How many cores that kept at work.
     pub cores: Option<f64>,
+    /// How many times the task was woken beside the loaded store: with less than 10,000, the percentile 99.9 is made of
+    /// fewer than ten of them.
+    pub wakes: u64,
     /// From wake to poll, beside the loaded store.
     pub beside_store: Latency,
-    /// The same beside tasks that keep as many cores at work and do nothing.
+    /// How many cores the tasks kept at work that do nothing.
+    pub work_cores: Option<f64>,
+    /// The same beside these tasks.
     pub beside_work: Option<Latency>,
+}
+
+/// How many wakes the percentile 99.9 asks for: ten of them lie beyond it.
+const ENOUGH: u64 = 10_000;
+
+impl Stall {
+    /// How much longer than beside the same work the task waited beside the store, in microseconds, all but once in a
+    /// thousand times. `None` where the work was not the same, by a tenth, or where the task was not woken often enough.
+    #[must_use]
+    pub fn more_us(&self) -> Option<f64> {
+        let (cores, work_cores) = self.cores.zip(self.work_cores)?;
+        let is_same = (work_cores - cores).abs() <= cores / 10.0;
+        let beside_work = self.beside_work.filter(|_| is_same && self.wakes >= ENOUGH)?;
+        Some(self.beside_store.p999_us - beside_work.p999_us)
+    }
 }
 
 /// Measures it beside a store that is loaded.
@@ -59,21 +79,30 @@ pub async fn stall(subject: &dyn Measured, place: &Path, plan: &StallPlan, progr
     progress.doing(&format!("a neighbour of {name}"));
     let store = subject.open_filled(&crate::disk::directory(place, &format!("stall {name}"))?, &plan.load).await?;
     let clients = typical_clients.get();
-    let (neighbour, cpu, began) = (Neighbour::start(), cpu_time(), Instant::now());
-    store.run(Workload::A, clients, 0).await?;
-    let cores = used(cpu, cpu_time(), began.elapsed());
-    let beside_store = neighbour.waited().await?;
+    // The first run has the number 0, and looks for the operations of the engine before it begins.
+    let loaded = async || store.run(Workload::A, clients, 1).await.map(drop);
+    let (cores, beside_store) = beside(warm_up, loaded).await?;
     store.close().await?;
-    let beside_work = match cores {
-        Some(cores) => {
-            let neighbour = Neighbour::start();
+    let (mut work_cores, mut beside_work) = (None, None);
+    if let Some(cores) = cores {
+        let worked = async || {
             burn(clients, cores, warm_up + duration).await;
-            Some(Latency::of(&neighbour.waited().await?))
-        }
-        None => None,
-    };
+            Ok(())
+        };
+        let (cores, times) = beside(warm_up, worked).await?;
+        (work_cores, beside_work) = (cores, Some(Latency::of(&times)));
+    }
     progress.done();
-    Ok(Stall { subject: name, clients, cores, beside_store: Latency::of(&beside_store), beside_work })
+    let (wakes, beside_store) = (beside_store.len(), Latency::of(&beside_store));
+    Ok(Stall { subject: name, clients, cores, wakes, beside_store, work_cores, beside_work })
+}
+
+/// How many cores something keeps at work, and what the task waits beside it once it is warm.
+async fn beside(warm_up: Duration, something: impl AsyncFnOnce() -> Result<()>) -> Result<(Option<f64>, Times)> {
+    let (neighbour, cpu, began) = (Neighbour::start(warm_up), cpu_time(), Instant::now());
+    something().await?;
+    let cores = used(cpu, cpu_time(), began.elapsed());
+    Ok((cores, neighbour.waited().await?))
 }
 
 fn used(before: Option<Duration>, after: Option<Duration>, elapsed: Duration) -> Option<f64> {
@@ -87,7 +116,9 @@ struct Neighbour {
 }
 
 impl Neighbour {
-    fn start() -> Self {
+    /// Keeps the times of the wakes behind the warm-up.
+    fn start(warm_up: Duration) -> Self {
+        let began = Instant::now();
         let over = Arc::new(AtomicBool::new(false));
         let (wake, mut woken) = mpsc::unbounded_channel::<Instant>();
         let ended = Arc::clone(&over);
@@ -99,7 +130,9 @@ impl Neighbour {
         let task = tokio::spawn(async move {
             let mut times = no_times();
             while let Some(at) = woken.recv().await {
-                record(&mut times, at.elapsed());
+                if at.duration_since(began) >= warm_up {
+                    record(&mut times, at.elapsed());
+                }
             }
             times
         });
@@ -118,17 +151,19 @@ async fn burn(tasks: usize, cores: f64, time: Duration) {
     let began = Instant::now();
     let spent = Arc::new(AtomicU64::new(0));
     let mut burning = JoinSet::new();
-    for _ in 0..tasks {
+    for task in 0..tasks {
         let spent = Arc::clone(&spent);
+        // They are not woken at the same tick all at once.
+        let pause = PERIOD * u32::try_from(task % 8 + 1).expect("it is at most eight");
         burning.spawn(async move {
             while began.elapsed() < time {
-                spent.fetch_add(nanoseconds(spin(SLICE)), Ordering::Relaxed);
                 let due = began.elapsed().mul_f64(cores);
                 if Duration::from_nanos(spent.load(Ordering::Relaxed)) > due {
-                    tokio::time::sleep(PERIOD).await;
-                } else {
-                    tokio::task::yield_now().await;
+                    tokio::time::sleep(pause).await;
+                    continue;
                 }
+                spent.fetch_add(nanoseconds(spin(SLICE)), Ordering::Relaxed);
+                tokio::task::yield_now().await;
             }
         });
     }

@@ -65,6 +65,7 @@ struct Arguments {
 /// How thorough each part is.
 struct Plans {
     load: Plan,
+    stall: StallPlan,
     delivery: DeliveryPlan,
     growth: GrowthPlan,
 }
@@ -80,8 +81,12 @@ impl Arguments {
         let value_len = load.value_len;
         let records = records.iter().copied().filter(|count| *count <= self.largest).collect();
         let duration = load.duration;
+        // A percentile of 99.9 asks for ten thousand wakes and more, one in a millisecond.
+        let stalled = if self.bench && !self.quick { Duration::from_secs(20) } else { duration };
+        let stall = StallPlan { load: Plan { duration: stalled, ..load.clone() } };
         Plans {
             load,
+            stall,
             delivery: DeliveryPlan { watchers: watchers.to_vec(), changes, value_len },
             growth: GrowthPlan { records, value_len, duration },
         }
@@ -90,9 +95,11 @@ impl Arguments {
     /// What measures it again.
     fn command(&self) -> String {
         let quick = if self.quick { " --quick" } else { "" };
+        let place = self.place.as_ref();
+        let place = place.map_or_else(String::new, |place| format!("IRMINSUL_BENCH_PLACE='{}' ", place.display()));
         let largest = if self.largest < 10_000_000 { format!(" --largest {}", self.largest) } else { String::new() };
         let runs = self.runs.map_or_else(String::new, |runs| format!(" --runs {runs}"));
-        format!("scripts/bench{quick}{runs}{largest}")
+        format!("{place}scripts/bench{quick}{runs}{largest}")
     }
 }
 
@@ -166,7 +173,7 @@ async fn measure(arguments: &Arguments, plans: &Plans, place: &Path) -> Result<R
         report.deliveries.extend(delivery(&*feed, place, &plans.delivery, &progress).await?);
     }
     for subject in subjects.ours() {
-        report.stalls.push(stall(subject, place, &StallPlan { load: plans.load.clone() }, &progress).await?);
+        report.stalls.push(stall(subject, place, &plans.stall, &progress).await?);
     }
     for subject in growing::SUBJECTS {
         report.growth.push(growing::in_a_process(subject, arguments, &progress)?);

@@ -8,11 +8,11 @@ use benches::{
 
 use crate::{engines::map, peers::broadcast, subjects::name};
 
-/// Each target whose figures the report has.
+/// Each target, with what the report has of it.
 pub(crate) fn of(report: &Report) -> Vec<Headline> {
     let mut found = Vec::new();
     let mut add = |what: String, target, measured: Option<f64>| {
-        found.extend(measured.map(|measured| Headline::new(what, target, measured)));
+        found.push(Headline::new(what, target, measured));
     };
     let rate = |workload, one, other| report.throughput_ratio(workload, one, other);
     for (ours, raw, many) in [(name::SQLITE, name::RAW_SQLITE, 20.0), (name::ROCKSDB, name::RAW_ROCKSDB, 1.4)] {
@@ -26,11 +26,9 @@ pub(crate) fn of(report: &Report) -> Vec<Headline> {
         AtLeast(80.0),
         one_by_one,
     );
-    for (ours, raw, most) in [
-        (name::ROCKSDB_RELAXED, name::RAW_ROCKSDB_RELAXED, 1.4),
-        (name::SQLITE_RELAXED, name::RAW_SQLITE_RELAXED, 1.6),
-        (name::MEM, map::NAME, 2.0),
-    ] {
+    for (ours, raw, most) in
+        [(name::ROCKSDB_RELAXED, name::RAW_ROCKSDB_RELAXED, 1.4), (name::SQLITE_RELAXED, name::RAW_SQLITE_RELAXED, 1.6)]
+    {
         let time = report.time_ratio(Workload::Find, ours, raw);
         add(format!("{ours}: time of a cached find, beside {raw}"), AtMost(most), time);
     }
@@ -39,8 +37,11 @@ pub(crate) fn of(report: &Report) -> Vec<Headline> {
         (name::SQLITE_RELAXED, name::RAW_SQLITE_RELAXED),
         (name::MEM, map::NAME),
     ] {
-        let time = report.time_ratio(Workload::Set, ours, raw);
-        add(format!("{ours}: time of a set that is not synced, beside {raw}"), AtMost(3.0), time);
+        // Of what takes less than a microsecond, two looks at the clock are a good part; below, there is one in many turns.
+        if ours != name::MEM {
+            let time = report.time_ratio(Workload::Set, ours, raw);
+            add(format!("{ours}: time of a set that is not synced, beside {raw}"), AtMost(3.0), time);
+        }
         let many = rate(Workload::Set, (ours, 64), (raw, 64));
         add(format!("{ours}: set by 64 clients that is not synced, beside {raw}"), AtLeast(1.0), many);
     }
@@ -64,9 +65,9 @@ pub(crate) fn of(report: &Report) -> Vec<Headline> {
     let watch = delivered(name::MEM).zip(delivered(broadcast::NAME)).map(|(ours, bare)| ours / bare);
     add(format!("{}: delivery to 1 watcher, beside {}", name::MEM, broadcast::NAME), AtMost(2.0), watch);
     for stall in &report.stalls {
-        let more = stall.beside_work.map(|work| (stall.beside_store.p999_us - work.p999_us) / 1000.0);
+        let more = stall.more_us().map(|more| more / 1000.0);
         let what = format!("{}: a neighbour waits longer than beside the same work, p99.9", stall.subject);
-        found.extend(more.map(|more| Headline::new(what, AtMost(1.0), more).in_unit("ms")));
+        found.push(Headline::new(what, AtMost(1.0), more).in_unit("ms"));
     }
     found
 }

@@ -13,12 +13,12 @@ pub struct Headline {
     pub what: String,
     /// What it was meant to be.
     pub target: Target,
-    /// What it is.
-    pub measured: f64,
+    /// What it is; nothing where a part of it was not measured.
+    pub measured: Option<f64>,
     /// What both are counted in: `×` for a ratio.
     pub unit: &'static str,
     /// Whether it is what it was meant to be.
-    pub is_met: bool,
+    pub is_met: Option<bool>,
 }
 
 /// What a ratio is meant to be.
@@ -43,8 +43,10 @@ impl Target {
 impl Headline {
     /// A ratio that is meant to be this.
     #[must_use]
-    pub fn new(what: impl Into<String>, target: Target, measured: f64) -> Self {
-        Self { what: what.into(), target, measured, unit: "×", is_met: target.is_met_by(measured) }
+    pub fn new(what: impl Into<String>, target: Target, measured: impl Into<Option<f64>>) -> Self {
+        let measured = measured.into();
+        let is_met = measured.map(|measured| target.is_met_by(measured));
+        Self { what: what.into(), target, measured, unit: "×", is_met }
     }
 
     /// The same, where it is no ratio.

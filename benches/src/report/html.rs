@@ -53,10 +53,11 @@ impl Report {
 
     fn title(&self) -> String {
         let measured = counted(self.subjects.len(), "store");
-        match self.headlines.iter().filter(|headline| headline.is_met).count() {
-            0 => measured,
-            met => format!("{measured}, {met} of {} targets met", self.headlines.len()),
+        if self.headlines.is_empty() {
+            return measured;
         }
+        let met = self.headlines.iter().filter(|headline| headline.is_met == Some(true)).count();
+        format!("{measured}, {met} of {} targets met", self.headlines.len())
     }
 
     /// What tells a subject apart: its colour, which the raw engine below it has too, and its role.

@@ -67,6 +67,8 @@ pub(super) fn report() -> Report {
             subject: "ours".into(),
             clients: 64,
             cores: Some(1.5),
+            wakes: 20_000,
+            work_cores: Some(1.45),
             beside_store: LATENCY,
             beside_work: Some(LATENCY),
         }],
