@@ -63,10 +63,17 @@ impl Plan {
     }
 }
 
+const MOST_RECORDS: usize = 10_000_000;
+
 impl Plan {
     /// Refuses settings that no run can have.
     pub fn check(&self) -> store_api::Result<()> {
         let most = self.clients.iter().chain([&self.typical_clients]).max().map_or(0, |clients| clients.get());
+        if self.records > MOST_RECORDS {
+            let message =
+                format!("a run keeps the keys of all records in memory: ask for {MOST_RECORDS} records or fewer");
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
         if self.records < most {
             let message = format!("each client has a record of its own: {most} clients need as many records or more");
             return Err(Error::new(ErrorKind::InvalidInput, message));

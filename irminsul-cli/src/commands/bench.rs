@@ -2,7 +2,13 @@
 
 mod stores;
 
-use std::{io, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use benches::{
     DeliveryPlan, Load, Machine, Measure, Measured, Nothing, Plan, Progress, Report, StallPlan, Watched, Workload,
@@ -95,7 +101,13 @@ impl Bench {
         }
         let scratch = tempfile::tempdir().map_err(temporary)?;
         let place = scratch.path();
-        let machine = Machine::before(place, "the temporary directory")?;
+        let machine = match beside_a_file(&benched, &self.stores) {
+            Some(beside) => {
+                let beside = tempfile::tempdir_in(beside).map_err(temporary)?;
+                Machine::before(beside.path(), "a directory beside the first store in files")?
+            }
+            None => Machine::before(place, "the temporary directory")?,
+        };
         let nothing = Nothing { value: vec![b'.'; plan.value_len].into() };
         let benched: Vec<&Benched> = benched.iter().collect();
         let subjects: Vec<&dyn Measured> =
@@ -121,9 +133,19 @@ impl Bench {
 
     /// What measures it again.
     fn command(&self) -> String {
-        let quick = self.quick.then(|| "--quick".to_owned());
-        let words = ["irminsul".to_owned(), "bench".to_owned()].into_iter().chain(quick);
-        words.chain(self.stores.iter().map(ToString::to_string)).collect::<Vec<_>>().join(" ")
+        let mut command = "irminsul bench".to_owned();
+        if self.quick {
+            command += " --quick";
+        }
+        let clients: Vec<String> = self.clients.iter().map(ToString::to_string).collect();
+        let clients = (!clients.is_empty()).then(|| clients.join(","));
+        let value = self.value.map(|len| len.to_string());
+        let records = self.records.map(|records| records.to_string());
+        for (option, given) in [("--clients", clients), ("--value", value), ("--records", records)] {
+            command.extend(given.map(|given| format!(" {option} {given}")));
+        }
+        command.extend(self.stores.iter().map(|store| format!(" {}", quoted(&store.to_string()))));
+        command
     }
 
     fn write(&self, report: &Report, output: &mut Output) -> Result<(), Failure> {
@@ -136,6 +158,21 @@ impl Bench {
         }
         Ok(())
     }
+}
+
+/// The directory of the first store that lies in files.
+fn beside_a_file<'a>(benched: &[Benched], stores: &'a [Address]) -> Option<&'a Path> {
+    let lies_in_files = |store: &Benched| matches!(store.durability(), Durability::Power | Durability::Process);
+    let (_, address) = benched.iter().zip(stores).find(|(store, _)| lies_in_files(store))?;
+    let directory = Path::new(address.location()).parent()?;
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    directory.is_dir().then_some(directory)
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ":/._-=,@%+".contains(c);
+    if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
 fn temporary(source: io::Error) -> Failure {

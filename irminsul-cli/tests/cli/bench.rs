@@ -8,7 +8,7 @@ use crate::sandbox::Sandbox;
 fn stores_of_one_durability_share_a_table_with_a_store_that_does_nothing() {
     let told = Sandbox::new().ok(&["bench", "mem:", "sqlite:", "--quick", "--clients", "1,2", "--records", "10"]);
     for part in [
-        "irminsul bench --quick mem: sqlite:\n",
+        "irminsul bench --quick --clients 1,2 --records 10 mem: sqlite:\n",
         "set, where a write survives nothing\n",
         "contended test-and-set, where a write survives nothing\n",
         "Delivery to watchers\n",
@@ -56,6 +56,7 @@ fn what_no_run_can_have_is_refused_in_one_line() {
         (&["bench", "nosuch:"], "the scheme `nosuch` is not known"),
         (&["bench", "mem:", "--clients", "0"], "--clients"),
         (&["bench", "mem:", "--value", "67108865"], "64 MiB"),
+        (&["bench", "mem:", "--records", "18446744073709551615"], "10000000 records or fewer"),
     ] {
         let ran = sandbox.run(arguments);
         assert_eq!(ran.code, Some(2), "{arguments:?}: {}", ran.stderr);

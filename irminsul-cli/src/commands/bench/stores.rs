@@ -25,6 +25,11 @@ impl Benched {
         let facts = facts(registry, address, durability);
         Ok(Self { stores, facts })
     }
+
+    /// What an acknowledged write survives.
+    pub(super) fn durability(&self) -> Durability {
+        self.facts.durability
+    }
 }
 
 fn facts(registry: &Registry, address: &Address, durability: Durability) -> Facts {
