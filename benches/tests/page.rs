@@ -4,7 +4,8 @@
 use std::{env, process::ExitCode, sync::Arc, time::Duration};
 
 use benches::{
-    Headline, Load, Machine, Measure, Measured, Nothing, Plan, Progress, Report, Target::AtLeast, Workload, load,
+    Facts, Headline, Load, Machine, Measure, Measured, Nothing, Plan, Progress, Report, Role, Series, Target::AtLeast,
+    Workload, load,
 };
 use headless::Browser;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -62,8 +63,8 @@ fn number(told: &str) -> Result<f64, Failed> {
 
 fn plots(browser: &Browser, page: &str) -> Result<(), Failed> {
     let count = told(browser, page, "document.querySelectorAll('svg.plot').length")?;
-    // Throughput and percentiles of three workloads.
-    demand!(count == "6", "{count} plots");
+    // Throughput and percentiles of three workloads, and the ratios.
+    demand!(count == "7", "{count} plots");
     let outside = told(
         browser,
         page,
@@ -133,7 +134,23 @@ fn quiet(browser: &Browser, page: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The page of a short run on a store that does nothing; the tests are allowed their scripts.
+/// Long names, and one that is longer than any room; each second one is what the one before it is compared with.
+const NAMES: [&str; 12] = [
+    "irminsul sqlite, sync=normal",
+    "raw SQLite, synchronous=normal",
+    "irminsul rocksdb, sync=off",
+    "raw RocksDB, not synced",
+    "irminsul mem",
+    "concurrent map",
+    "sled, not flushed",
+    "redb, not synced",
+    "fjall, not synced",
+    "sqlite:/var/lib/service/store.db",
+    "sqlite:a/directory/that/lies/deep/below/others/which/have/names/of/their/own/too.db",
+    "sqlite:a/directory/that/lies/deep/below/others/<img src=x>/names/of/their/own/two.db",
+];
+
+/// The page of a short run on a store that does nothing, which goes by many names; the tests are allowed their scripts.
 fn page() -> String {
     let page = report().expect("a store that does nothing can be measured").to_html();
     page.replace("style-src 'unsafe-inline'", "style-src 'unsafe-inline'; script-src 'unsafe-inline'")
@@ -151,5 +168,18 @@ fn report() -> store_api::Result<Report> {
     let subjects = Load { subjects: &[&nothing], workloads: &workloads, plan: &plan };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
     report.load = runtime.block_on(load(subjects, place.path(), &Progress::none()))?;
+    let found = report.load.clone();
+    for (index, name) in NAMES.into_iter().enumerate() {
+        let beside = (index % 2 == 0).then(|| NAMES[index + 1].to_owned());
+        let role = if beside.is_some() { Role::Ours } else { Role::Raw };
+        let facts = Facts { name: name.into(), role, beside, ..Measured::facts(&nothing) };
+        report.subjects.push(Measure::new(facts, None));
+        report.load.extend(found.iter().cloned().map(|series| named(series, name)));
+    }
     Ok(report.ended())
+}
+
+fn named(mut series: Series, name: &str) -> Series {
+    name.clone_into(&mut series.subject);
+    series
 }

@@ -9,11 +9,13 @@ const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 340.0;
 /// Where the lines are: labels of the scale to the left, names to the right.
 const LEFT: f64 = 72.0;
-const RIGHT: f64 = 560.0;
+const RIGHT: f64 = 510.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 300.0;
 /// The least distance of two names.
 const NAME: f64 = 15.0;
+/// How many letters of a name have room beside a line.
+const NAME_LETTERS: usize = 32;
 
 /// Lines over a few places, such as numbers of clients.
 pub(super) struct Plot {
@@ -156,15 +158,31 @@ fn names_beside(f: &mut fmt::Formatter<'_>, mut names: Vec<(f64, f64, &Line)>) -
         let Line { name, class, .. } = line;
         writeln!(
             f,
-            "<g class=\"name {class}\"><path d=\"M{:.1} {end:.1}L{} {y:.1}\"/><text x=\"{}\" y=\"{:.1}\">{}</text></g>",
+            "<g class=\"name {class}\"><path d=\"M{:.1} {end:.1}L{} {y:.1}\"/><text x=\"{}\" y=\"{:.1}\">{}{}</text></g>",
             x + 6.0,
             RIGHT + 14.0,
             RIGHT + 18.0,
             y + 4.0,
-            text(name),
+            whole(name),
+            text(&elided(name, NAME_LETTERS)),
         )?;
     }
     Ok(())
+}
+
+/// What is shown of a name that is longer than there is room: its beginning and its end.
+fn elided(name: &str, room: usize) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    if letters.len() <= room {
+        return name.to_owned();
+    }
+    let (begin, end) = (room.div_ceil(2) - 1, room / 2);
+    letters[..begin].iter().chain(['…'].iter()).chain(&letters[letters.len() - end..]).collect()
+}
+
+/// The name as a whole, for who points at it.
+fn whole(name: &str) -> impl Display {
+    from_fn(move |f| write!(f, "<title>{}</title>", text(name)))
 }
 
 /// Bars to both sides of 1: how many times as much something is.
@@ -181,7 +199,9 @@ pub(super) struct Bar {
 }
 
 const BAR: f64 = 22.0;
-const BARS_LEFT: f64 = 330.0;
+const BARS_LEFT: f64 = 410.0;
+/// How many letters of a name have room to the left of the bars.
+const BAR_LETTERS: usize = 56;
 const BARS_RIGHT: f64 = 690.0;
 
 impl Display for Bars {
@@ -207,7 +227,13 @@ impl Display for Bars {
         for Bar { name, class, ratio } in &self.bars {
             let end = x(*ratio);
             let (from, width, middle) = (one.min(end), (end - one).abs().max(1.0), top + BAR / 2.0 + 4.0);
-            writeln!(f, "<text x=\"{}\" y=\"{middle}\" text-anchor=\"end\">{}</text>", BARS_LEFT - 12.0, text(name))?;
+            writeln!(
+                f,
+                "<text x=\"{}\" y=\"{middle}\" text-anchor=\"end\">{}{}</text>",
+                BARS_LEFT - 12.0,
+                whole(name),
+                text(&elided(name, BAR_LETTERS))
+            )?;
             writeln!(
                 f,
                 "<rect class=\"bar {class}\" x=\"{from:.1}\" y=\"{}\" width=\"{width:.1}\" height=\"{}\"/>",
@@ -248,6 +274,12 @@ mod tests {
     }
 
     #[test]
+    fn a_long_name_keeps_both_of_its_ends() {
+        assert_eq!(elided("sqlite:one.db", 13), "sqlite:one.db");
+        assert_eq!(elided("sqlite:a/long/way/to/one.db", 13), "sqlite…one.db");
+    }
+
+    #[test]
     fn names_of_lines_that_end_alike_stand_below_each_other() {
         let line = |name: &str| Line { name: name.into(), class: "c0".into(), values: vec![Some(1.0), Some(10.0)] };
         let plot = Plot {
@@ -258,7 +290,8 @@ mod tests {
             value: |value| value.to_string(),
         };
         let shown = plot.to_string();
-        let heights = shown.split("<text x=\"578\" y=\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+        let heights = shown.split("<g class=\"name ").skip(1).filter_map(|name| name.split("\" y=\"").nth(1));
+        let heights = heights.map(|rest| rest.split('"').next().unwrap());
         let mut heights: Vec<f64> = heights.map(|y| y.parse().unwrap()).collect();
         assert_eq!(heights.len(), 3);
         heights.dedup_by(|one, other| (*one - *other).abs() < NAME - 0.1);

@@ -13,7 +13,7 @@ impl fmt::Display for Report {
         self.machine.lines().iter().try_for_each(|(name, fact)| writeln!(f, "  {name}: {}", line(fact)))?;
         writeln!(f, "  {}\n", self.settings())?;
         for section in self.sections() {
-            let mut table = table(&section);
+            let mut table = table(&section, |cell| line(cell).to_string());
             table.load_style(presets::NOTHING.header_separator(LineStyle::none().fill('─')));
             writeln!(f, "{}\n{}\n\n{}\n", section.title, section.about, table.trim_fmt())?;
         }
@@ -29,12 +29,11 @@ impl Report {
         let machine = machine.iter().map(|(name, fact)| format!("- {name}: {}\n", line(fact)));
         let sections = self.sections();
         let sections = sections.iter().map(|section| {
-            let mut table = table(section);
+            let mut table = table(section, markdown);
             table.load_style(presets::ASCII_MARKDOWN);
             format!("\n## {}\n\n{}\n\n{}\n", section.title, section.about, table.trim_fmt())
         });
-        let title =
-            "# One run of the benchmarks\n\nHow to read it, and how it can mislead: [benchmarks](benchmarks.md).\n\n";
+        let title = "# One run of the benchmarks\n\n";
         let told = [format!("{title}- command: `{}`\n", line(&self.command))].into_iter();
         told.chain(machine).chain([format!("- {}\n", self.settings())]).chain(sections).collect()
     }
@@ -52,11 +51,11 @@ impl Report {
     }
 }
 
-fn table(section: &Section) -> Table {
+fn table(section: &Section, shown: impl Fn(&str) -> String) -> Table {
     let mut table = Table::new();
-    table.set_header(section.head.iter().map(|cell| line(cell).to_string()));
+    table.set_header(section.head.iter().map(|cell| shown(cell)));
     for row in &section.rows {
-        table.add_row(row.cells.iter().map(|cell| line(cell).to_string()));
+        table.add_row(row.cells.iter().map(|cell| shown(cell)));
     }
     // Figures stand below each other; the last column may be a sentence.
     let figures = section.head.len().saturating_sub(2);
@@ -76,6 +75,11 @@ fn line(text: &str) -> impl Display {
     })
 }
 
+/// Text on one line of a table of Markdown, in which it ends no cell and begins no element.
+fn markdown(text: &str) -> String {
+    line(text).to_string().replace('|', "\\|").replace('<', "&lt;")
+}
+
 #[cfg(test)]
 mod tests {
     use crate::report::sample;
@@ -90,6 +94,14 @@ mod tests {
         }
         assert!(markdown.contains("\n## Beside the raw engine\n"));
         assert!(markdown.contains("|---"), "{markdown}");
+    }
+
+    #[test]
+    fn whatever_a_subject_is_called_stays_in_its_cell() {
+        let mut report = sample::report();
+        report.subjects[0].facts.name = "a|b<img>".into();
+        let markdown = report.to_markdown();
+        assert!(markdown.contains("| a\\|b&lt;img> ") && !markdown.contains("<img"), "{markdown}");
     }
 
     #[test]
