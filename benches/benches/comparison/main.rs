@@ -83,7 +83,8 @@ impl Arguments {
         let duration = load.duration;
         // A percentile of 99.9 asks for ten thousand wakes and more, one in a millisecond.
         let stalled = if self.bench && !self.quick { Duration::from_secs(20) } else { duration };
-        let stall = StallPlan { load: Plan { duration: stalled, ..load.clone() } };
+        let mut stall = StallPlan { load: load.clone() };
+        stall.load.duration = stalled;
         Plans {
             load,
             stall,
