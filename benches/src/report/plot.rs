@@ -9,13 +9,13 @@ const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 340.0;
 /// Where the lines are: labels of the scale to the left, names to the right.
 const LEFT: f64 = 72.0;
-const RIGHT: f64 = 510.0;
+const RIGHT: f64 = 490.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 300.0;
 /// The least distance of two names.
 const NAME: f64 = 15.0;
 /// How many letters of a name have room beside a line.
-const NAME_LETTERS: usize = 32;
+const NAME_LETTERS: usize = 30;
 
 /// Lines over a few places, such as numbers of clients.
 pub(super) struct Plot {

@@ -373,7 +373,7 @@ mod tests {
         let cells: Vec<_> = table.rows.iter().map(|row| row.cells.join("|")).collect();
         assert_eq!(
             cells,
-            ["ours|100.0/s, 10.0 µs / 20.0 µs|2.00 k/s, 10.0 µs / 20.0 µs|50 %", "raw|110/s, 10.0 µs / 20.0 µs|-|0 %"]
+            ["ours|100/s, 10.0 µs / 20.0 µs|2.00 k/s, 10.0 µs / 20.0 µs|50 %", "raw|110/s, 10.0 µs / 20.0 µs|-|0 %"]
         );
         assert!(sections.iter().all(|section| section.rows.iter().all(|row| row.cells.len() == section.head.len())));
     }
