@@ -61,13 +61,18 @@ impl Report {
     #[must_use]
     pub fn throughput_ratio(&self, workload: Workload, one: (&str, usize), other: (&str, usize)) -> Option<f64> {
         let rate = |(subject, clients)| Some(self.series(subject, workload, clients)?.per_second());
-        Some(rate(one)? / rate(other)?)
+        ratio(rate(one)?, rate(other)?)
     }
 
     /// How many times as long a subject takes for an operation as another does, half of the time, with one client each.
     #[must_use]
     pub fn time_ratio(&self, workload: Workload, one: &str, other: &str) -> Option<f64> {
         let time = |subject| Some(self.series(subject, workload, 1)?.latency().p50_us);
-        Some(time(one)? / time(other)?)
+        ratio(time(one)?, time(other)?)
     }
+}
+
+/// `None` where one of them is 0, as of a run that was too short for one operation.
+fn ratio(one: f64, other: f64) -> Option<f64> {
+    (one > 0.0 && other > 0.0).then(|| one / other)
 }
