@@ -2,10 +2,7 @@
 
 use std::{
     env,
-    ffi::OsStr,
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
+    process::ExitCode,
     sync::{Arc, LazyLock},
 };
 
@@ -16,9 +13,9 @@ use conformance::{
     history::{History, Limits, check},
     run,
 };
+use headless::Browser;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use store_api::{Backend, Result};
-use tempfile::TempDir;
 
 const SOUND: &str = "sound";
 /// A backend that would like to be more than text.
@@ -33,7 +30,7 @@ const IMPOSSIBLE: &str = r#"
     {"process": 2, "event": "return", "value": null}
 "#;
 
-type Check = fn(&Browser) -> std::result::Result<(), Failed>;
+type Check = fn(&Shown) -> std::result::Result<(), Failed>;
 
 const CHECKS: &[(&str, Check)] = &[
     ("the_matrix_has_a_row_for_each_clause_and_a_cell_for_each_backend", matrix),
@@ -46,7 +43,7 @@ const CHECKS: &[(&str, Check)] = &[
 ];
 
 fn main() -> ExitCode {
-    let browser = Arc::new(Browser::find());
+    let browser = Arc::new(Browser::find().map(Shown));
     let test = |(name, check): &(&'static str, Check)| {
         let (check, browser) = (*check, Arc::clone(&browser));
         Trial::ignorable_test(*name, move || match &*browser {
@@ -66,7 +63,7 @@ macro_rules! demand {
     };
 }
 
-fn matrix(browser: &Browser) -> std::result::Result<(), Failed> {
+fn matrix(browser: &Shown) -> std::result::Result<(), Failed> {
     let dom = browser.show("")?;
     let rows = dom.clauses();
     let clauses = REPORT.clauses().count();
@@ -82,7 +79,7 @@ fn matrix(browser: &Browser) -> std::result::Result<(), Failed> {
     Ok(())
 }
 
-fn filter(browser: &Browser) -> std::result::Result<(), Failed> {
+fn filter(browser: &Shown) -> std::result::Result<(), Failed> {
     let all = browser.show("")?.clauses().len();
     let shown = |dom: &Dom| dom.clauses().into_iter().filter(|row| !is_hidden(row)).count();
 
@@ -98,7 +95,7 @@ fn filter(browser: &Browser) -> std::result::Result<(), Failed> {
     Ok(())
 }
 
-fn failure(browser: &Browser) -> std::result::Result<(), Failed> {
+fn failure(browser: &Shown) -> std::result::Result<(), Failed> {
     let id = format!("2/{FAILED_CASE}");
     let dom = browser.show(&format!("#{id}"))?;
     let failure = dom.element("details", &id)?;
@@ -112,7 +109,7 @@ fn failure(browser: &Browser) -> std::result::Result<(), Failed> {
     Ok(())
 }
 
-fn click(browser: &Browser) -> std::result::Result<(), Failed> {
+fn click(browser: &Shown) -> std::result::Result<(), Failed> {
     const CLICK: &str = "document.querySelector('#A2 td a').click();";
     let opened = browser.show_with("#?verdict=fail", CLICK)?;
     demand!(opened.0.contains("<tr class=\"cases open\""), "the cases are closed");
@@ -123,7 +120,7 @@ fn click(browser: &Browser) -> std::result::Result<(), Failed> {
     Ok(())
 }
 
-fn typing(browser: &Browser) -> std::result::Result<(), Failed> {
+fn typing(browser: &Shown) -> std::result::Result<(), Failed> {
     const TYPE: &str = "const field = document.querySelector('input[name=text]'); field.value = 'a%&b'; \
                         field.dispatchEvent(new Event('input', {bubbles: true}));";
     let typed = browser.show_with("#1/A2", TYPE)?;
@@ -132,7 +129,7 @@ fn typing(browser: &Browser) -> std::result::Result<(), Failed> {
     Ok(())
 }
 
-fn hostile(browser: &Browser) -> std::result::Result<(), Failed> {
+fn hostile(browser: &Shown) -> std::result::Result<(), Failed> {
     let dom = browser.show("#?backend=2")?;
     demand!(!dom.0.contains("<img"), "a name became an element");
     demand!(!dom.0.contains("<title>taken"), "a name became a script");
@@ -141,7 +138,7 @@ fn hostile(browser: &Browser) -> std::result::Result<(), Failed> {
     Ok(())
 }
 
-fn script_error(browser: &Browser) -> std::result::Result<(), Failed> {
+fn script_error(browser: &Shown) -> std::result::Result<(), Failed> {
     let page = page().replace("\"use strict\";", "\"use strict\"; setTimeout(() => nothing.at.all);");
     let dom = browser.render(&page, "")?;
     demand!(dom.0.contains(SCRIPT_ERROR), "no error is shown");
@@ -178,16 +175,10 @@ fn is_hidden(element: &str) -> bool {
     tag(element).contains(" hidden")
 }
 
-struct Browser(PathBuf);
+/// A browser, and the page of the report in it.
+struct Shown(Browser);
 
-impl Browser {
-    fn find() -> Option<Self> {
-        let path = env::var_os("PATH")?;
-        let names = ["chromium", "chromium-browser", "google-chrome"];
-        let programs = env::split_paths(&path).flat_map(|directory| names.map(|name| directory.join(name)));
-        programs.into_iter().find(|program| program.is_file()).map(Self)
-    }
-
+impl Shown {
     /// Opens the page of the report at an address, whose script must not fail.
     fn show(&self, address: &str) -> std::result::Result<Dom, Failed> {
         self.show_with(address, "")
@@ -204,25 +195,8 @@ impl Browser {
     }
 
     fn render(&self, page: &str, address: &str) -> std::result::Result<Dom, Failed> {
-        let directory = TempDir::new()?;
-        let file = directory.path().join("report.html");
-        fs::write(&file, page)?;
-        let ended = Command::new(&self.0)
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"])
-            .args(["--virtual-time-budget=5000", "--no-first-run"])
-            .arg(option("--user-data-dir=", &directory.path().join("profile")))
-            .arg(format!("file://{}{address}", file.display()))
-            .stdin(Stdio::null())
-            .output()?;
-        demand!(ended.status.success(), "chromium failed: {}", String::from_utf8_lossy(&ended.stderr));
-        Ok(Dom(String::from_utf8(ended.stdout)?))
+        Ok(Dom(self.0.render(page, address)?))
     }
-}
-
-fn option(name: &str, path: &Path) -> std::ffi::OsString {
-    let mut option = OsStr::new(name).to_owned();
-    option.push(path);
-    option
 }
 
 fn page() -> String {

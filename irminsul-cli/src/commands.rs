@@ -1,6 +1,7 @@
 //! The commands, a module for each or for a family. Each has its arguments, and a `run` that opens its store, does the
 //! work, closes the store and says what it found.
 
+mod bench;
 mod check_history;
 pub(crate) mod conform;
 mod content;
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Copy(copy::Copy),
     CheckHistory(check_history::CheckHistory),
     Conform(conform::Conform),
+    Bench(bench::Bench),
 }
 
 impl Command {
@@ -54,6 +56,7 @@ impl Command {
             Self::Copy(copy) => copy.run(registry, output).await,
             Self::CheckHistory(check) => check.run(output),
             Self::Conform(conform) => conform.run(registry, output).await,
+            Self::Bench(bench) => bench.run(registry, output).await,
         }
     }
 }

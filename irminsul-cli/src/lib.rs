@@ -13,6 +13,7 @@ mod batch_writer;
 mod checked_read;
 mod commands;
 mod failure;
+mod file;
 mod input;
 mod outcome;
 mod output;

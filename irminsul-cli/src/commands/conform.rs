@@ -5,7 +5,6 @@ mod soak;
 mod tested;
 
 use std::{
-    fs,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
@@ -22,7 +21,13 @@ use self::{
     bars::Bars,
     soak::{Soak, Subject},
 };
-use crate::{failure::Failure, outcome::Outcome, output::Output, signal::told_to_end};
+use crate::{
+    failure::Failure,
+    file::{create_directory, write_file},
+    outcome::Outcome,
+    output::Output,
+    signal::told_to_end,
+};
 
 pub(crate) use self::tested::Tested;
 
@@ -114,8 +119,7 @@ impl Conform {
 
     fn suite(&self, profile: Profile, stores: &[Arc<Tested>]) -> Result<Suite, Failure> {
         if let Some(directory) = &self.report {
-            let what = || directory.display().to_string();
-            fs::create_dir_all(directory).map_err(|source| Failure::Write { what: what(), source })?;
+            create_directory(directory)?;
         }
         let subject = Subject {
             stores: stores.iter().map(|store| store.name()).collect(),
@@ -232,14 +236,6 @@ async fn interruptible(mut suite: Suite, stores: &[Arc<Tested>]) -> Result<Repor
         _ = join_all(stores.iter().map(|store| store.remove_all())) => {}
     }
     ended
-}
-
-/// Writes a file whole: an interruption leaves what was there before.
-fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
-    let beside = path.with_added_extension("new");
-    fs::write(&beside, text)
-        .and_then(|()| fs::rename(&beside, path))
-        .map_err(|source| Failure::Write { what: path.display().to_string(), source })
 }
 
 /// A time such as `90s`, `30m`, `2h` or `1h30m`.

@@ -1,6 +1,7 @@
 //! The command as a script sees it: the real binary, its output and its exit codes.
 
 mod bad_input;
+mod bench;
 mod check_history;
 mod conform;
 mod content;

@@ -9,8 +9,7 @@ use std::{
 use conformance::Report;
 use serde::{Deserialize, Serialize};
 
-use super::write_file;
-use crate::failure::Failure;
+use crate::{failure::Failure, file::write_file};
 
 const FILE: &str = "soak.json";
 

@@ -23,7 +23,7 @@ pub(crate) struct Tested {
 }
 
 impl Tested {
-    pub(super) fn new(registry: &Registry, address: &Address) -> Self {
+    pub(in crate::commands) fn new(registry: &Registry, address: &Address) -> Self {
         Self {
             registry: registry.clone(),
             address: address.clone(),
@@ -39,7 +39,7 @@ impl Tested {
     }
 
     /// Whether a store can be made, opened and removed: the error of the address is one of usage, not of the store.
-    pub(super) async fn check(&self) -> Result<()> {
+    pub(in crate::commands) async fn check(&self) -> Result<()> {
         let site = self.create(Place::Anywhere).await?;
         let opened = self.open(site.token(), &Settings::default()).await;
         let closed = match opened {
@@ -50,7 +50,7 @@ impl Tested {
     }
 
     /// Removes what an interrupted run leaves, which may still be at work: what it would open anew is refused.
-    pub(super) async fn remove_all(&self) {
+    pub(in crate::commands) async fn remove_all(&self) {
         *self.stopped.write().await = true;
         let left = std::mem::take(&mut *self.scratch());
         for address in left {

@@ -1,20 +1,72 @@
-//! A store that does nothing: what is left is the cost of calling one.
+//! The floor: a store that does nothing. What its rows show is the cost of measuring, and of calling a store at all.
+
+use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
 use store_api::{
-    Append, AtomicWrite, ContentHash, ContentKey, ContentKeyStream, ContentRead, EntryRead, EntryStream, Error,
-    ErrorKind, HashFunction, Init, Key, KeyStream, Result, TestAndSet, Watch, WatchId,
+    Append, AtomicWrite, Backend, ContentHash, ContentKey, ContentKeyStream, ContentRead, Durability, EntryRead,
+    EntryStream, Error, ErrorKind, Guarantees, HashFunction, IndexLevel, Indexable, Init, Key, KeyStream, Result,
+    TestAndSet, Visibility, Watch, WatchId, WatchLag,
 };
 
+use crate::{Driven, Facts, OfStore, Role, Subject};
+
 /// Answers each call at once, with the same.
-pub(crate) struct Nothing {
-    pub(crate) value: Bytes,
+#[derive(Clone, Debug)]
+pub struct Nothing {
+    /// What each key is found to have.
+    pub value: Bytes,
+}
+
+impl Subject for Nothing {
+    type Store = OfStore;
+
+    fn facts(&self) -> Facts {
+        Facts {
+            name: "nothing".into(),
+            role: Role::Floor,
+            durability: Durability::Volatile,
+            cache: "none".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            driven: Driven::Tasks,
+            beside: None,
+            note: Some("keeps nothing and answers at once: the cost of measuring".into()),
+        }
+    }
+
+    async fn open(&self, _: &Path) -> Result<OfStore> {
+        OfStore::new(Arc::new(self.clone()))
+    }
 }
 
 fn unsupported<T>() -> Result<T> {
     Err(Error::new(ErrorKind::Unsupported, "a store that does nothing has no watches"))
+}
+
+#[async_trait]
+impl Backend for Nothing {
+    fn atomic_write(&self) -> Option<Arc<dyn AtomicWrite>> {
+        Some(Arc::new(self.clone()))
+    }
+
+    fn indexable(&self) -> Option<Arc<dyn Indexable>> {
+        None
+    }
+
+    fn guarantees(&self) -> Guarantees {
+        let lag = WatchLag::new(std::time::Duration::ZERO, None);
+        Guarantees::new(Durability::Volatile, Visibility::Instance, IndexLevel::Exact, lag)
+    }
+
+    async fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 #[async_trait]

@@ -1,0 +1,73 @@
+//! What the backends are meant to reach beside the others, and what they do.
+
+use benches::{
+    Headline, Report,
+    Target::{AtLeast, AtMost},
+    Workload,
+};
+
+use crate::{engines::map, peers::broadcast, subjects::name};
+
+/// Each target, with what the report has of it.
+pub(crate) fn of(report: &Report) -> Vec<Headline> {
+    let mut found = Vec::new();
+    let mut add = |what: String, target, measured: Option<f64>| {
+        found.push(Headline::new(what, target, measured));
+    };
+    let rate = |workload, one, other| report.throughput_ratio(workload, one, other);
+    for (ours, raw, many) in [(name::SQLITE, name::RAW_SQLITE, 20.0), (name::ROCKSDB, name::RAW_ROCKSDB, 1.4)] {
+        let raw_by = |clients| rate(Workload::Set, (ours, clients), (raw, clients));
+        add(format!("{ours}: durable set by 64 clients, beside {raw} by 64"), AtLeast(many), raw_by(64));
+        add(format!("{ours}: durable set by 1 client, beside {raw}"), AtLeast(0.85), raw_by(1));
+    }
+    let one_by_one = rate(Workload::Set, (name::ROCKSDB, 512), (name::RAW_ROCKSDB, 1));
+    add(
+        format!("{}: durable set by 512 clients, beside {} one by one", name::ROCKSDB, name::RAW_ROCKSDB),
+        AtLeast(80.0),
+        one_by_one,
+    );
+    for (ours, raw, most) in
+        [(name::ROCKSDB_RELAXED, name::RAW_ROCKSDB_RELAXED, 1.4), (name::SQLITE_RELAXED, name::RAW_SQLITE_RELAXED, 1.6)]
+    {
+        let time = report.time_ratio(Workload::Find, ours, raw);
+        add(format!("{ours}: time of a cached find, beside {raw}"), AtMost(most), time);
+    }
+    for (ours, raw) in [
+        (name::ROCKSDB_RELAXED, name::RAW_ROCKSDB_RELAXED),
+        (name::SQLITE_RELAXED, name::RAW_SQLITE_RELAXED),
+        (name::MEM, map::NAME),
+    ] {
+        // Of what takes less than a microsecond, two looks at the clock are a good part; below, there is one in many turns.
+        if ours != name::MEM {
+            let time = report.time_ratio(Workload::Set, ours, raw);
+            add(format!("{ours}: time of a set that is not synced, beside {raw}"), AtMost(3.0), time);
+        }
+        let many = rate(Workload::Set, (ours, 64), (raw, 64));
+        add(format!("{ours}: set by 64 clients that is not synced, beside {raw}"), AtLeast(1.0), many);
+    }
+    for (ours, raw, most) in [("mem", map::NAME, 2.0), ("sqlite", "raw SQLite", 1.6), ("rocksdb", "raw RocksDB", 1.4)] {
+        let time = |operation| Some(report.single(operation, ours, 128)? / report.single(operation, raw, 128)?);
+        add(format!("{ours}, one call after another: time of a find, beside {raw}"), AtMost(most), time("find, hit"));
+        add(format!("{ours}, one call after another: time of a set, beside {raw}"), AtMost(3.0), time("set"));
+        let batch = time("content, batch");
+        add(format!("{ours}: time of a batch of 1,000, beside {raw}"), AtMost(1.2), batch);
+    }
+    for ours in [name::SQLITE, name::ROCKSDB] {
+        for peer in [name::REDB, name::FJALL] {
+            let many = rate(Workload::TestAndSet, (ours, 64), (peer, 64));
+            add(format!("{ours}: durable test-and-set by 64 clients, beside {peer}"), AtLeast(1.0), many);
+        }
+    }
+    let delivered = |subject| {
+        let of = |delivery: &&benches::Delivery| delivery.subject == subject && delivery.watchers == 1;
+        Some(report.deliveries.iter().find(of)?.delivery?.p50_us)
+    };
+    let watch = delivered(name::MEM).zip(delivered(broadcast::NAME)).map(|(ours, bare)| ours / bare);
+    add(format!("{}: delivery to 1 watcher, beside {}", name::MEM, broadcast::NAME), AtMost(2.0), watch);
+    for stall in &report.stalls {
+        let more = stall.more_us().map(|more| more / 1000.0);
+        let what = format!("{}: a neighbour waits longer than beside the same work, p99.9", stall.subject);
+        found.push(Headline::new(what, AtMost(1.0), more).in_unit("ms"));
+    }
+    found
+}

@@ -1,0 +1,268 @@
+//! What a run found, as data: how it is shown is left to the modules below.
+
+mod headline;
+mod html;
+mod json;
+mod plot;
+#[cfg(test)]
+mod sample;
+pub(crate) mod tables;
+mod terminal;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use store_api::Durability;
+
+pub use self::headline::{Headline, Target};
+use crate::{Delivery, Facts, Growth, Machine, Plan, Stall, Syncs, Workload, driver::Times};
+
+/// What a run found, with everything that it depends on.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// The version of the benchmarks.
+    pub version: &'static str,
+    /// The command that measures it again.
+    pub command: String,
+    /// What it was measured on.
+    pub machine: Machine,
+    /// The settings of the load part.
+    pub plan: Plan,
+    /// What was measured.
+    pub subjects: Vec<Measure>,
+    /// One call after another, where that was measured.
+    pub singles: Vec<Single>,
+    /// The load part.
+    pub load: Vec<Series>,
+    /// The delivery part.
+    pub deliveries: Vec<Delivery>,
+    /// The stall part.
+    pub stalls: Vec<Stall>,
+    /// The growth part.
+    pub growth: Vec<Growth>,
+    /// The ratios to look at first.
+    pub headlines: Vec<Headline>,
+}
+
+/// A subject, and whether it is as durable as it says.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Measure {
+    /// The subject.
+    #[serde(flatten)]
+    pub facts: Facts,
+    /// The syncs that the writes of one client caused; nothing where they were not counted.
+    pub syncs: Option<Syncs>,
+    /// Whether they are what its durability asks for.
+    pub is_checked: Option<bool>,
+}
+
+impl Measure {
+    /// A subject with the syncs of its writes, where they were counted.
+    #[must_use]
+    pub fn new(facts: Facts, syncs: Option<Syncs>) -> Self {
+        let is_checked = syncs.map(|syncs| syncs.fit(facts.durability));
+        Self { facts, syncs, is_checked }
+    }
+}
+
+/// What one operation takes when a single client does one after another.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Single {
+    pub operation: String,
+    pub subject: String,
+    /// How long the values are.
+    pub value_len: u64,
+    /// The median, in microseconds.
+    pub median_us: f64,
+}
+
+/// The runs of one subject in one workload with so many clients.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Series {
+    /// The name of the subject.
+    pub subject: String,
+    /// What its clients did.
+    pub workload: Workload,
+    /// How many they were.
+    pub clients: usize,
+    /// What was found, run by run.
+    pub runs: Vec<Run>,
+}
+
+impl Series {
+    pub(crate) fn new(subject: &str, workload: Workload, clients: usize) -> Self {
+        Self { subject: subject.to_owned(), workload, clients, runs: Vec::new() }
+    }
+
+    /// How many operations ended in a second: the median of the runs.
+    #[must_use]
+    pub fn per_second(&self) -> f64 {
+        median(self.runs.iter().map(|run| run.per_second))
+    }
+
+    /// By how much of that median the slowest and the fastest run lie apart.
+    #[must_use]
+    pub fn spread(&self) -> f64 {
+        let rates = || self.runs.iter().map(|run| run.per_second);
+        let (least, most) = (rates().fold(f64::INFINITY, f64::min), rates().fold(0.0, f64::max));
+        (most - least) / self.per_second()
+    }
+
+    /// Of each percentile the median of the runs.
+    #[must_use]
+    pub fn latency(&self) -> Latency {
+        let of = |part: fn(&Latency) -> f64| median(self.runs.iter().map(|run| part(&run.latency)));
+        Latency {
+            p50_us: of(|latency| latency.p50_us),
+            p90_us: of(|latency| latency.p90_us),
+            p99_us: of(|latency| latency.p99_us),
+            p999_us: of(|latency| latency.p999_us),
+            max_us: of(|latency| latency.max_us),
+        }
+    }
+}
+
+/// What one run found.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Run {
+    /// How many operations ended in a second.
+    pub per_second: f64,
+    /// How long one took.
+    pub latency: Latency,
+}
+
+impl Run {
+    pub(crate) fn of(times: &Times, ended: u64, recorded: Duration) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more digits")]
+        let per_second = ended as f64 / recorded.as_secs_f64();
+        Self { per_second, latency: Latency::of(times) }
+    }
+}
+
+/// How long something took, by percentile, in microseconds; a mean would hide what matters.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Latency {
+    pub p50_us: f64,
+    pub p90_us: f64,
+    pub p99_us: f64,
+    pub p999_us: f64,
+    pub max_us: f64,
+}
+
+impl Latency {
+    pub(crate) fn of(times: &Times) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "times have three digits")]
+        let us = |nanoseconds: u64| nanoseconds as f64 / 1000.0;
+        let at = |quantile| us(times.value_at_quantile(quantile));
+        Self { p50_us: at(0.5), p90_us: at(0.9), p99_us: at(0.99), p999_us: at(0.999), max_us: us(times.max()) }
+    }
+
+    /// What its parts are called.
+    const NAMES: [&str; 5] = ["50 %", "90 %", "99 %", "99.9 %", "all"];
+
+    fn points(&self) -> [f64; 5] {
+        [self.p50_us, self.p90_us, self.p99_us, self.p999_us, self.max_us]
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        odd if odd % 2 == 1 => values[odd / 2],
+        even => f64::midpoint(values[even / 2 - 1], values[even / 2]),
+    }
+}
+
+impl Report {
+    /// A report without findings yet.
+    #[must_use]
+    pub fn new(command: impl Into<String>, machine: Machine, plan: Plan) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            command: command.into(),
+            machine,
+            plan,
+            subjects: Vec::new(),
+            singles: Vec::new(),
+            load: Vec::new(),
+            deliveries: Vec::new(),
+            stalls: Vec::new(),
+            growth: Vec::new(),
+            headlines: Vec::new(),
+        }
+    }
+
+    /// The same when the run is over.
+    #[must_use]
+    pub fn ended(mut self) -> Self {
+        self.machine.has_ended();
+        self
+    }
+
+    /// The report as files, each with its name: a page, data, a page of Markdown, and where durable writes of few
+    /// and of many clients were measured, a picture of them.
+    #[must_use]
+    pub fn files(&self) -> Vec<(&'static str, String)> {
+        let mut files =
+            vec![("report.html", self.to_html()), ("report.json", self.to_json()), ("report.md", self.to_markdown())];
+        files.extend(self.to_svg().map(|picture| ("durable-set.svg", picture)));
+        files
+    }
+
+    /// The time of an operation when a single client does one after another.
+    #[must_use]
+    pub fn single(&self, operation: &str, subject: &str, value_len: u64) -> Option<f64> {
+        let is_it = |single: &&Single| {
+            single.operation == operation && single.subject == subject && single.value_len == value_len
+        };
+        self.singles.iter().find(is_it).map(|single| single.median_us)
+    }
+
+    /// The series of a subject in a workload with so many clients.
+    #[must_use]
+    pub fn series(&self, subject: &str, workload: Workload, clients: usize) -> Option<&Series> {
+        let is_it =
+            |series: &&Series| series.subject == subject && series.workload == workload && series.clients == clients;
+        self.load.iter().find(is_it)
+    }
+
+    /// The subjects of a table: those with one durability.
+    fn subjects_with(&self, durability: Durability) -> impl Iterator<Item = &Measure> {
+        self.subjects.iter().filter(move |subject| subject.facts.durability == durability)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_runs_the_median_counts() {
+        assert_eq!(median([3.0, 1.0, 2.0].into_iter()).to_string(), "2");
+        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()).to_string(), "2.5");
+        let report = sample::report();
+        let series = report.series("ours", Workload::Set, 64).unwrap();
+        assert_eq!((series.per_second(), series.spread()), (2000.0, 0.5));
+        assert_eq!(series.latency(), sample::LATENCY);
+    }
+
+    #[test]
+    fn a_subject_is_checked_against_the_durability_that_it_declares() {
+        let checked = |durability, syncs| {
+            let facts = Facts { durability, ..sample::facts("ours", crate::Role::Ours) };
+            Measure::new(facts, Some(Syncs { writes: 100, syncs })).is_checked
+        };
+        assert_eq!(checked(Durability::Power, 100), Some(true));
+        assert_eq!(checked(Durability::Power, 99), Some(false));
+        assert_eq!(checked(Durability::Process, 100), Some(false));
+        assert_eq!(checked(Durability::Process, 3), Some(true));
+    }
+}

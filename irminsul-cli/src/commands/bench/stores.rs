@@ -1,0 +1,63 @@
+//! The stores of an address, as the benchmarks open them: each is a fresh one.
+
+use std::{path::Path, sync::Arc};
+
+use benches::{Driven, Facts, OfStore, Role, Subject};
+use conformance::{Factory, Place, Settings};
+use irminsul::{Address, Durability, Registry, Result};
+
+use crate::commands::conform::Tested;
+
+/// The stores of an address, with what is told of them.
+pub(super) struct Benched {
+    stores: Arc<Tested>,
+    facts: Facts,
+}
+
+impl Benched {
+    /// Opens one to see what it declares, and that it can be opened at all.
+    pub(super) async fn probe(stores: Arc<Tested>, registry: &Registry, address: &Address) -> Result<Self> {
+        let site = stores.create(Place::Anywhere).await?;
+        let opened = stores.open(site.token(), &Settings::default()).await?;
+        let durability = opened.guarantees().durability;
+        opened.close().await?;
+        stores.destroy(site).await?;
+        let facts = facts(registry, address, durability);
+        Ok(Self { stores, facts })
+    }
+
+    /// What an acknowledged write survives.
+    pub(super) fn durability(&self) -> Durability {
+        self.facts.durability
+    }
+}
+
+fn facts(registry: &Registry, address: &Address, durability: Durability) -> Facts {
+    let options = registry.options(address.scheme()).unwrap_or_default();
+    let default = options.iter().find(|option| option.name == "cache").map(|option| option.default);
+    let bytes = address.option("cache").or(default);
+    Facts {
+        name: address.to_string(),
+        role: Role::Ours,
+        durability,
+        cache: bytes.map_or_else(|| "the engine's own".into(), |bytes| format!("{bytes} bytes")),
+        version: env!("CARGO_PKG_VERSION").into(),
+        driven: Driven::Tasks,
+        beside: None,
+        note: None,
+    }
+}
+
+impl Subject for &Benched {
+    type Store = OfStore;
+
+    fn facts(&self) -> Facts {
+        self.facts.clone()
+    }
+
+    /// The store is where its address has it.
+    async fn open(&self, _: &Path) -> Result<OfStore> {
+        let site = self.stores.create(Place::Anywhere).await?;
+        OfStore::new(self.stores.open(site.token(), &Settings::default()).await?)
+    }
+}

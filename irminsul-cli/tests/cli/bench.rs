@@ -1,0 +1,65 @@
+//! `bench`: what it says and how it exits, and that it leaves nothing behind.
+
+use std::fs;
+
+use crate::sandbox::Sandbox;
+
+#[test]
+fn stores_of_one_durability_share_a_table_with_a_store_that_does_nothing() {
+    let told = Sandbox::new().ok(&["bench", "mem:", "sqlite:", "--quick", "--clients", "1,2", "--records", "10"]);
+    for part in [
+        "irminsul bench --quick --clients 1,2 --records 10 mem: sqlite:\n",
+        "set, where a write survives nothing\n",
+        "contended test-and-set, where a write survives nothing\n",
+        "Delivery to watchers\n",
+        "A neighbour of a loaded store\n",
+        " 1 client ",
+        "2 clients ",
+    ] {
+        assert!(told.contains(part), "{part}:\n{told}");
+    }
+    for store in [" mem: ", " sqlite: ", " nothing "] {
+        assert!(told.lines().filter(|line| line.starts_with(store)).count() >= 10, "{store}:\n{told}");
+    }
+}
+
+#[test]
+fn what_is_at_the_address_is_left_alone_and_the_report_is_all_that_stays() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["put", "sqlite:a.db", "key", "value"]);
+    let before = fs::read(sandbox.path("a.db")).unwrap();
+    let arguments = ["bench", "sqlite:a.db", "--quick", "--clients", "1", "--records", "10", "--report", "out"];
+    let told = sandbox.ok(&arguments);
+    assert!(told.contains("set, where a write survives a power loss\n"), "{told}");
+    assert_eq!(fs::read(sandbox.path("a.db")).unwrap(), before);
+    let names = |directory: &str| {
+        let entries = fs::read_dir(sandbox.path(directory)).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(""), ["a.db", "out"]);
+    assert_eq!(names("out"), ["report.html", "report.json", "report.md"]);
+    let report: serde_json::Value =
+        serde_json::from_slice(&fs::read(sandbox.path("out/report.json")).unwrap()).unwrap();
+    assert_eq!(report["subjects"][0]["durability"], "Power");
+    assert_eq!(report["subjects"][0]["syncs"], serde_json::Value::Null);
+    assert_eq!(report["plan"]["records"], 10);
+}
+
+#[test]
+fn what_no_run_can_have_is_refused_in_one_line() {
+    let sandbox = Sandbox::new();
+    for (arguments, told) in [
+        (&["bench", "mem:", "mem:"][..], "named twice"),
+        (&["bench", "mem:", "--clients", "64", "--records", "63"], "64 clients need as many records"),
+        (&["bench", "nosuch:"], "the scheme `nosuch` is not known"),
+        (&["bench", "mem:", "--clients", "0"], "--clients"),
+        (&["bench", "mem:", "--value", "67108865"], "64 MiB"),
+        (&["bench", "mem:", "--records", "18446744073709551615"], "10000000 records or fewer"),
+    ] {
+        let ran = sandbox.run(arguments);
+        assert_eq!(ran.code, Some(2), "{arguments:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(told) && ran.stderr.lines().count() == 1, "{arguments:?}: {}", ran.stderr);
+    }
+}
