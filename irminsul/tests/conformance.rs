@@ -1,9 +1,10 @@
 //! The conformance suite over the wrappers: a wrapped store keeps every clause that the store keeps.
 
-use std::sync::Arc;
+use std::{process::ExitCode, sync::Arc};
 
 use async_trait::async_trait;
-use conformance::{Factory, Place, Settings, Site};
+use conformance::{Factory, Options, Place, Settings, SharedFactory, Site};
+use faulty_fs::FaultyFs;
 use irminsul::{Address, AtomicWrite, Backend, Guarantees, Indexable, Key, Prefixed, Result, Traced};
 
 /// Where a prefixed store lies in its host.
@@ -100,4 +101,11 @@ impl Factory for Wrapped {
     }
 }
 
-conformance::suite!(Wrapped::TracedMem, Wrapped::PrefixedMem, Wrapped::TracedPrefixedSqlite);
+fn main() -> ExitCode {
+    if let Some(served) = faulty_fs::serve_if_asked() {
+        return served;
+    }
+    let factories = [Wrapped::TracedMem, Wrapped::PrefixedMem, Wrapped::TracedPrefixedSqlite];
+    let factories = factories.map(|factory| Arc::new(factory) as SharedFactory);
+    conformance::main(&factories, || Ok(Options::from_env()?.mounting(FaultyFs::mount_temporary)))
+}
