@@ -46,7 +46,7 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "retry-applied-twice",
         "A compare-and-set that was applied is sent again without its condition.",
-        ["atomic/A1-concurrent-increments-are-not-lost"],
+        ["atomic/A1-concurrent-increments-are-not-lost", "atomic/A1-concurrent-increments-of-instances-are-not-lost"],
         RetryAppliedTwice
     ),
     bug!(
