@@ -65,55 +65,47 @@ pub(crate) fn find(criterion: &mut Criterion) {
 }
 
 pub(crate) fn set(criterion: &mut Criterion) {
-    for len in VALUE_LENS {
-        for (sync, synced, name) in LEVELS {
-            let mut group = criterion.benchmark_group(format!("set, {name}/{len}"));
-            let (scene, runtime) = (Scene::new(), single());
-
-            let workload = Workload::new(len);
-            let raw = raw(&scene.path(), synced, &workload);
-            group.bench_function("raw", |bencher| {
-                bencher.iter(|| {
-                    let turn = workload.next();
-                    raw.set(turn.name(), turn.new);
-                });
-            });
-
-            drop(raw);
-
-            let workload = Workload::new(len);
-            let entries = runtime.block_on(ours(&scene.path(), sync, &workload));
-            group.bench_function("ours", |bencher| {
-                one_client(bencher, &workload, async |turn| entries.set(turn.key, turn.new.clone()).await.unwrap());
-            });
-        }
-    }
+    beside(
+        criterion,
+        "set",
+        |raw, turn| raw.set(turn.name(), turn.new),
+        &async |entries: &dyn AtomicWrite, turn: Turn<'_>| entries.set(turn.key, turn.new.clone()).await.unwrap(),
+    );
 }
 
 pub(crate) fn test_and_set(criterion: &mut Criterion) {
+    beside(
+        criterion,
+        "test_and_set",
+        |raw, turn| assert!(raw.test_and_set(turn.name(), turn.old, turn.new)),
+        &async |entries: &dyn AtomicWrite, turn: Turn<'_>| {
+            let (test, set) = (Some(turn.old.clone()), Some(turn.new.clone()));
+            assert!(entries.test_and_set(turn.key, test, set).await.unwrap().is_applied());
+        },
+    );
+}
+
+/// A write by one client, on each level of durability: by RocksDB itself, which is closed before ours begins, and by ours.
+fn beside(
+    criterion: &mut Criterion,
+    write: &str,
+    by_raw: impl Fn(&Raw, Turn<'_>),
+    by_ours: &impl AsyncFn(&dyn AtomicWrite, Turn<'_>),
+) {
     for len in VALUE_LENS {
         for (sync, synced, name) in LEVELS {
-            let mut group = criterion.benchmark_group(format!("test_and_set, {name}/{len}"));
+            let mut group = criterion.benchmark_group(format!("{write}, {name}/{len}"));
             let (scene, runtime) = (Scene::new(), single());
 
             let workload = Workload::new(len);
             let raw = raw(&scene.path(), synced, &workload);
-            group.bench_function("raw", |bencher| {
-                bencher.iter(|| {
-                    let turn = workload.next();
-                    assert!(raw.test_and_set(turn.name(), turn.old, turn.new));
-                });
-            });
-
+            group.bench_function("raw", |bencher| bencher.iter(|| by_raw(&raw, workload.next())));
             drop(raw);
 
             let workload = Workload::new(len);
             let entries = runtime.block_on(ours(&scene.path(), sync, &workload));
             group.bench_function("ours", |bencher| {
-                one_client(bencher, &workload, async |turn| {
-                    let (test, set) = (Some(turn.old.clone()), Some(turn.new.clone()));
-                    assert!(entries.test_and_set(turn.key, test, set).await.unwrap().is_applied());
-                });
+                one_client(bencher, &workload, async |turn| by_ours(&*entries, turn).await);
             });
         }
     }
