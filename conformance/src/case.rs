@@ -45,7 +45,7 @@ pub(crate) enum Need {
     SharedProcesses,
     /// An instance that is alone with its data: nobody else sees them while it is open.
     LoneInstance,
-    /// It keeps its data itself, and has let go of them once it is closed.
+    /// It keeps its data itself, on a disk of its own if any, and has let go of them once it is closed.
     Embedded,
     /// A process that is alone with its data: no other one sees them while it has the store open.
     LoneProcess,

@@ -306,9 +306,10 @@ type Attempt = (Bytes, TestAndSet);
 /// value.
 async fn contests(context: &Context, handles: Handles) -> Outcome {
     let seats = table(as_many_as_cores());
+    let overlaps = Arc::new(Overlaps::default());
     let contesting = clients(&handles, seats.len()).zip(seats).enumerate().map(|(client, (entries, seat))| {
-        let context = context.clone();
-        async move { contest(&context, client, &*entries, seat).await }
+        let (context, overlaps) = (context.clone(), Arc::clone(&overlaps));
+        async move { contest(&context, client, &*entries, seat, &overlaps).await }
     });
     let attempts = all(contesting).await?;
     let rounds = attempts.iter().map(Vec::len).min().unwrap_or_default();
@@ -324,15 +325,43 @@ async fn contests(context: &Context, handles: Handles) -> Outcome {
     Ok(())
 }
 
-async fn contest(context: &Context, client: usize, entries: &dyn AtomicWrite, mut seat: Seat) -> Outcome<Vec<Attempt>> {
+/// How many calls began while another was under way.
+#[derive(Default)]
+struct Overlaps {
+    under_way: AtomicUsize,
+    seen: AtomicUsize,
+}
+
+impl Overlaps {
+    async fn beside<T>(&self, call: impl Future<Output = T>) -> T {
+        let others = self.under_way.fetch_add(1, Ordering::Relaxed);
+        self.seen.fetch_add(usize::from(others > 0), Ordering::Relaxed);
+        let done = call.await;
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
+        done
+    }
+}
+
+/// Rounds until many of them were contests in fact: where others keep the cores busy, clients that start together take
+/// turns all the same, and 500 rounds of a fault in a hundred may hold none that anybody met.
+async fn contest(
+    context: &Context,
+    client: usize,
+    entries: &dyn AtomicWrite,
+    mut seat: Seat,
+    overlaps: &Overlaps,
+) -> Outcome<Vec<Attempt>> {
+    const ENOUGH: usize = 5_000;
     let k = key("k");
     let (mut attempts, mut test) = (Vec::new(), None);
-    for round in context.rounds_of_patience(500, 5_000) {
-        if !seat.meet() {
+    for round in context.rounds_of_patience(500, 20 * ENOUGH) {
+        let enough = round >= context.rounds(500) && overlaps.seen.load(Ordering::Relaxed) >= context.rounds(ENOUGH);
+        if enough || !seat.meet() {
             break;
         }
         let mine = value(format_args!("{round} by {client}"));
-        let verdict = insist(|| entries.test_and_set(&k, test.clone(), Some(mine.clone()))).await?;
+        let attempt = insist(|| entries.test_and_set(&k, test.clone(), Some(mine.clone())));
+        let verdict = overlaps.beside(attempt).await?;
         test = after(verdict.clone(), mine.clone());
         attempts.push((mine, verdict));
     }

@@ -22,10 +22,10 @@ use crate::{
 
 pub(super) const CASES: &[Case] = &[
     case!("error/E3-a-failed-sync-refuses-writes-until-a-reopen", [Entries, SurvivesPowerLoss], failed_sync),
-    case!("error/E1-a-full-disk-is-no-space-until-there-is-room", [Entries, Reopens], full_disk),
-    case!("atomic/A5-errors-of-the-disk-tell-the-effect", [Entries, SurvivesKill], failing_operations),
-    case!("watch/W10-a-watch-goes-on-behind-a-full-disk", [Entries, Reopens], watch_full_disk),
-    case!("atomic/A10-short-writes-lose-nothing", [Entries, Reopens], short_writes),
+    case!("error/E1-a-full-disk-is-no-space-until-there-is-room", [Entries, Embedded, Reopens], full_disk),
+    case!("atomic/A5-errors-of-the-disk-tell-the-effect", [Entries, Embedded, SurvivesKill], failing_operations),
+    case!("watch/W10-a-watch-goes-on-behind-a-full-disk", [Entries, Embedded, Reopens], watch_full_disk),
+    case!("atomic/A10-short-writes-lose-nothing", [Entries, Embedded, Reopens], short_writes),
 ];
 
 pub(super) const ROLES: &[Role] = &[role!("poison", poison), role!("attempt", attempt)];

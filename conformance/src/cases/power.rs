@@ -25,7 +25,7 @@ use crate::{
 pub(super) const CASES: &[Case] = &[
     case!("atomic/A10-a-power-loss-loses-nothing-acknowledged", [Entries, SurvivesPowerLoss], power_lost::<Entries>),
     case!("atomic/A10-a-power-loss-brings-back-nothing-cleared", [Entries, SurvivesPowerLoss], power_lost::<Clears>),
-    case!("atomic/A10-what-was-synced-survives-a-power-loss", [Entries, Reopens], power_lost::<Synced>),
+    case!("atomic/A10-what-was-synced-survives-a-power-loss", [Entries, Embedded, Reopens], power_lost::<Synced>),
     case!("atomic/A10-nothing-is-shown-that-is-not-synced", [Entries, SurvivesPowerLoss], shown_is_synced),
     case!("index/I7-a-power-loss-leaves-whole-batches", [Content, SurvivesPowerLoss], power_lost::<Batches>),
     case!(

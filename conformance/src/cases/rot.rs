@@ -25,11 +25,11 @@ use crate::{
 };
 
 pub(super) const CASES: &[Case] = &[
-    case!("atomic/A11-an-unreadable-disk-is-an-error", [Entries, Reopens], unreadable_disk),
-    case!("atomic/A12-rot-is-never-another-value", [Entries, Reopens], rot_anywhere),
-    case!("atomic/A12-a-value-that-rotted-is-corrupt", [Entries, Reopens], rotten_value),
-    case!("atomic/A12-a-key-that-rotted-has-no-value", [Entries, Reopens], rotten_key),
-    case!("index/I6-rot-is-never-other-content", [Content, Verified, Reopens], rotten_content),
+    case!("atomic/A11-an-unreadable-disk-is-an-error", [Entries, Embedded, Reopens], unreadable_disk),
+    case!("atomic/A12-rot-is-never-another-value", [Entries, Embedded, Reopens], rot_anywhere),
+    case!("atomic/A12-a-value-that-rotted-is-corrupt", [Entries, Embedded, Reopens], rotten_value),
+    case!("atomic/A12-a-key-that-rotted-has-no-value", [Entries, Embedded, Reopens], rotten_key),
+    case!("index/I6-rot-is-never-other-content", [Content, Verified, Embedded, Reopens], rotten_content),
 ];
 
 pub(super) const ROLES: &[Role] = &[role!("read", read)];

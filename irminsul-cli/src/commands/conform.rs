@@ -44,7 +44,8 @@ pub(crate) struct Conform {
     /// How thorough: quick (seconds), standard (a minute on an embedded engine) or soak (as long as --for)
     #[arg(long, value_name = "PROFILE")]
     profile: Option<Profile>,
-    /// How long to soak, such as 90s, 30m or 2h: the suite again and again, each pass with the next seed [default: 1h]
+    /// How long to go on, such as 90s, 30m or 2h: the suite again and again, each pass with the next seed, and as thorough
+    /// as --profile standard unless that says quick [default for --profile soak: 1h]
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     how_long: Option<Duration>,
     /// The seed of all random choices, as a report tells it [default: a random one]
@@ -77,9 +78,8 @@ impl Conform {
             case_ids(pattern).try_for_each(|id| output.line(id))?;
             return Ok(Outcome::Fine);
         }
-        let profile = self.profile()?;
         let stores = self.stores(registry).await?;
-        let suite = self.suite(profile, &stores)?;
+        let suite = self.suite(&stores)?;
         let directory = suite.directory.clone();
         let earlier = suite.soak.failures().clone();
         let report = interruptible(suite, &stores).await?;
@@ -94,12 +94,14 @@ impl Conform {
         Ok(if report.passed() && earlier.is_empty() { Outcome::Fine } else { Outcome::Negative })
     }
 
-    /// The profile; `--for` alone is a soak.
-    fn profile(&self) -> Result<Profile, Failure> {
+    /// The profile of one pass, and how long there are more, where it is a soak: a series of runs of one pass, so that the
+    /// stores take turns and each pass is kept.
+    fn passes(&self) -> (Profile, Option<Duration>) {
+        let one = Profile::Soak(Duration::ZERO);
         match (self.profile, self.how_long) {
-            (None | Some(Profile::Soak(_)), Some(limit)) => Ok(Profile::Soak(limit)),
-            (Some(_), Some(_)) => Err(Failure::refused("--for: how long is for --profile soak: leave one of both out")),
-            (profile, None) => Ok(profile.unwrap_or_default()),
+            (Some(Profile::Soak(hour)), limit) => (one, limit.or(Some(hour))),
+            (None, Some(limit)) => (one, Some(limit)),
+            (profile, limit) => (profile.unwrap_or_default(), limit),
         }
     }
 
@@ -117,16 +119,18 @@ impl Conform {
         Ok(stores)
     }
 
-    fn suite(&self, profile: Profile, stores: &[Arc<Tested>]) -> Result<Suite, Failure> {
+    fn suite(&self, stores: &[Arc<Tested>]) -> Result<Suite, Failure> {
+        let (profile, how_long) = self.passes();
         if let Some(directory) = &self.report {
             create_directory(directory)?;
         }
         let subject = Subject {
             stores: stores.iter().map(|store| store.name()).collect(),
+            profile: profile.to_string(),
             cases: self.case.clone(),
             faulty_fs: self.faulty_fs.is_some(),
         };
-        let kept_in = self.report.as_deref().filter(|_| matches!(profile, Profile::Soak(_)));
+        let kept_in = self.report.as_deref().filter(|_| how_long.is_some());
         let soak = Soak::resume(kept_in, subject, self.seed)?;
         let mut options = Options::new().seed(soak.seed()).command(self.command(profile));
         if let Some(pattern) = &self.case {
@@ -139,15 +143,10 @@ impl Conform {
             Some(mount_point) => options.faulty_fs(mount_point),
             None => options.without_faulty_fs("name its mount point with --faulty-fs"),
         };
-        let (limit, profile) = match profile {
-            // A soak is a series of runs of one pass, so that the stores take turns and each pass is kept.
-            Profile::Soak(limit) => (limit, Profile::Soak(Duration::ZERO)),
-            profile => (Duration::ZERO, profile),
-        };
         Ok(Suite {
             stores: stores.iter().map(|store| Arc::clone(store) as SharedFactory).collect(),
             options: options.profile(profile),
-            limit,
+            limit: how_long.unwrap_or_default(),
             soak,
             directory: self.report.clone(),
         })

@@ -66,7 +66,7 @@ fn a_soak_goes_on_with_the_next_seed_where_the_one_before_stopped() {
         || -> serde_json::Value { serde_json::from_slice(&fs::read(sandbox.path("out/soak.json")).unwrap()).unwrap() };
     sandbox.ok(&[&pass[..], &["--seed", "7"]].concat());
     let first = serde_json::json!({
-        "stores": ["mem:"], "cases": FEW, "faulty_fs": false, "seed": 7, "next_pass": 1, "failures": []
+        "stores": ["mem:"], "profile": "soak", "cases": FEW, "faulty_fs": false, "seed": 7, "next_pass": 1, "failures": []
     });
     assert_eq!(state(), first);
     sandbox.ok(&pass);
@@ -78,6 +78,15 @@ fn a_soak_goes_on_with_the_next_seed_where_the_one_before_stopped() {
 }
 
 #[test]
+fn quick_passes_follow_each_other_too() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["conform", "mem:", "--case", FEW, "--profile", "quick", "--for", "1s", "--report", "out"]);
+    let soak: serde_json::Value = serde_json::from_slice(&fs::read(sandbox.path("out/soak.json")).unwrap()).unwrap();
+    assert_eq!(soak["profile"], "quick");
+    assert!(soak["next_pass"].as_u64() > Some(1), "{soak}");
+}
+
+#[test]
 fn a_soak_goes_on_with_nothing_but_what_it_is_of() {
     let sandbox = Sandbox::new();
     let soak = |args: &[&str]| sandbox.run(&[&["conform", "--for", "0s", "--report", "out"], args].concat());
@@ -85,6 +94,7 @@ fn a_soak_goes_on_with_nothing_but_what_it_is_of() {
     for (args, told) in [
         (&["mem:other", "--case", FEW][..], "other stores"),
         (&["mem:", "--case", "atomic/A3-*"], "other cases"),
+        (&["mem:", "--case", FEW, "--profile", "quick"], "other thoroughness"),
         (&["mem:", "--case", FEW, "--faulty-fs", "missing"], "other equipment"),
     ] {
         soak(args).refused(told);
@@ -97,7 +107,7 @@ fn a_soak_does_not_forget_what_failed_in_an_earlier_run() {
     let sandbox = Sandbox::new();
     fs::create_dir(sandbox.path("out")).unwrap();
     let earlier = serde_json::json!({
-        "stores": ["mem:"], "cases": FEW, "faulty_fs": false, "seed": 7, "next_pass": 3,
+        "stores": ["mem:"], "profile": "soak", "cases": FEW, "faulty_fs": false, "seed": 7, "next_pass": 3,
         "failures": ["irminsul conform mem: --seed 9"]
     });
     sandbox.write("out/soak.json", earlier.to_string());
@@ -126,7 +136,6 @@ fn bad_usage_is_refused_before_anything_is_tested() {
         (&["mem:", "mem:"], "named twice"),
         (&["mem:", "--profile", "slow"], "quick, standard, soak"),
         (&["mem:", "--for", "90"], "a duration is"),
-        (&["mem:", "--for", "1s", "--profile", "quick"], "--profile soak"),
         (&["mem:?colour=red"], "the option `colour`"),
         (&["nothing:"], "mem, sqlite"),
         (&["sqlite:missing/a.db"], "does not exist"),

@@ -24,6 +24,8 @@ pub(super) struct Soak {
 pub(super) struct Subject {
     /// The addresses of the stores.
     pub(super) stores: Vec<String>,
+    /// How thorough each pass is.
+    pub(super) profile: String,
     /// Which cases were asked for, where not all.
     pub(super) cases: Option<String>,
     /// Whether a faulty-fs was there.
@@ -99,6 +101,7 @@ impl Subject {
     fn differs_from(&self, earlier: &Self) -> Option<&'static str> {
         let differences = [
             (self.stores != earlier.stores, "stores"),
+            (self.profile != earlier.profile, "thoroughness (--profile)"),
             (self.cases != earlier.cases, "cases (--case)"),
             (self.faulty_fs != earlier.faulty_fs, "equipment (--faulty-fs)"),
         ];
