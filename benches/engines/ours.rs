@@ -1,9 +1,9 @@
 //! Our backends, opened as an application opens them.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use benches::{Driven, Facts, OfStore, Role, Subject};
-use irminsul::{Address, Durability, Registry};
+use irminsul::{Address, Backend, Durability, Registry};
 use store_api::Result;
 
 use super::{CACHE_TOLD, version_of};
@@ -15,6 +15,18 @@ pub(crate) struct Ours {
     pub(crate) options: &'static [(&'static str, &'static str)],
     pub(crate) durability: Durability,
     pub(crate) beside: &'static str,
+}
+
+impl Ours {
+    pub(crate) async fn backend(&self, place: &Path) -> Result<Arc<dyn Backend>> {
+        let location = match self.scheme {
+            "mem" => String::new(),
+            _ => place.join("store").to_string_lossy().into_owned(),
+        };
+        let address = Address::new(self.scheme, location)?;
+        let with = |address: Address, (name, value): &(&str, &str)| address.with_option(name, value);
+        Registry::default().open(self.options.iter().try_fold(address, with)?).await
+    }
 }
 
 impl Subject for Ours {
@@ -39,13 +51,6 @@ impl Subject for Ours {
     }
 
     async fn open(&self, place: &Path) -> Result<OfStore> {
-        let location = match self.scheme {
-            "mem" => String::new(),
-            _ => place.join("store").to_string_lossy().into_owned(),
-        };
-        let address = Address::new(self.scheme, location)?;
-        let with = |address: Address, (name, value): &(&str, &str)| address.with_option(name, value);
-        let address = self.options.iter().try_fold(address, with)?;
-        OfStore::new(Registry::default().open(address).await?)
+        OfStore::new(self.backend(place).await?)
     }
 }

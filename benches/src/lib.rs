@@ -12,7 +12,9 @@ mod measured;
 mod plan;
 mod process;
 mod progress;
+mod remote;
 mod report;
+mod slow;
 mod stall;
 mod store;
 mod subject;
@@ -29,7 +31,9 @@ pub use crate::{
     plan::Plan,
     process::resident_bytes,
     progress::Progress,
-    report::{Headline, Latency, Measure, Report, Run, Series, Single, Target},
+    remote::{Line, Remote, remote},
+    report::{Failed, Headline, Latency, Measure, Report, Run, Series, Single, Target},
+    slow::{Slow, SlowPlan, slow},
     stall::{Stall, StallPlan, stall},
     store::{OfStore, StoreClient},
     subject::{Client, Driven, Facts, Role, Store, Subject},

@@ -9,13 +9,13 @@ mod sample;
 pub(crate) mod tables;
 mod terminal;
 
-use std::time::Duration;
+use std::{error, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use store_api::Durability;
+use store_api::{Durability, Error, Result};
 
 pub use self::headline::{Headline, Target};
-use crate::{Delivery, Facts, Growth, Machine, Plan, Stall, Syncs, Workload, driver::Times};
+use crate::{Delivery, Facts, Growth, Machine, Plan, Remote, Slow, Stall, Syncs, Workload, driver::Times};
 
 /// What a run found, with everything that it depends on.
 #[derive(Clone, Debug, Serialize)]
@@ -37,12 +37,26 @@ pub struct Report {
     pub load: Vec<Series>,
     /// The delivery part.
     pub deliveries: Vec<Delivery>,
+    /// Watchers that never look.
+    pub slow: Vec<Slow>,
     /// The stall part.
     pub stalls: Vec<Stall>,
     /// The growth part.
     pub growth: Vec<Growth>,
+    /// Stores behind a network.
+    pub remote: Vec<Remote>,
     /// The ratios to look at first.
     pub headlines: Vec<Headline>,
+    /// What was to be measured and could not be.
+    pub failed: Vec<Failed>,
+}
+
+/// A part of a run that failed; the others stand.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Failed {
+    pub what: String,
+    pub why: String,
 }
 
 /// A subject, and whether it is as durable as it says.
@@ -194,10 +208,22 @@ impl Report {
             singles: Vec::new(),
             load: Vec::new(),
             deliveries: Vec::new(),
+            slow: Vec::new(),
             stalls: Vec::new(),
             growth: Vec::new(),
+            remote: Vec::new(),
             headlines: Vec::new(),
+            failed: Vec::new(),
         }
+    }
+
+    /// What a part found, or that it failed.
+    pub fn take<T>(&mut self, what: impl Into<String>, part: Result<T>) -> Option<T> {
+        let failed = |error: Error| {
+            let source = error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
+            Failed { what: what.into(), why: format!("{error}{source}") }
+        };
+        part.map_err(|error| self.failed.push(failed(error))).ok()
     }
 
     /// The same when the run is over.
@@ -224,6 +250,12 @@ impl Report {
             single.operation == operation && single.subject == subject && single.value_len == value_len
         };
         self.singles.iter().find(is_it).map(|single| single.median_us)
+    }
+
+    /// An operation of a subject behind a network.
+    #[must_use]
+    pub fn behind_a_network(&self, operation: &str, subject: &str) -> Option<&Remote> {
+        self.remote.iter().find(|remote| remote.operation == operation && remote.subject == subject)
     }
 
     /// The series of a subject in a workload with so many clients.

@@ -123,6 +123,12 @@ impl Proxy {
     pub fn requests(&self) -> u64 {
         self.faults.state().requests
     }
+
+    /// How many bytes the bodies of requests and answers had that went through to the server and came back.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.faults.state().bytes
+    }
 }
 
 impl Drop for Proxy {
@@ -152,6 +158,7 @@ struct State {
     rates: Vec<Rule>,
     injected: HashMap<Fault, u64>,
     requests: u64,
+    bytes: u64,
 }
 
 impl Faults {
@@ -162,6 +169,7 @@ impl Faults {
             rates: Vec::new(),
             injected: HashMap::new(),
             requests: 0,
+            bytes: 0,
         }))
     }
 
@@ -181,6 +189,10 @@ impl Faults {
 
     fn count(&self, fault: Fault) {
         *self.state().injected.entry(fault).or_default() += 1;
+    }
+
+    fn went_through(&self, bytes: usize) {
+        self.state().bytes += bytes as u64;
     }
 
     /// A place in a body of this many bytes, and a bit there.

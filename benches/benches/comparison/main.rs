@@ -7,6 +7,7 @@
 mod engines;
 mod growing;
 mod peers;
+mod remote;
 mod singles;
 mod subjects;
 mod syncing;
@@ -21,14 +22,14 @@ use std::{
 };
 
 use benches::{
-    DeliveryPlan, Feeds, GrowthPlan, Load, Machine, Measure, Measured, Plan, Progress, Report, StallPlan, Workload,
-    delivery, load, stall,
+    DeliveryPlan, Feeds, GrowthPlan, Load, Machine, Measure, Measured, Plan, Progress, Report, SlowPlan, StallPlan,
+    Workload, delivery, load, slow, stall,
 };
 use clap::Parser;
 use store_api::{Durability, Error, ErrorKind, Result};
 
 use self::{
-    subjects::{Subjects, feeds},
+    subjects::{Subjects, feeds, sleepers},
     syncing::Counting,
 };
 
@@ -67,7 +68,10 @@ struct Plans {
     load: Plan,
     stall: StallPlan,
     delivery: DeliveryPlan,
+    slow: SlowPlan,
     growth: GrowthPlan,
+    /// How often each operation is done behind a network.
+    remote: u64,
 }
 
 impl Arguments {
@@ -81,6 +85,13 @@ impl Arguments {
         let value_len = load.value_len;
         let records = records.iter().copied().filter(|count| *count <= self.largest).collect();
         let duration = load.duration;
+        let slept_through = if !self.bench {
+            100
+        } else if self.quick {
+            5000
+        } else {
+            50_000
+        };
         // A percentile of 99.9 asks for ten thousand wakes and more, one in a millisecond.
         let stalled = if self.bench && !self.quick { Duration::from_secs(20) } else { duration };
         let mut stall = StallPlan { load: load.clone() };
@@ -89,7 +100,9 @@ impl Arguments {
             load,
             stall,
             delivery: DeliveryPlan { watchers: watchers.to_vec(), changes, value_len },
+            slow: SlowPlan { changes: slept_through, value_len: 1024 },
             growth: GrowthPlan { records, value_len, duration },
+            remote: if self.bench && !self.quick { 100 } else { 10 },
         }
     }
 
@@ -139,6 +152,9 @@ async fn run(arguments: &Arguments) -> Result<()> {
             fs::write(directory.join(name), text).map_err(|source| refused("the report", source))?;
         }
     }
+    if let Some(failed) = report.failed.first() {
+        return Err(Error::new(ErrorKind::Other, format!("a part of the run failed, {}: {}", failed.what, failed.why)));
+    }
     let unequal = report.subjects.iter().find(|subject| subject.is_checked == Some(false));
     unequal.map_or(Ok(()), |subject| {
         let message = format!("{} is not as durable as its table says: see its syncs", subject.facts.name);
@@ -155,7 +171,12 @@ async fn measure(arguments: &Arguments, plans: &Plans, place: &Path) -> Result<R
     let loads = || loads.iter().map(|subjects| Load { subjects, workloads: &Workload::ALL, plan: &plans.load });
     let feeds = feeds();
     let growing = growing::SUBJECTS.len();
-    let steps = feeds.len() * plans.delivery.watchers.len() + subjects.ours().len() + growing + subjects.all.len();
+    let steps = 1
+        + sleepers().len()
+        + feeds.len() * plans.delivery.watchers.len()
+        + subjects.ours().len()
+        + growing
+        + subjects.all.len();
     let progress = Progress::start(loads().map(|load| load.runs()).sum::<u64>() + steps as u64);
 
     if let Some(directory) = &arguments.criterion {
@@ -168,17 +189,34 @@ async fn measure(arguments: &Arguments, plans: &Plans, place: &Path) -> Result<R
     }
     report.subjects.push(Measure::new(peers::broadcast::Broadcast.facts(), None));
     for level in loads() {
-        report.load.extend(load(level, place, &progress).await?);
+        let found = load(level, place, &progress).await;
+        let rows = report.take("a table of loads", found).unwrap_or_default();
+        report.load.extend(rows);
     }
     for feed in feeds {
-        report.deliveries.extend(delivery(&*feed, place, &plans.delivery, &progress).await?);
+        let found = delivery(&*feed, place, &plans.delivery, &progress).await;
+        let rows = report.take(format!("delivery: {}", feed.facts().name), found).unwrap_or_default();
+        report.deliveries.extend(rows);
+    }
+    for feed in sleepers() {
+        let found = slow(&*feed, place, &plans.slow, &progress).await;
+        let rows = report.take(format!("a watcher that never looks: {}", feed.facts().name), found);
+        report.slow.extend(rows);
     }
     for subject in subjects.ours() {
-        report.stalls.push(stall(subject, place, &plans.stall, &progress).await?);
+        let found = stall(subject, place, &plans.stall, &progress).await;
+        let rows = report.take(format!("a neighbour of {}", subject.facts().name), found);
+        report.stalls.extend(rows);
     }
     for subject in growing::SUBJECTS {
-        report.growth.push(growing::in_a_process(subject, arguments, &progress)?);
+        let found = growing::in_a_process(subject, arguments, &progress);
+        let rows = report.take(format!("growth: {subject}"), found);
+        report.growth.extend(rows);
     }
+    progress.doing("object stores");
+    let found = remote::measure(plans.remote).await;
+    report.remote = report.take("object stores", found).unwrap_or_default();
+    progress.done();
     report.headlines = targets::of(&report);
     Ok(report.ended())
 }

@@ -69,6 +69,11 @@ pub(crate) fn feeds() -> Vec<Box<dyn Feeds>> {
     feeds
 }
 
+/// Those beside whose watchers that never look the store itself keeps little: a cache that fills would hide what they cost.
+pub(crate) fn sleepers() -> Vec<Box<dyn Feeds>> {
+    vec![Box::new(Broadcast), Box::new(Watched(mem())), Box::new(Watched(sqlite_relaxed())), Box::new(unflushed_sled())]
+}
+
 /// The subject of a name, to be measured by itself.
 pub(crate) fn by_name(name: &str) -> Option<Box<dyn Measured>> {
     Subjects { all: durable().into_iter().chain(relaxed()).chain(volatile(0)).collect() }

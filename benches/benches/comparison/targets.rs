@@ -6,7 +6,7 @@ use benches::{
     Workload,
 };
 
-use crate::{engines::map, peers::broadcast, subjects::name};
+use crate::{engines::map, peers::broadcast, remote, subjects::name};
 
 /// Each target, with what the report has of it.
 pub(crate) fn of(report: &Report) -> Vec<Headline> {
@@ -64,10 +64,28 @@ pub(crate) fn of(report: &Report) -> Vec<Headline> {
     };
     let watch = delivered(name::MEM).zip(delivered(broadcast::NAME)).map(|(ours, bare)| ours / bare);
     add(format!("{}: delivery to 1 watcher, beside {}", name::MEM, broadcast::NAME), AtMost(2.0), watch);
+    let ours = |operation| report.behind_a_network(operation, remote::OURS).map(|remote| remote.requests);
+    add(
+        format!("{}: requests for a test-and-set of a known key", remote::OURS),
+        AtMost(1.0),
+        ours(remote::TEST_AND_SET),
+    );
+    let each = ours(remote::BATCH).map(|requests| requests / 1000.0);
+    add(format!("{}: requests for each value of a batch of 1,000", remote::OURS), AtMost(0.01), each);
     for stall in &report.stalls {
         let more = stall.more_us().map(|more| more / 1000.0);
         let what = format!("{}: a neighbour waits longer than beside the same work, p99.9", stall.subject);
         found.push(Headline::new(what, AtMost(1.0), more).in_unit("ms"));
+    }
+    for wrapped in ["mem, traced", "mem, prefixed"] {
+        for operation in ["find, hit", "set"] {
+            let more = report
+                .single(operation, wrapped, 128)
+                .zip(report.single(operation, "mem", 128))
+                .map(|(with, without)| with - without);
+            let what = format!("{wrapped}: how much longer a {operation} takes than without it");
+            found.push(Headline::new(what, AtMost(40.0), more.map(|us| us * 1000.0)).in_unit("ns"));
+        }
     }
     found
 }

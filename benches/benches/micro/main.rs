@@ -6,6 +6,7 @@
 mod content;
 #[path = "../../engines/mod.rs"]
 mod engines;
+mod wrapped;
 
 use std::{
     hint::black_box,
@@ -19,7 +20,10 @@ use store_api::{Durability, Key, Result, TestAndSet};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-use self::engines::{map::Map, ours::Ours, rocksdb::RawRocksdb, sqlite::RawSqlite};
+use self::{
+    engines::{map::Map, ours::Ours, rocksdb::RawRocksdb, sqlite::RawSqlite},
+    wrapped::{Wrapped, prefixed, traced},
+};
 
 /// The lengths of values, and how many entries of each a store holds.
 const SIZES: [(usize, usize); 3] = [(128, 10_000), (4096, 1000), (1 << 20, 32)];
@@ -120,8 +124,14 @@ async fn time(turns: u64, mut run: impl AsyncFnMut() -> Result<()>) -> Duration 
     began.elapsed()
 }
 
-fn measure<S: Subject>(criterion: &mut Criterion, runtime: &Runtime, subject: &S, writes: bool) {
-    for (len, count) in SIZES {
+fn measure<S: Subject>(
+    criterion: &mut Criterion,
+    runtime: &Runtime,
+    subject: &S,
+    sizes: &[(usize, usize)],
+    writes: bool,
+) {
+    for &(len, count) in sizes {
         let place = TempDir::new().expect("a directory is made");
         let entries = Entries::new(len, count);
         let store = runtime.block_on(subject.open(place.path())).expect("the store opens");
@@ -146,18 +156,21 @@ fn main() {
         .configure_from_args();
     let runtime = runtime();
     let (volatile, process) = (Durability::Volatile, Durability::Process);
-    measure(&mut criterion, &runtime, &Map, true);
-    let mem = Ours { name: "mem", scheme: "mem", options: &[], durability: volatile, beside: "" };
-    measure(&mut criterion, &runtime, &mem, true);
-    measure(&mut criterion, &runtime, &Nothing { value: Bytes::from_static(b"a") }, false);
-    measure(&mut criterion, &runtime, &RawSqlite { name: "raw SQLite", durability: process }, true);
+    measure(&mut criterion, &runtime, &Map, &SIZES, true);
+    let mem = || Ours { name: "mem", scheme: "mem", options: &[], durability: volatile, beside: "" };
+    measure(&mut criterion, &runtime, &mem(), &SIZES, true);
+    for (name, wrap) in [("mem, traced", traced as fn(_) -> _), ("mem, prefixed", prefixed)] {
+        measure(&mut criterion, &runtime, &Wrapped { name, store: mem(), wrap }, &SIZES[..1], true);
+    }
+    measure(&mut criterion, &runtime, &Nothing { value: Bytes::from_static(b"a") }, &SIZES, false);
+    measure(&mut criterion, &runtime, &RawSqlite { name: "raw SQLite", durability: process }, &SIZES, true);
     let options: &[_] = &[("sync", "normal")];
     let sqlite = Ours { name: "sqlite", scheme: "sqlite", options, durability: process, beside: "" };
-    measure(&mut criterion, &runtime, &sqlite, true);
-    measure(&mut criterion, &runtime, &RawRocksdb { name: "raw RocksDB", durability: process }, true);
+    measure(&mut criterion, &runtime, &sqlite, &SIZES, true);
+    measure(&mut criterion, &runtime, &RawRocksdb { name: "raw RocksDB", durability: process }, &SIZES, true);
     let options: &[_] = &[("sync", "off")];
     let rocksdb = Ours { name: "rocksdb", scheme: "rocksdb", options, durability: process, beside: "" };
-    measure(&mut criterion, &runtime, &rocksdb, true);
+    measure(&mut criterion, &runtime, &rocksdb, &SIZES, true);
     content::measure(&mut criterion, &runtime);
     criterion.final_summary();
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use store_api::Durability;
 
-use super::{Headline, Latency, Measure, Report, Run, Series, Single, headline::Target};
-use crate::{Delivery, Driven, Facts, Growth, Machine, Plan, Role, Stage, Stall, Syncs, Workload};
+use super::{Failed, Headline, Latency, Measure, Report, Run, Series, Single, headline::Target};
+use crate::{Delivery, Driven, Facts, Growth, Machine, Plan, Remote, Role, Slow, Stage, Stall, Syncs, Workload};
 
 pub(super) fn facts(name: &str, role: Role) -> Facts {
     Facts {
@@ -63,6 +63,7 @@ pub(super) fn report() -> Report {
             publish: LATENCY,
             delivery: Some(LATENCY),
         }],
+        slow: vec![Slow { subject: "ours".into(), changes: 1000, published_bytes: 1 << 20, grown_bytes: Some(4096) }],
         stalls: vec![Stall {
             subject: "ours".into(),
             clients: 64,
@@ -73,6 +74,15 @@ pub(super) fn report() -> Report {
             beside_work: Some(LATENCY),
         }],
         growth: vec![Growth { subject: "ours".into(), stages: vec![stage(10_000), stage(100_000)] }],
+        remote: vec![Remote {
+            operation: "set".into(),
+            subject: "ours".into(),
+            times: 10,
+            requests: 1.0,
+            bytes: 400.0,
+            p50_us: 12_000.0,
+        }],
         headlines: vec![Headline::new("ours beside raw", Target::AtLeast(2.0), 3.0)],
+        failed: vec![Failed { what: "growth of raw".into(), why: "no room".into() }],
     }
 }

@@ -36,12 +36,24 @@ pub(super) fn survives(durability: Durability) -> &'static str {
 impl Report {
     /// All tables that have rows, the ones to look at first.
     pub(super) fn sections(&self) -> Vec<Section> {
-        let mut sections = vec![self.headlines_table(), self.subjects_table(), self.singles_table()];
+        let mut sections =
+            vec![self.failed_table(), self.headlines_table(), self.subjects_table(), self.singles_table()];
         sections.extend(DURABILITIES.into_iter().flat_map(|durability| self.load_tables(durability)));
-        sections.extend([self.ratios_table(), self.deliveries_table(), self.stalls_table()]);
+        sections.extend([self.ratios_table(), self.deliveries_table(), self.slow_table(), self.stalls_table()]);
         sections.extend(self.growth_tables());
+        sections.push(self.remote_table());
         sections.retain(|section| !section.rows.is_empty());
         sections
+    }
+
+    fn failed_table(&self) -> Section {
+        let row = |failed: &super::Failed| Row { role: None, cells: vec![failed.what.clone(), failed.why.clone()] };
+        Section {
+            title: "What failed".into(),
+            about: "These parts of the run ended with an error, and have no rows below.".into(),
+            head: ["what", "why"].map(Into::into).into(),
+            rows: self.failed.iter().map(row).collect(),
+        }
     }
 
     fn headlines_table(&self) -> Section {
@@ -222,6 +234,21 @@ impl Report {
         }
     }
 
+    fn slow_table(&self) -> Section {
+        let row = |slow: &crate::Slow| {
+            let grown = slow.grown_bytes.map_or_else(|| "-".into(), bytes);
+            let cells = vec![slow.subject.clone(), grouped(slow.changes as u64), bytes(slow.published_bytes), grown];
+            Row { role: self.role_of(&slow.subject), cells }
+        };
+        Section {
+            title: "A watcher that never looks".into(),
+            about: "By how much the memory of the process grows while one value changes and a watcher of it sleeps."
+                .into(),
+            head: ["", "changes", "all values", "memory grows by"].map(Into::into).into(),
+            rows: self.slow.iter().map(row).collect(),
+        }
+    }
+
     fn stalls_table(&self) -> Section {
         let cores = |cores: Option<f64>| cores.map_or_else(|| "-".into(), |cores| format!("{cores:.2}"));
         let row = |stall: &crate::Stall| {
@@ -253,6 +280,27 @@ impl Report {
                 .map(Into::into)
                 .into(),
             rows: self.stalls.iter().map(row).collect(),
+        }
+    }
+
+    fn remote_table(&self) -> Section {
+        let row = |remote: &crate::Remote| {
+            let cells = vec![
+                remote.operation.clone(),
+                remote.subject.clone(),
+                digits(remote.requests),
+                bytes_or_less(rounded(remote.bytes)),
+                time(remote.p50_us),
+            ];
+            Row { role: None, cells }
+        };
+        Section {
+            title: "Object stores: what one operation costs".into(),
+            about: "One client, one operation after another; requests and the bytes of their bodies, both ways, are counted \
+                    on the way to a real server, which each request reaches as late as one that is far away."
+                .into(),
+            head: ["operation", "", "requests", "bytes", "p50"].map(Into::into).into(),
+            rows: self.remote.iter().map(row).collect(),
         }
     }
 
@@ -341,6 +389,11 @@ pub(crate) fn time(us: f64) -> String {
 pub(crate) fn bytes(count: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     scaled(count as f64, &[(1024.0, " KiB"), (1_048_576.0, " MiB"), (1_073_741_824.0, " GiB")])
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of counts")]
+fn rounded(count: f64) -> u64 {
+    count.round() as u64
 }
 
 /// The length of a value.

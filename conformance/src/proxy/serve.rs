@@ -109,11 +109,14 @@ impl Way {
     /// What the server answers. The headers stay as they were sent, since a signature may cover them.
     async fn forward(&self, head: &request::Parts, body: Bytes) -> Result<Answer, Lost> {
         let path = head.uri.path_and_query().cloned().unwrap_or(uri::PathAndQuery::from_static("/"));
+        let sent = body.len();
         let uri = Uri::builder().scheme("http").authority(self.server.to_string()).path_and_query(path).build()?;
         let mut request = Request::builder().method(head.method.clone()).uri(uri).body(Full::new(body))?;
         *request.headers_mut() = end_to_end(head.headers.clone());
         let (head, body) = self.client.request(request).await?.into_parts();
-        let mut answer = Response::new(body.collect().await?.to_bytes());
+        let body = body.collect().await?.to_bytes();
+        self.faults.went_through(sent + body.len());
+        let mut answer = Response::new(body);
         *answer.status_mut() = head.status;
         *answer.headers_mut() = end_to_end(head.headers);
         Ok(answer)
