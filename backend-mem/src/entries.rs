@@ -62,31 +62,38 @@ impl Entries {
         let hash = self.hash(key);
         let mut shard = self.write_shard(hash);
         loop {
-            let seen = shard.get(hash, key).cloned();
-            let current = seen.as_ref().map(|entry| &*entry.value);
-            let long = current.is_some_and(|value| value.len() > OFFLOAD_LEN);
-            let decision = if long {
-                drop(shard);
-                let decision = Decision::of(test, current, set.as_deref());
-                shard = self.write_shard(hash);
-                // What was compared must still be there. A mismatch need not: it was the answer a moment ago.
-                let same = shard.get(hash, key).map(|entry| entry.seq) == seen.as_ref().map(|entry| entry.seq);
-                if !same && !matches!(decision, Decision::Mismatch) {
-                    continue;
+            let decision = match shard.get(hash, key) {
+                Some(entry) if entry.value.len() > OFFLOAD_LEN => {
+                    let seen = entry.clone();
+                    drop(shard);
+                    let decision = Decision::of(test, Some(&seen.value), set.as_deref());
+                    if matches!(decision, Decision::Mismatch) {
+                        // It need not be there any longer: it was the answer a moment ago.
+                        return TestAndSet::Mismatch { current: Some(seen.value) };
+                    }
+                    shard = self.write_shard(hash);
+                    // What was compared must still be there.
+                    if shard.get(hash, key).is_none_or(|entry| entry.seq != seen.seq) {
+                        continue;
+                    }
+                    decision
                 }
-                decision
-            } else {
-                Decision::of(test, current, set.as_deref())
+                entry => {
+                    let current = entry.map(|entry| &entry.value);
+                    let decision = Decision::of(test, current.map(|value| &**value), set.as_deref());
+                    if matches!(decision, Decision::Mismatch) {
+                        return TestAndSet::Mismatch { current: current.cloned() };
+                    }
+                    decision
+                }
             };
-            match decision {
-                Decision::Mismatch => return TestAndSet::Mismatch { current: seen.map(|entry| entry.value) },
-                Decision::Unchanged => return TestAndSet::Applied,
-                Decision::Replace => {}
+            if matches!(decision, Decision::Unchanged) {
+                return TestAndSet::Applied;
             }
             let (old, wakers) = self.replace(&mut shard, hash, key, set);
             drop(shard);
             // A long value is freed, and tasks are woken, with no lock held.
-            drop((old, seen));
+            drop(old);
             wakers.wake();
             return TestAndSet::Applied;
         }
@@ -97,7 +104,7 @@ impl Entries {
         let rehash = |entry: &Entry| self.hash(&entry.key);
         shard.seq += 1;
         let seq = shard.seq;
-        let old = match (shard.entries.find_entry(hash, |entry| entry.key == *key), new.clone()) {
+        let old = match (shard.entries.find_entry(hash, |entry| entry.key == *key), new) {
             (Ok(mut found), Some(value)) => {
                 let entry = found.get_mut();
                 entry.seq = seq;
@@ -115,6 +122,7 @@ impl Entries {
             (Err(_), None) => None,
         };
         let wakers = if self.hub.is_watched() {
+            let new = shard.get(hash, key).map(|entry| entry.value.clone());
             self.hub.publish(&Change { key: key.clone(), seq, old: old.clone().into(), new })
         } else {
             Wakers::default()

@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -17,6 +17,7 @@ use store_api::{Error, ErrorKind, Event, Init, Key, Result};
 use tokio::{
     sync::Notify,
     task::{JoinError, JoinSet},
+    time::sleep,
 };
 
 use crate::{
@@ -133,6 +134,9 @@ async fn publish(feed: &dyn Feed, watchers: usize, changes: usize, value_len: us
     Ok((publishing, delivery))
 }
 
+/// How long a change may take to all watchers before the run gives them up.
+const GIVEN_UP: Duration = Duration::from_mins(1);
+
 /// Waits until all watchers hold a change.
 async fn held(change: &Change, watching: &mut JoinSet<Result<Times>>, delivery: &mut Times) -> Result<()> {
     loop {
@@ -140,6 +144,11 @@ async fn held(change: &Change, watching: &mut JoinSet<Result<Times>>, delivery: 
             () = change.all_hold_it.notified() => return Ok(()),
             // One that ends early ends with an error: the others would be waited for in vain.
             Some(ended) = watching.join_next() => add(delivery, ended)?,
+            () = sleep(GIVEN_UP) => {
+                let left = change.missing.load(Ordering::Acquire);
+                let message = format!("{left} watchers have not been told of a change for {GIVEN_UP:?}");
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            }
         }
     }
 }

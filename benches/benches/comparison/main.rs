@@ -146,12 +146,6 @@ async fn run(arguments: &Arguments) -> Result<()> {
     }
     let report = measure(arguments, &plans, scratch.path()).await?;
     println!("{report}");
-    if let Some(directory) = &arguments.report {
-        fs::create_dir_all(directory).map_err(|source| refused("the directory of the report", source))?;
-        for (name, text) in report.files() {
-            fs::write(directory.join(name), text).map_err(|source| refused("the report", source))?;
-        }
-    }
     if let Some(failed) = report.failed.first() {
         return Err(Error::new(ErrorKind::Other, format!("a part of the run failed, {}: {}", failed.what, failed.why)));
     }
@@ -192,33 +186,49 @@ async fn measure(arguments: &Arguments, plans: &Plans, place: &Path) -> Result<R
         let found = load(level, place, &progress).await;
         let rows = report.take("a table of loads", found).unwrap_or_default();
         report.load.extend(rows);
+        keep(&mut report, arguments)?;
     }
     for feed in feeds {
         let found = delivery(&*feed, place, &plans.delivery, &progress).await;
         let rows = report.take(format!("delivery: {}", feed.facts().name), found).unwrap_or_default();
         report.deliveries.extend(rows);
+        keep(&mut report, arguments)?;
     }
     for feed in sleepers() {
         let found = slow(&*feed, place, &plans.slow, &progress).await;
         let rows = report.take(format!("a watcher that never looks: {}", feed.facts().name), found);
         report.slow.extend(rows);
+        keep(&mut report, arguments)?;
     }
     for subject in subjects.ours() {
         let found = stall(subject, place, &plans.stall, &progress).await;
         let rows = report.take(format!("a neighbour of {}", subject.facts().name), found);
         report.stalls.extend(rows);
+        keep(&mut report, arguments)?;
     }
     for subject in growing::SUBJECTS {
         let found = growing::in_a_process(subject, arguments, &progress);
         let rows = report.take(format!("growth: {subject}"), found);
         report.growth.extend(rows);
+        keep(&mut report, arguments)?;
     }
     progress.doing("object stores");
     let found = remote::measure(plans.remote).await;
     report.remote = report.take("object stores", found).unwrap_or_default();
+    keep(&mut report, arguments)?;
     progress.done();
-    report.headlines = targets::of(&report);
     Ok(report.ended())
+}
+
+/// Writes what there is, after each part: what ends a run takes none of it away.
+fn keep(report: &mut Report, arguments: &Arguments) -> Result<()> {
+    report.headlines = targets::of(report);
+    let Some(directory) = &arguments.report else { return Ok(()) };
+    fs::create_dir_all(directory).map_err(|source| refused("the directory of the report", source))?;
+    for (name, text) in report.clone().ended().files() {
+        fs::write(directory.join(name), text).map_err(|source| refused("the report", source))?;
+    }
+    Ok(())
 }
 
 /// Says what the run goes on without; that is an error where nothing may be missing.

@@ -1,11 +1,15 @@
 //! sled, the peer with compare-and-swap and watches.
 
-use std::path::Path;
+use std::{
+    future::poll_fn,
+    path::Path,
+    task::{self, Poll},
+};
 
 use async_trait::async_trait;
 use benches::{Client, Driven, Facts, Feed, Feeds, Role, Store, Subject};
 use bytes::Bytes;
-use futures_util::{StreamExt, stream, stream::BoxStream};
+use futures_util::{FutureExt, StreamExt, stream, stream::BoxStream};
 use sled::{Config, Db, IVec};
 use store_api::{Durability, Key, Result, TestAndSet};
 
@@ -129,6 +133,15 @@ impl Feeds for Sled {
 
 const WATCHED: &str = "watched";
 
+/// A subscriber looks for an event first and leaves its waker then: one that comes in between wakes nobody, and its
+/// watcher would sleep for ever. Asked once more, it finds that event.
+fn told(events: &mut sled::Subscriber, context: &mut task::Context<'_>) -> Poll<Option<sled::Event>> {
+    match events.poll_unpin(context) {
+        Poll::Pending => events.poll_unpin(context),
+        told => told,
+    }
+}
+
 #[async_trait]
 impl Feed for Tree {
     async fn publish(&self, value: Bytes) -> Result<()> {
@@ -138,7 +151,7 @@ impl Feed for Tree {
 
     async fn subscribe(&self) -> Result<BoxStream<'static, Result<Bytes>>> {
         let next = |mut events: sled::Subscriber| async move {
-            match (&mut events).await? {
+            match poll_fn(|context| told(&mut events, context)).await? {
                 sled::Event::Insert { value, .. } => Some((Ok(Bytes::copy_from_slice(&value)), events)),
                 sled::Event::Remove { .. } => None,
             }
