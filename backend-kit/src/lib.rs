@@ -17,6 +17,12 @@
 //! | [`check_entry_key`], [`check_value`], [`check_hash`] | the limits | K3, V1, L5 |
 //!
 //! Nothing here knows an engine. The interface is unstable: it follows what the backends need.
+//!
+//! Where to begin: [the template], a complete backend that is made of these parts, and [writing a backend], the way from
+//! there to one that passes the conformance suite.
+//!
+//! [the template]: https://github.com/irminsul-rs/irminsul/tree/main/examples/backend-template
+//! [writing a backend]: https://github.com/irminsul-rs/irminsul/blob/main/docs/writing-a-backend.md
 
 mod batch;
 mod committer;

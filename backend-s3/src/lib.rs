@@ -29,6 +29,8 @@
 //!
 //! [tracing]: https://docs.rs/tracing
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod atomic_write;
 mod client;
 mod entries;
@@ -56,6 +58,8 @@ use tokio::{runtime::Handle, sync::RwLock};
 
 use self::{client::Client, entries::Entries, frame::Writer, observer::Observer, packs::Packs, turns::Turns};
 pub use self::{client::Requests, options::S3Options};
+/// Where the stores come from that [`S3Options::over`] takes, in the version that it takes them.
+pub use object_store;
 
 const S3_CONTEXT: Context = Context::new("s3");
 

@@ -1,6 +1,14 @@
-//! The clauses of the contract, as the contract itself lists them, with a title for each.
+//! The clauses of the contract, as the contract itself lists them, with a title for each, and the cases that test it.
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
+
+use store_api::Backend;
+
+use crate::{
+    Settings,
+    case::{Case, Claims},
+    cases,
+};
 
 /// A title for each clause, in the contract's order.
 const TITLES: [(&str, &str); 45] = [
@@ -65,6 +73,7 @@ const GROUPS: [(char, &str); 8] = [
 
 /// A promise of the contract.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Clause {
     /// Its stable id, such as `A2`.
     pub id: &'static str,
@@ -94,6 +103,25 @@ impl Clause {
         let of_letter = GROUPS.iter().find(|(letter, _)| self.id.starts_with(*letter));
         of_letter.map_or("Others", |(_, name)| name)
     }
+
+    /// The ids of the cases that test it.
+    pub fn case_ids(&self) -> impl Iterator<Item = &'static str> {
+        self.cases().map(|case| case.id)
+    }
+
+    /// What a backend that is opened with these settings lacks for any of its cases to apply, in a few words such as
+    /// "it declares `Volatile`"; `None` where one does.
+    #[must_use]
+    pub fn lack(&self, backend: &dyn Backend, settings: &Settings) -> Option<&'static str> {
+        let claims = Claims::of(backend, settings, Duration::ZERO);
+        let lacks: Option<Vec<&str>> = self.cases().map(|case| claims.lack(case)).collect();
+        lacks?.first().copied()
+    }
+
+    fn cases(&self) -> impl Iterator<Item = &'static Case> {
+        let id = self.id;
+        cases::all().filter(move |case| case.clause() == id)
+    }
 }
 
 fn title_of(id: &str) -> &'static str {
@@ -121,7 +149,29 @@ fn parse(contract: &'static str) -> Vec<Clause> {
 
 #[cfg(test)]
 mod tests {
+    use backend_mem::MemOptions;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_backend_lacks_what_none_of_the_cases_can_do_without() {
+        let store = MemOptions::new().open().await.unwrap();
+        let mut settings = Settings::default();
+        let lack = |id: &str, settings: &Settings| Clause::by_id(id).unwrap().lack(&store, settings);
+        assert_eq!(lack("A1", &settings), None, "some of its cases need no other instance");
+        assert_eq!(lack("A10", &settings), Some("it declares `Volatile`"));
+        assert_eq!(lack("W11", &settings), Some("its instances do not share a store"));
+        assert_eq!(lack("I6", &settings), None);
+        settings.verify = Some(false);
+        assert_eq!(lack("I6", &settings), Some("it is opened without verification"));
+    }
+
+    #[test]
+    fn a_clause_has_the_cases_that_are_named_for_it() {
+        let of_a1: Vec<&str> = Clause::by_id("A1").unwrap().case_ids().collect();
+        assert!(of_a1.contains(&"atomic/A1-reads-never-go-back"), "{of_a1:?}");
+        assert!(of_a1.iter().all(|id| id.starts_with("atomic/A1-")), "{of_a1:?}");
+    }
 
     #[test]
     fn every_letter_of_the_contract_is_there_and_each_id_once() {

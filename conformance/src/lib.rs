@@ -10,9 +10,53 @@
 //! harness = false
 //! ```
 //!
-//! A [`Factory`] makes the stores, and [`suite!`] is the `main` of the test target. [`run`] does the same as a library and
-//! gives a [`Report`]; the command `irminsul conform` is made of it.
+//! A [`Factory`] makes the stores, and [`suite!`] is the `main` of the test target: `conformance::suite!(MyFactory);`. Each
+//! case is then a test whose name begins with its area and clause, as in `watch/W7-..`.
+//!
+//! [`run`] does the same as a library and gives a [`Report`]; the command `irminsul conform` is made of it.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use backend_mem::MemOptions;
+//! use conformance::{Factory, Options, Place, Settings, SharedFactory, Site};
+//! use store_api::{Backend, Result};
+//!
+//! struct InMemory;
+//!
+//! #[async_trait::async_trait]
+//! impl Factory for InMemory {
+//!     fn name(&self) -> String {
+//!         "mem".into()
+//!     }
+//!
+//!     /// A place for a store that nobody else sees, and a token to open it by.
+//!     async fn create(&self, place: Place<'_>) -> Result<Site> {
+//!         Site::without_files(place)
+//!     }
+//!
+//!     async fn open(&self, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
+//!         let options = MemOptions::named(token);
+//!         let options = settings.apply(options, MemOptions::hash, MemOptions::verify, MemOptions::batch_limit);
+//!         Ok(Arc::new(options.open().await?))
+//!     }
+//! }
+//!
+//! let factory: SharedFactory = Arc::new(InMemory);
+//! let report = conformance::run(&factory, &Options::new().case("value/V1-an-empty*"));
+//! assert!(report.passed(), "{report}"); // a table of clauses, and each failure in full
+//! ```
+//!
+//! | to | look at |
+//! |---|---|
+//! | make stores for the suite | [`Factory`], [`Place`], [`Site`], [`Settings`] |
+//! | choose cases, seeds, rounds, disks that fail | [`Options`], [`Profile`] |
+//! | read what came of it | [`Report`], [`Verdict`]; [`Clause`] for what is promised |
+//! | judge a recorded history by itself | [`history`] |
+//! | lose answers above a store, or on the way to a server | [`Faulty`]; `proxy` (feature `proxy`) |
+//! | test the suite | `broken` (feature `broken-stores`) |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![expect(clippy::similar_names, reason = "`context` and `content` are the suite's and the contract's own words")]
 
 mod attempts;

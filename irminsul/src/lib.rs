@@ -1,44 +1,205 @@
 //! Storage backends that keep their promises: compare-and-set with watches, and content-addressed values, on the engine
 //! that an address names.
 //!
-//! Two contracts, the same on every engine:
+//! # Why
 //!
-//! - an **atomic-write store** ([`AtomicWrite`]): keys and values, [`test_and_set`](AtomicWrite::test_and_set), and
-//!   watches that miss nothing;
-//! - an **indexable store** ([`Indexable`]): values under the hash of their content, added in atomic batches.
+//! A program that keeps state wants two small things of a store, and wants to trust them: an **atomic-write store**
+//! ([`AtomicWrite`]) for what changes, which is keys and values with compare-and-set and watches; and an **indexable
+//! store** ([`Indexable`]) for what does not, which is values under the hash of their content, added in atomic batches.
+//! Here both are the same on every engine, from a map in memory to a bucket in the cloud: develop on one, ship on
+//! another. Each promise is a clause with an id (`A2`, `W7`, ..), stated in the [`contract`] and put to the test on
+//! every engine; what differs between engines, such as what a write survives, a store declares with
+//! [`guarantees`](Backend::guarantees).
 //!
-//! Each promise is a clause with an id (`A2`, `W7`, ..) that its tests carry too; [`contract`] lists them all.
+//! # Open a store
 //!
-//! # A store in twenty lines
+//! An address names the engine and the place. From the store come two handles; each can be cloned, shared among tasks,
+//! and closed by itself.
 //!
 //! ```
-//! use irminsul::{Event, Init, Key, TestAndSet, prelude::*};
+//! use irminsul::{Key, prelude::*};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> irminsul::Result<()> {
 //! let store = irminsul::open("mem:").await?; // or "sqlite:data/app.db": nothing below changes
-//! let (names, contents) = (store.atomic_write().unwrap(), store.indexable().unwrap());
+//! let names = store.atomic_write().expect("every engine of this crate has entries");
+//! let content = store.indexable().expect("and content");
 //!
-//! // Content first, then its name: whoever reads the name finds the content.
-//! let page = contents.add("<h1>Hello</h1>".into()).await?;
-//! let home = Key::new("pages/home")?;
-//! let mut watch = names.watch_key(&home, Init::Current).await?;
-//! match names.test_and_set(&home, None, Some(page.to_bytes().into())).await? {
-//!     TestAndSet::Applied => println!("published"),
-//!     TestAndSet::Mismatch { .. } => println!("somebody was faster"),
-//! }
+//! let colour = Key::new("config/colour")?;
+//! names.set(&colour, "green".into()).await?;
+//! assert_eq!(names.find(&colour).await?.unwrap(), "green");
+//! assert_eq!(names.list_sorted(&Key::new("config")?).await?, [colour]);
 //!
-//! assert!(matches!(watch.next().await, Some(Ok(Event::CaughtUp))));
-//! let Some(Ok(Event::Changed { diff, .. })) = watch.next().await else { panic!("the watch ended") };
-//! let published = irminsul::ContentKey::from_bytes(diff.new_value().unwrap())?;
-//! assert_eq!(contents.find(&published).await?.unwrap(), "<h1>Hello</h1>");
+//! store.close().await?; // when it returns, the engine has let go of its files
+//! # drop(content);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! A loop over `test_and_set` is [`update`](AtomicWriteExt::update); a handler for changes is
-//! [`on_change`](OnChangeExt::on_change). Permissions are the trait that a handle is held by: an `Arc<dyn AtomicWrite>`
-//! upcasts to an `Arc<dyn EntryRead>`, which cannot write.
+//! # Write only if nobody was faster
+//!
+//! [`test_and_set`](AtomicWrite::test_and_set) sets an entry if it is what you think it is; `None` is absent. A
+//! mismatch is an answer, not an error, and hands back what was there.
+//!
+//! ```
+//! use irminsul::{Key, TestAndSet, prelude::*};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> irminsul::Result<()> {
+//! # let names = irminsul::open("mem:").await?.atomic_write().unwrap();
+//! let leader = Key::new("leader")?;
+//! match names.test_and_set(&leader, None, Some("me".into())).await? {
+//!     TestAndSet::Applied => println!("I lead"),
+//!     TestAndSet::Mismatch { current } => println!("{current:?} was faster"),
+//! }
+//!
+//! // The loop over it: read, compute, try, and again with what was there instead.
+//! let visits = Key::new("visits")?;
+//! let one_more = |visits: Option<irminsul::Bytes>| {
+//!     let visits: u64 = visits.map_or(0, |visits| String::from_utf8_lossy(&visits).parse().unwrap_or(0));
+//!     Some((visits + 1).to_string().into())
+//! };
+//! names.update(&visits, one_more).await?;
+//! names.update(&visits, one_more).await?;
+//! assert_eq!(names.find(&visits).await?.unwrap(), "2");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`update`](AtomicWriteExt::update) backs off between two attempts; [`try_update`](AtomicWriteExt::try_update) is for
+//! a computation that can fail.
+//!
+//! # Follow what changes
+//!
+//! A watch tells what differs from where it starts: from the state during the call ([`Init::Current`]), or from one
+//! that you name ([`Init::Known`]), as after a restart; `Known` of nothing tells all there is first. It misses no
+//! change, and ends in the state of the store; a reader that is slow may miss intermediate values, and delays no
+//! writer.
+//!
+//! ```
+//! use irminsul::{Diff, Event, Init, Key, prelude::*};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> irminsul::Result<()> {
+//! # let names = irminsul::open("mem:").await?.atomic_write().unwrap();
+//! let (config, colour) = (Key::new("config")?, Key::new("config/colour")?);
+//! names.set(&colour, "green".into()).await?;
+//!
+//! let mut watch = names.watch(&config, Init::Known(Vec::new())).await?;
+//! while let Some(event) = watch.next().await {
+//!     match event? {
+//!         Event::CaughtUp => names.remove(&colour).await?, // what was there is told; the rest happens later
+//!         Event::Changed { diff: Diff::Removed { .. }, .. } => break,
+//!         Event::Changed { key, diff } => println!("{key} has {} bytes", diff.new_value().unwrap().len()),
+//!         _ => {} // kinds of events may be added
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`on_change`](OnChangeExt::on_change) calls a handler in a task instead. An `Err` in a watch is a passing fault of
+//! the store, and the watch goes on; only behind `Closed` comes its end.
+//!
+//! # Keep content
+//!
+//! A value is found by the key that `add` gave, or by its hash. What was read matches its hash, or is an error.
+//!
+//! ```
+//! use irminsul::{ContentKey, Key, prelude::*};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> irminsul::Result<()> {
+//! # let store = irminsul::open("mem:").await?;
+//! # let (names, content) = (store.atomic_write().unwrap(), store.indexable().unwrap());
+//! let page = content.add("<h1>Hello</h1>".into()).await?;
+//! assert_eq!(content.find(&page).await?.unwrap(), "<h1>Hello</h1>");
+//!
+//! let hash = content.hash_function().hash(b"<h1>Hello</h1>");
+//! assert_eq!(content.index(&hash).await?, Some(page)); // `resolve` is this and `find`
+//!
+//! // Content first, then its name: whoever reads the name finds the content, after a crash too (X1).
+//! let home = Key::new("pages/home")?;
+//! names.set(&home, page.to_bytes().into()).await?;
+//! let named = ContentKey::from_bytes(&names.find(&home).await?.unwrap())?;
+//! assert_eq!(content.find(&named).await?.unwrap(), "<h1>Hello</h1>");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Add many values, or none
+//!
+//! A batch appears at one instant, when it is committed. Its body sees what it has added; nobody else does.
+//!
+//! ```
+//! use irminsul::{Error, prelude::*};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> irminsul::Result<()> {
+//! # let content = irminsul::open("mem:").await?.indexable().unwrap();
+//! let chapters = content
+//!     .batch(|batch| async move {
+//!         let first = batch.add("Call me Ishmael.".into()).await?;
+//!         let second = batch.add("The Carpet-Bag.".into()).await?;
+//!         Ok::<_, Error>([first, second]) // committed; an `Err`, or to be dropped, aborts
+//!     })
+//!     .await?;
+//! assert!(content.mem(&chapters[1]).await?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # When something goes wrong
+//!
+//! There is one [`Error`]. Its [`kind`](Error::kind) says what to do, its [`effect`](Error::effect) whether a write
+//! that failed may have happened, and its text is one line without any value or credential.
+//!
+//! | what happened | how it shows | what to do |
+//! |---|---|---|
+//! | somebody was faster | `Ok(`[`TestAndSet::Mismatch`]`)` | go on with what it carries; nothing was written |
+//! | the answer was lost on its way | any error whose `effect()` is [`Effect::Unknown`] | read before you decide: it may have happened, or may still, and to repeat it could apply it a second time. Where each writer writes what no other one would (its name, a counter, a random number), what is there tells whose it was |
+//! | the store is busy, or away for a while | [`Unavailable`](ErrorKind::Unavailable), [`Timeout`](ErrorKind::Timeout): `is_retryable()` | the same call again, later, where the effect is `NotApplied` |
+//! | the handle was closed | [`Closed`](ErrorKind::Closed) | take another handle from the store, or open it again |
+//! | the disk is full | [`NoSpace`](ErrorKind::NoSpace) | free some, and go on with the same handle; nothing acknowledged is lost (RocksDB behind a quota has to be opened again) |
+//! | a sync failed | [`Poisoned`](ErrorKind::Poisoned) | close the store and open it again; then `find` what is there |
+//! | another program has it open | [`InUse`](ErrorKind::InUse), from `open` | the error names it where the system does |
+//! | stored bytes have rotted | [`Corrupt`](ErrorKind::Corrupt) | restore them from a copy; `irminsul verify` lists them |
+//!
+//! [`ErrorKind`] has the others. Match with a `_` arm: kinds may be added.
+//!
+//! ```
+//! use irminsul::{Bytes, Effect, Key, Result, TestAndSet, prelude::*};
+//!
+//! /// Takes a lock under a token that nobody else has, and says whether it is ours.
+//! async fn take(store: &dyn AtomicWrite, lock: &Key, token: Bytes) -> Result<bool> {
+//!     loop {
+//!         match store.test_and_set(lock, None, Some(token.clone())).await {
+//!             Ok(TestAndSet::Applied) => return Ok(true),
+//!             // Our own token, where it is there already and the answer was lost.
+//!             Ok(TestAndSet::Mismatch { current }) => return Ok(current == Some(token)),
+//!             Err(error) if error.effect() == Effect::Unknown => {} // ask again: the token tells
+//!             Err(error) => return Err(error),
+//!         }
+//!     }
+//! }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> irminsul::Result<()> {
+//! # let names = irminsul::open("mem:").await?.atomic_write().unwrap();
+//! # let lock = Key::new("lock")?;
+//! # assert!(take(&*names, &lock, "me".into()).await?);
+//! # assert!(!take(&*names, &lock, "you".into()).await?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Who may do what
+//!
+//! A permission is the trait that a handle is held by: an `Arc<dyn AtomicWrite>` upcasts to an `Arc<dyn EntryRead>`,
+//! which can neither write nor close; an `Arc<dyn Indexable>` to an `Arc<dyn Indexed>`, which writes only in batches,
+//! and that to an `Arc<dyn ContentRead>`. [`Prefixed`] is a store below a prefix of another, for a part of the program
+//! that is to see no more; [`Traced`] opens a [tracing] span per operation.
+//!
+//! [tracing]: https://docs.rs/tracing
 //!
 //! # Addresses
 //!
@@ -69,9 +230,12 @@
 //! | `cache` | bytes | 67108864 | `rocksdb` only: how much of what was read stays in memory |
 //! | `compression` | `none`, `lz4`, `zstd` | `lz4` | `rocksdb` only: how what is written is compressed |
 //!
-//! The first five are accepted by every scheme, so that a configuration can switch engines. The same choices are
-//! typed in [`mem::MemOptions`], [`sqlite::SqliteOptions`], `rocksdb::RocksdbOptions` and `s3::S3Options`. A [`Registry`] is what [`open`] asks; give it your own
-//! engine with [`Registry::register`].
+//! The first five are accepted by every scheme, so that a configuration can switch engines. The same choices are typed
+//! in [`mem::MemOptions`], [`sqlite::SqliteOptions`], `rocksdb::RocksdbOptions` and `s3::S3Options`. A [`Registry`]
+//! is what [`open`] asks; give it your own engine with [`Registry::register`].
+//!
+//! Credentials of S3 and Azure come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, ..), never from
+//! an address.
 //!
 //! # Features
 //!
@@ -83,11 +247,12 @@
 //! | `s3` | no | stores in the buckets of S3 and what speaks it, shared by machines; an HTTP client with TLS |
 //! | `azure` | no | the same for Azure Blob Storage; brings `s3` |
 //!
-//! Without default features there are the contracts, the registry and the wrappers, and no engine.
+//! Without default features there are the contracts, the registry and the wrappers, and no engine. What each engine
+//! promises, side by side, is in [the guarantees]; whom to take, in [choosing a backend]; what a store of yours does on
+//! your machine, the command `irminsul conform` and `irminsul bench` tell.
 //!
-//! # Wrappers
-//!
-//! [`Traced`] opens a [tracing] span per operation; [`Prefixed`] is a store below a prefix of another.
+//! [the guarantees]: https://github.com/irminsul-rs/irminsul/blob/main/docs/guarantees.md
+//! [choosing a backend]: https://github.com/irminsul-rs/irminsul/blob/main/docs/choosing-a-backend.md
 //!
 //! # What it is not
 //!
@@ -98,6 +263,8 @@
 //! - **No deleting of content.** Copy what is reachable to a new store.
 //! - **No runtime of its own.** [`update`](AtomicWriteExt::update), [`on_change`](OnChangeExt::on_change) and
 //!   [`Registry::scratch`] need tokio; the contracts themselves do not.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod address;
 mod on_change;
@@ -139,7 +306,7 @@ pub mod rocksdb {
 /// Object stores, by their types: `S3Options::new(bucket).prefix(prefix).open()`.
 #[cfg(feature = "s3")]
 pub mod s3 {
-    pub use backend_s3::{Requests, S3, S3Options};
+    pub use backend_s3::{Requests, S3, S3Options, object_store};
 }
 
 /// SQLite, by its types: `SqliteOptions::new(path).sync(Sync::Normal).open()`.

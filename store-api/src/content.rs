@@ -19,7 +19,7 @@ pub enum HashFunction {
 
 impl HashFunction {
     /// Every function, for whoever lists them.
-    pub const ALL: [Self; 2] = [Self::Blake3, Self::Sha256];
+    pub const ALL: &'static [Self] = &[Self::Blake3, Self::Sha256];
 
     /// The hash of a value. This takes time in proportion: more than 256 KiB do not belong on an async worker.
     #[must_use]
@@ -50,7 +50,7 @@ impl FromStr for HashFunction {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|function| function.name() == name).ok_or_else(|| {
+        Self::ALL.iter().copied().find(|function| function.name() == name).ok_or_else(|| {
             Error::new(ErrorKind::InvalidInput, "the hash function is not known: it is `blake3` or `sha256`")
         })
     }

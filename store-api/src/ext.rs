@@ -43,7 +43,8 @@ impl<T: ContentRead + ?Sized> ContentReadExt for T {}
 pub trait IndexedExt: Indexed {
     /// Runs `body` with a batch: committed when it returns `Ok`, aborted when it returns `Err` or is dropped (I7).
     ///
-    /// `body` may keep a clone of the batch; after the end it answers `Closed`. The error type is the caller's own.
+    /// `body` may keep a clone of the batch; after the end it answers `Closed`. The error type is the caller's own, and
+    /// an `Err` of `body` is given back as it is.
     #[doc(alias = "transaction")]
     async fn batch<T, E, F, B>(&self, body: B) -> Result<T, E>
     where
@@ -59,7 +60,9 @@ pub trait IndexedExt: Indexed {
                 Ok(value)
             }
             Err(error) => {
-                batch.abort().await?;
+                // What the body says is why it ended. A batch that cannot be aborted was ended before, or goes when it is
+                // dropped.
+                let _ = batch.abort().await;
                 Err(error)
             }
         }

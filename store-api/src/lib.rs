@@ -107,5 +107,15 @@ pub use guarantees::{Durability, Guarantees, IndexLevel, Visibility, WatchLag};
 pub use indexable::{Append, Batch, ContentKeyStream, ContentRead, Indexable, Indexed};
 pub use key::{Ancestors, Key, Steps};
 
-#[doc(hidden)]
-pub use async_trait::async_trait;
+// What an application holds goes from thread to thread.
+const _: () = {
+    const fn is_shared<T: Send + Sync + ?Sized>() {}
+    const fn is_sent<T: Send>() {}
+    is_shared::<dyn Backend>();
+    is_shared::<dyn AtomicWrite>();
+    is_shared::<dyn Indexable>();
+    is_shared::<dyn Batch>();
+    is_shared::<(Key, ContentKey, ContentHash, Guarantees, WatchId)>();
+    is_shared::<(Error, Event, Init<Vec<(Key, bytes::Bytes)>>, TestAndSet)>();
+    is_sent::<(Watch, KeyStream, EntryStream, ContentKeyStream)>();
+};

@@ -146,7 +146,7 @@ async fn l5_a_refused_store_is_left_to_those_who_have_it_open() {
 
 #[tokio::test]
 async fn l5_a_store_keeps_its_hash_function_when_none_is_named() {
-    for own in HashFunction::ALL {
+    for &own in HashFunction::ALL {
         let scene = store_with(own).await;
         let store = scene.open().await;
         assert_eq!(content_of(&store).hash_function(), own);

@@ -198,6 +198,14 @@ async fn closure(context: Context) -> Outcome {
         .await;
     expect_error!(failed, InvalidInput, "a closure that fails");
 
+    let ended: Result<(), Error> = content
+        .batch(|batch| async move {
+            batch.abort().await?;
+            Err(Error::new(ErrorKind::InvalidInput, "the closure's own"))
+        })
+        .await;
+    expect_error!(ended, InvalidInput, "a closure that fails after it ended its batch");
+
     let (say, added) = oneshot::channel();
     let body = content.batch(|batch| async move {
         batch.add(value("dropped")).await?;

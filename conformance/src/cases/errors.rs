@@ -234,7 +234,7 @@ async fn open_shows_nothing(context: Context) -> Outcome {
     let instance = context.open().await?;
     let content = instance.content();
     content.add(value(SECRET)).await?;
-    let other = HashFunction::ALL.into_iter().find(|function| *function != content.hash_function());
+    let other = HashFunction::ALL.iter().copied().find(|function| *function != content.hash_function());
     instance.close().await?;
     drop((content, instance));
     match context.try_open(&Settings { hash: other, ..Settings::default() }).await {

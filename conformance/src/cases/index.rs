@@ -80,7 +80,7 @@ async fn equal_values(context: Context) -> Outcome {
 }
 
 async fn hash_function_by_choice(context: Context) -> Outcome {
-    for function in HashFunction::ALL {
+    for &function in HashFunction::ALL {
         let settings = Settings { hash: Some(function), ..Settings::default() };
         let content = context.another_store().await?.open_with(&settings).await?.content();
         ensure_eq!(content.hash_function(), function, "the hash function of a store created with it");

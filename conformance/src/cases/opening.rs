@@ -162,9 +162,8 @@ async fn ensure_incompatible(context: &Context, has: HashFunction, asked: HashFu
 }
 
 fn pairs_of_functions() -> impl Iterator<Item = (HashFunction, HashFunction)> {
-    let all = HashFunction::ALL;
-    all.into_iter()
-        .flat_map(move |has| all.into_iter().filter(move |asked| *asked != has).map(move |asked| (has, asked)))
+    let all = || HashFunction::ALL.iter().copied();
+    all().flat_map(move |has| all().filter(move |asked| *asked != has).map(move |asked| (has, asked)))
 }
 
 async fn another_hash_function(context: Context) -> Outcome {

@@ -81,7 +81,7 @@ impl Log {
                 "the log has format {format}, and this library reads format {FORMAT}; open it with the one that wrote it"
             )));
         }
-        let hash = HashFunction::ALL.into_iter().find(|function| hash_field(*function) == hash);
+        let hash = HashFunction::ALL.iter().copied().find(|function| hash_field(*function) == hash);
         let hash =
             hash.ok_or_else(|| incompatible("the log hashes with a function that this library does not have"))?;
         Ok((Self::new(file, salt), check_hash(wanted, hash)?))
