@@ -1,8 +1,8 @@
 //! Where an error came from: backend, operation, key.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
-use store_api::Error;
+use store_api::{Error, ErrorKind};
 
 /// The name of a backend, to put into its errors.
 ///
@@ -28,6 +28,19 @@ impl Context {
     /// For errors of an operation.
     pub fn on(self, operation: &'static str) -> impl FnOnce(Error) -> Error {
         move |error| error.with_backend(self.backend).with_operation(operation)
+    }
+
+    /// For errors of an `open`: one that is about what was found names the path (E1); the others say what they are about.
+    pub fn opening(self, path: Option<&Path>) -> impl FnOnce(Error) -> Error {
+        move |error| {
+            let error = self.on("open")(error);
+            match (path, error.kind()) {
+                (Some(path), ErrorKind::Corrupt | ErrorKind::Incompatible | ErrorKind::Other) => {
+                    error.with_key(path.display())
+                }
+                _ => error,
+            }
+        }
     }
 
     /// For errors of an operation on a key.

@@ -18,7 +18,7 @@ use backend_kit::{
 };
 use store_api::{Error, ErrorKind, HashFunction, Result};
 
-const MARKER: &str = "irminsul";
+pub(crate) const MARKER: &str = "irminsul";
 const NEW_MARKER: &str = "irminsul.new";
 const LAYOUT: Layout = Layout { marker: MARKER, new_marker: NEW_MARKER, lock: "irminsul.lock" };
 
@@ -119,29 +119,15 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error("the marker of the store cannot be read", error)),
         };
-        let damaged = || Error::new(ErrorKind::Corrupt, "the marker of the store is damaged; restore it from a copy");
-        let text = frame::open(MARKER.as_bytes(), &bytes).map_err(|_| damaged())?;
-        let text = std::str::from_utf8(text).map_err(|_| damaged())?;
-        let words: Vec<&str> = text.split_ascii_whitespace().collect();
-        match words[..] {
-            [FORMAT, VERSION, hash] => hash.parse().map(Some).map_err(|_| damaged()),
-            [FORMAT, version, ..] => Err(Error::new(
-                ErrorKind::Incompatible,
-                format!(
-                    "the store has format version {version}, and this library writes {VERSION}; use the one for it"
-                ),
-            )),
-            _ => Err(damaged()),
-        }
+        parse_marker(&bytes).map(Some)
     }
 
     /// Makes the folder one of this library. A crash leaves no marker, or a whole one.
     fn mark(&self, hash: HashFunction) -> Result<HashFunction> {
-        let text = format!("{FORMAT} {VERSION} {hash}\n");
         let put = || {
             let new = self.path.join(NEW_MARKER);
             let mut file = File::create(&new)?;
-            file.write_all(&frame::seal(MARKER.as_bytes(), text.as_bytes()))?;
+            file.write_all(&seal_marker(hash))?;
             file.sync_all()?;
             fs::rename(new, self.path.join(MARKER))?;
             folder::sync(&self.path)?;
@@ -164,5 +150,37 @@ impl Folder {
             ));
         }
         Ok(())
+    }
+}
+
+/// A version that a later library wrote is told up to this length.
+const LONGEST_VERSION_TOLD: usize = 16;
+
+pub(crate) fn seal_marker(hash: HashFunction) -> Vec<u8> {
+    frame::seal(MARKER.as_bytes(), format!("{FORMAT} {VERSION} {hash}\n").as_bytes())
+}
+
+/// The hash function in a marker.
+pub(crate) fn parse_marker(marker: &[u8]) -> Result<HashFunction> {
+    let damaged = || {
+        let message = format!("the marker of the store, the file {MARKER}, is damaged; restore it from a copy");
+        Error::new(ErrorKind::Corrupt, message)
+    };
+    let text = frame::open(MARKER.as_bytes(), marker).map_err(|_| damaged())?;
+    let text = std::str::from_utf8(text).map_err(|_| damaged())?;
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    match words[..] {
+        [FORMAT, VERSION, hash] => hash.parse().map_err(|_| damaged()),
+        [FORMAT, version, ..] => {
+            let version: String = version.chars().take(LONGEST_VERSION_TOLD).collect();
+            let version = version.escape_debug();
+            Err(Error::new(
+                ErrorKind::Incompatible,
+                format!(
+                    "the store has format version {version}, and this library writes {VERSION}; use the one for it"
+                ),
+            ))
+        }
+        _ => Err(damaged()),
     }
 }

@@ -31,6 +31,9 @@ mod atomic_write;
 mod database;
 mod error;
 mod folder;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod indexable;
 mod refusal;
 mod row;
@@ -170,8 +173,9 @@ impl RocksdbOptions {
     /// nothing and nothing may be created; `Incompatible` for a folder of something else, or a store of another format or
     /// hash function (L5); `Corrupt`, `Denied`, `ReadOnly`, `NoSpace`.
     pub async fn open(self) -> Result<Rocksdb> {
+        let path = self.path.clone();
         let opened = offload(move || Instance::open(self)).await.flatten();
-        Ok(Rocksdb { instance: Arc::new(opened.map_err(ROCKSDB.on("open"))?) })
+        Ok(Rocksdb { instance: Arc::new(opened.map_err(ROCKSDB.opening(Some(&path)))?) })
     }
 }
 

@@ -36,6 +36,8 @@ const NAME_LEN: usize = 16;
 /// The checksum, the format and the count, the sequence number, the writes and the first one: all that a tombstone is.
 pub(crate) const TOMBSTONE_LEN: usize = CHECKSUM_LEN + 2 + 8 + NAME_LEN * (WRITES + 1);
 const VALUE_AT: usize = TOMBSTONE_LEN + 1;
+/// No frame has a later number: neither a count nor a clock comes near, and the next one can always be told.
+const MAX_SEQ: u64 = 1 << 62;
 /// No frame is longer.
 pub(crate) const MAX_LEN: u64 = (VALUE_AT + MAX_VALUE_LEN) as u64;
 
@@ -91,7 +93,7 @@ impl Frame {
     /// that was counted up to, and beyond that of a rot before unless a clock is behind.
     pub(crate) fn over_rot(writer: Writer, value: Option<Bytes>) -> Result<Self> {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let seq = u64::try_from(time.as_micros()).unwrap_or(u64::MAX / 2);
+        let seq = u64::try_from(time.as_micros()).unwrap_or(MAX_SEQ).min(MAX_SEQ);
         Ok(Self { seq, first: None, ..Self::first(writer, value)? })
     }
 
@@ -152,14 +154,10 @@ impl Frame {
             Some(&LIVE) => Some(bytes.slice(VALUE_AT..)),
             Some(_) => return None,
         };
-        let writes = names_in(names).take(usize::from(*count)).collect();
+        let (seq, count) = (u64::from_le_bytes(*seq), usize::from(*count));
+        let writes = names_in(names).take(count).collect();
         let first = names_in(first).find(|name| *name != Name::NONE);
-        (*format == FORMAT && usize::from(*count) <= WRITES).then_some(Self {
-            seq: u64::from_le_bytes(*seq),
-            writes,
-            first,
-            value,
-        })
+        (*format == FORMAT && count <= WRITES && seq <= MAX_SEQ).then_some(Self { seq, writes, first, value })
     }
 
     /// How much memory it takes.
@@ -178,7 +176,7 @@ pub(crate) fn rotten() -> Error {
     Error::new(ErrorKind::Corrupt, "the entry does not match its checksum; set it again, or restore it from a copy")
 }
 
-fn checksum(key: &Key, head: &[u8], value: &[u8]) -> [u8; CHECKSUM_LEN] {
+pub(crate) fn checksum(key: &Key, head: &[u8], value: &[u8]) -> [u8; CHECKSUM_LEN] {
     let mut hasher = XxHash3_64::with_seed(XxHash3_64::oneshot(key.as_str().as_bytes()));
     hasher.write(head);
     hasher.write(value);
@@ -311,6 +309,12 @@ mod tests {
             assert_eq!((over.tells_of(&before), heir.tells_of(&before)), (None, None));
         }
         assert_eq!(heir.tells_of(&over), Some(true));
+    }
+
+    #[test]
+    fn a12_a_number_that_nothing_can_follow_is_no_frames() {
+        let frame = Frame { seq: u64::MAX, ..write_after(1, Some("value".into())) };
+        assert!(Frame::open(&key(), &bytes_of(&frame, &key())).is_err());
     }
 
     #[test]

@@ -47,18 +47,20 @@ async fn read(client: &Client) -> Result<Option<HashFunction>> {
     client.get(NAME, None).await?.map(|header| parse(&header.bytes)).transpose()
 }
 
-fn seal(function: HashFunction) -> Bytes {
+pub(crate) fn seal(function: HashFunction) -> Bytes {
     format!("{FORMAT} {}\n", function.name()).into()
 }
 
-fn parse(header: &[u8]) -> Result<HashFunction> {
-    let text = std::str::from_utf8(header).unwrap_or_default();
-    let function = text.strip_prefix(FORMAT).and_then(|rest| rest.trim().parse().ok());
-    function.ok_or_else(|| {
+pub(crate) fn parse(header: &[u8]) -> Result<HashFunction> {
+    HashFunction::ALL.into_iter().find(|function| seal(*function) == header).ok_or_else(|| {
+        let text = std::str::from_utf8(header).unwrap_or_default();
         let found: String = text.chars().take(32).filter(|shown| !shown.is_control()).collect();
         Error::new(
             ErrorKind::Incompatible,
-            format!("the store's format is `{found}`, and not `{FORMAT}`; open it with the version that made it"),
+            format!(
+                "the object `{NAME}` says that the store's format is `{found}`, and not `{FORMAT}`; open it with the \
+                 version that made it"
+            ),
         )
     })
 }
@@ -72,7 +74,14 @@ mod tests {
         for function in [HashFunction::Blake3, HashFunction::Sha256] {
             assert_eq!(parse(&seal(function)).unwrap(), function);
         }
-        for header in ["irminsul-s3 2 blake3\n", "irminsul-s3 1 md5\n", "", "something else"] {
+        for header in [
+            "irminsul-s3 2 blake3\n",
+            "irminsul-s3 1 md5\n",
+            "irminsul-s3 1sha256",
+            "irminsul-s3 1 blake3",
+            "",
+            "something else",
+        ] {
             let error = parse(header.as_bytes()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Incompatible);
             assert!(error.to_string().contains(FORMAT) && !error.to_string().contains('\n'));

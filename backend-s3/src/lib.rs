@@ -35,6 +35,9 @@ mod atomic_write;
 mod client;
 mod entries;
 mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod header;
 mod indexable;
 mod names;

@@ -18,6 +18,8 @@
 //! a merge goes on. A page of keys has 1,024 of each run.
 
 mod format;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod keys;
 mod merge;
 mod name;

@@ -65,7 +65,13 @@ fn read_page<T>(
         read += 1;
         page.items.push(found.item);
         if read == PAGE_KEYS || bytes >= PAGE_BYTES {
-            page.next = Some(Cursor::Behind(row.get_ref(0)?.as_bytes()?.to_owned()));
+            let last = row.get_ref(0)?.as_bytes()?;
+            // A key that rotted may lead back to what was read, again and again.
+            if *last > *start {
+                page.next = Some(Cursor::Behind(last.to_owned()));
+            } else {
+                page.items.push(Err(malformed()));
+            }
             break;
         }
     }

@@ -90,7 +90,12 @@ fn page_of_keys(connection: &Connection, from: Cursor) -> rusqlite::Result<Page<
         page.items.push(hash.map(|hash| located(hash, behind)).ok_or_else(malformed));
     }
     if read == PAGE_KEYS {
-        page.next = Some(Cursor { behind, last: Some(last) });
+        // A row that rotted may lead back to what was read, again and again.
+        if behind > from.behind {
+            page.next = Some(Cursor { behind, last: Some(last) });
+        } else {
+            page.items.push(Err(malformed()));
+        }
     }
     Ok(page)
 }

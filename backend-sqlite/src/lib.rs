@@ -174,8 +174,9 @@ impl SqliteOptions {
     /// `InvalidInput` when the path is a folder, or there is nothing and nothing may be created; `Incompatible` when it
     /// is not a store of this format and hash function (L5); `Denied`, `ReadOnly`, `NoSpace`, `Unavailable`.
     pub async fn open(self) -> Result<Sqlite> {
+        let path = self.path.clone();
         let opened = offload(move || Instance::open(self)).await.flatten();
-        Ok(Sqlite { instance: Arc::new(opened.map_err(SQLITE.on("open"))?) })
+        Ok(Sqlite { instance: Arc::new(opened.map_err(SQLITE.opening(path.as_deref()))?) })
     }
 }
 

@@ -24,6 +24,7 @@ mod opening;
 mod power;
 mod processes;
 mod rot;
+mod rot_of_files;
 mod unchecked;
 mod values;
 mod watch_beside;
@@ -74,6 +75,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         failing_disk::CASES,
         faults::CASES,
         rot::CASES,
+        rot_of_files::CASES,
     ]
     .into_iter()
     .flatten()
@@ -86,7 +88,9 @@ pub fn case_ids(pattern: &str) -> impl Iterator<Item = &'static str> {
 
 /// Every role that a case gives to a child.
 pub(crate) fn roles() -> impl Iterator<Item = &'static Role> {
-    [killed::ROLES, processes::ROLES, power::ROLES, failing_disk::ROLES, rot::ROLES].into_iter().flatten()
+    [killed::ROLES, processes::ROLES, power::ROLES, failing_disk::ROLES, rot::ROLES, rot_of_files::ROLES]
+        .into_iter()
+        .flatten()
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The files of a store that nobody has open, kept aside so that they can be damaged and restored.
 
 use std::{
+    collections::BTreeSet,
+    fmt,
     fs::{self, Permissions},
     io,
     path::{Path, PathBuf},
@@ -80,6 +82,32 @@ impl Files {
             damaged.map_err(Failure::harness)?;
         }
         Ok(())
+    }
+
+    /// The files that have any bytes, by their numbers.
+    pub(crate) fn with_bytes(&self) -> impl Iterator<Item = usize> + use<> {
+        let numbers: Vec<usize> = (0..self.files.len()).filter(|file| !self.files[*file].bytes.is_empty()).collect();
+        numbers.into_iter()
+    }
+
+    /// The names of the files, without those of their folders.
+    pub(crate) fn file_names(&self) -> BTreeSet<String> {
+        let names = self.files.iter().filter_map(|file| file.path.file_name());
+        names.map(|name| name.to_string_lossy().into_owned()).collect()
+    }
+
+    /// The path of a file in the directory, for messages.
+    pub(crate) fn path(&self, file: usize) -> impl fmt::Display {
+        self.files[file].path.display()
+    }
+
+    /// Leaves the files as they were, but for what `change` does to one of them.
+    pub(crate) fn changed(&self, file: usize, change: impl FnOnce(&mut Vec<u8>)) -> Outcome {
+        self.restore()?;
+        let image = &self.files[file];
+        let mut bytes = image.bytes.clone();
+        change(&mut bytes);
+        fs::write(self.directory.join(&image.path), bytes).map_err(Failure::harness)
     }
 
     /// Leaves the files as they were, and no others.

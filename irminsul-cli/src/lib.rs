@@ -14,6 +14,9 @@ mod checked_read;
 mod commands;
 mod failure;
 mod file;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod input;
 mod outcome;
 mod output;

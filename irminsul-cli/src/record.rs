@@ -95,18 +95,24 @@ impl Record {
     }
 }
 
-/// The state that a file of records leads to, line by line.
+/// The state that a file of records leads to.
 pub(crate) fn read_state(input: &Input) -> Result<Vec<(Key, Bytes)>, Failure> {
+    let state = state_of(&input.read_text()?).map_err(|(line, problem)| {
+        Failure::refused(format!("line {line} of {input} cannot be used: {problem}; mend or remove it"))
+    })?;
+    Ok(state.into_iter().collect())
+}
+
+/// The state that records lead to, line by line; or the number of the line that is none, and what is wrong with it.
+pub(crate) fn state_of(text: &str) -> Result<BTreeMap<Key, Bytes>, (usize, String)> {
     let mut state = BTreeMap::new();
-    for (index, line) in input.read_text()?.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for (line, number) in text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty()) {
         // What a parser says may quote the line, and with it a value.
         let record: Result<Record, _> =
             serde_json::from_str(line).map_err(|_| "it is not a line of `watch --json`".into());
-        record.and_then(|record| record.apply(&mut state)).map_err(|problem: String| {
-            Failure::refused(format!("line {} of {input} cannot be used: {problem}; mend or remove it", index + 1))
-        })?;
+        record.and_then(|record| record.apply(&mut state)).map_err(|problem| (number, problem))?;
     }
-    Ok(state.into_iter().collect())
+    Ok(state)
 }
 
 #[cfg(test)]

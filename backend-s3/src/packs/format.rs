@@ -22,7 +22,7 @@ use super::{
 };
 
 const MAGIC: &[u8] = b"irmpack1";
-const ENTRY_LEN: usize = ContentHash::LEN + Place::LEN_IN_PACK;
+pub(super) const ENTRY_LEN: usize = ContentHash::LEN + Place::LEN_IN_PACK;
 const TRAILER_LEN: usize = frame::CHECKSUM_LEN + 4 + MAGIC.len();
 
 /// What is read of the end of a pack at first: the footer of 1,400 values.
@@ -51,12 +51,18 @@ pub(crate) fn seal(name: PackName, additions: &BTreeMap<ContentHash, Addition>) 
         offset = place.range().end;
         index.push((*hash, place));
     }
+    parts.push(seal_footer(name, footer).into());
+    (parts.into_iter().collect(), index)
+}
+
+/// The end of a pack: its footer, and the trailer.
+pub(super) fn seal_footer(name: PackName, mut footer: Vec<u8>) -> Vec<u8> {
+    let count = footer.len() / ENTRY_LEN;
     let checksum = footer_checksum(name, &footer);
     footer.extend_from_slice(&checksum);
-    footer.put_u32(u32::try_from(additions.len()).expect("a pack has fewer values than bytes"));
+    footer.put_u32(u32::try_from(count).expect("a pack has fewer values than bytes"));
     footer.extend_from_slice(MAGIC);
-    parts.push(footer.into());
-    (parts.into_iter().collect(), index)
+    footer
 }
 
 /// What the end of a pack says.

@@ -10,7 +10,7 @@ use super::{name::PackName, run::Run};
 
 /// The name of its object.
 pub(crate) const OBJECT: &str = "index/root";
-const KEY: &[u8] = b"irmroot1";
+pub(super) const KEY: &[u8] = b"irmroot1";
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Root {

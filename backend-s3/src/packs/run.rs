@@ -14,7 +14,7 @@ use super::place::Place;
 /// A value's hash, and where it lies.
 pub(crate) type Record = (ContentHash, Place);
 
-const RECORD_LEN: usize = ContentHash::LEN + Place::LEN;
+pub(super) const RECORD_LEN: usize = ContentHash::LEN + Place::LEN;
 const BLOCK_RECORDS: usize = 1024;
 const BLOCK_LEN: usize = BLOCK_RECORDS * RECORD_LEN;
 
@@ -122,6 +122,6 @@ fn parse_record(record: &[u8]) -> Option<Record> {
     Some((ContentHash::new(*hash), Place::get(&mut place)?))
 }
 
-fn checksum(nonce: u128, block: &[u8]) -> [u8; frame::CHECKSUM_LEN] {
+pub(super) fn checksum(nonce: u128, block: &[u8]) -> [u8; frame::CHECKSUM_LEN] {
     frame::checksum(&nonce.to_be_bytes(), block)
 }

@@ -176,6 +176,30 @@ async fn a12_a_stream_tells_of_a_key_that_is_none_and_goes_on() {
 }
 
 #[tokio::test]
+async fn a7_a_list_ends_beside_a_key_that_rotted_into_an_earlier_one() {
+    let scene = Scene::new();
+    let store = scene.options().sync(Sync::Normal).open().await.unwrap();
+    let entries = entries_of(&store);
+    let keys: Vec<Key> = (0..1500).map(|i| key(format!("k/{i:04}"))).collect();
+    join_all(keys.iter().map(|key| entries.set(key, value("set")))).await.into_iter().for_each(Result::unwrap);
+    store.close().await.unwrap();
+    // The last one of the first page.
+    let (sound, rotten) = (b"k/1023", b"a/1023");
+    let mut bytes = std::fs::read(scene.file()).unwrap();
+    for at in 0..bytes.len() - sound.len() {
+        if bytes[at..].starts_with(sound) {
+            bytes[at..at + sound.len()].copy_from_slice(rotten);
+        }
+    }
+    std::fs::write(scene.file(), bytes).unwrap();
+    let entries = entries_of(&scene.open().await);
+    let listed: Vec<_> = entries.list(&Key::root()).take(10_000).collect().await;
+    assert!(listed.len() < 3_000, "it begins anew again and again");
+    refused::<()>(ErrorKind::Corrupt, Err(listed.into_iter().find_map(Result::err).unwrap()));
+    assert!(entries.entries(&Key::root()).take(10_000).count().await < 3_000);
+}
+
+#[tokio::test]
 async fn w5_a_watch_follows_the_rest_of_its_scope_beside_a_key_that_is_none() {
     for sql in KEY_DAMAGES {
         let scene = Scene::new();

@@ -49,8 +49,27 @@ pub(super) const BUGS: &[Bug] = &[
             "atomic/A12-a-value-that-rotted-is-corrupt",
             "atomic/A12-a-key-that-rotted-has-no-value",
             "atomic/A12-rot-is-never-another-value",
+            "atomic/A12-rot-in-each-file-is-told",
         ],
         on Filed Logged<NoChecksum>
+    ),
+    bug!(
+        "rot-is-a-panic",
+        "What rotted on disk ends in a panic.",
+        ["atomic/A12-rot-in-each-file-is-told"],
+        on Filed Logged<RotIsAPanic>
+    ),
+    bug!(
+        "rot-takes-memory",
+        "As much memory is taken as what rotted asks for.",
+        ["atomic/A12-rot-in-each-file-is-told"],
+        on Filed Logged<RotTakesMemory>
+    ),
+    bug!(
+        "rot-of-what-is-not-said",
+        "A store that rotted refuses to open, and does not say which file it is about.",
+        ["atomic/A12-rot-in-each-file-is-told"],
+        on Filed Logged<RotOfWhatIsNotSaid>
     ),
     bug!(
         "clear-in-memory",
@@ -95,6 +114,11 @@ pub(super) trait Care: Default + Send + Sync {
         file.try_lock().map_err(|error| Error::new(ErrorKind::InUse, "the store is open already").with_source(error))
     }
 
+    /// What is said of a log that is not what was written.
+    fn rotten(path: &Path) -> Error {
+        Error::new(ErrorKind::Corrupt, "the log is not what was written").with_key(path.display())
+    }
+
     /// Whether a failed sync ends all writing.
     const STOPS: bool = true;
 }
@@ -135,6 +159,35 @@ struct NoChecksum;
 impl Care for NoChecksum {
     fn sum(_: &[u8]) -> ContentHash {
         ContentHash::new([0; ContentHash::LEN])
+    }
+}
+
+#[derive(Default)]
+struct RotIsAPanic;
+
+impl Care for RotIsAPanic {
+    fn rotten(_: &Path) -> Error {
+        panic!("the log is not what was written")
+    }
+}
+
+#[derive(Default)]
+struct RotTakesMemory;
+
+impl Care for RotTakesMemory {
+    fn rotten(path: &Path) -> Error {
+        // The compiler must not see that nobody looks into it.
+        let taken = std::hint::black_box(vec![0_u8; 2 << 30]);
+        Error::new(ErrorKind::Corrupt, format!("{} bytes are missing", taken.len())).with_key(path.display())
+    }
+}
+
+#[derive(Default)]
+struct RotOfWhatIsNotSaid;
+
+impl Care for RotOfWhatIsNotSaid {
+    fn rotten(_: &Path) -> Error {
+        Error::new(ErrorKind::Corrupt, "something is not what was written")
     }
 }
 
@@ -214,14 +267,9 @@ fn whole<C: Care>(log: &[u8]) -> Option<(Change, &[u8])> {
     Some((Change::from_bytes(change)?, rest))
 }
 
-/// The same, or none where the log ends: each record is synced before the next, so that only the last can be torn.
-fn first<C: Care>(log: &[u8]) -> Result<Option<(Change, &[u8])>> {
-    match whole::<C>(log) {
-        None if (0..log.len()).any(|at| whole::<C>(&log[at..]).is_some()) => {
-            Err(Error::new(ErrorKind::Corrupt, "the log is not what was written"))
-        }
-        first => Ok(first),
-    }
+/// Whether there is a record behind what is none: each is synced before the next, so that only the last can be torn.
+fn is_rotten<C: Care>(log: &[u8]) -> bool {
+    (0..log.len()).any(|at| whole::<C>(&log[at..]).is_some())
 }
 
 /// A log that is open.
@@ -249,9 +297,12 @@ impl Log {
             read => read.map_err(failed)?,
         };
         let mut rest = &written[..];
-        while let Some((change, behind)) = first::<C>(rest)? {
+        while let Some((change, behind)) = whole::<C>(rest) {
             change.apply(entries).await?;
             rest = behind;
+        }
+        if is_rotten::<C>(rest) {
+            return Err(C::rotten(path));
         }
         let state: Vec<(Key, Bytes)> = entries.entries(&Key::root()).try_collect().await?;
         let records = state.into_iter().map(|(key, value)| record::<C>(&Change::Put(key, Some(value))));

@@ -152,8 +152,9 @@ impl LogOptions {
     /// open already (L4); `Incompatible` when it is not a store of this format and hash function (L5); `Corrupt` when
     /// what had been synced has rotted (A12); `Denied`, `ReadOnly`, `NoSpace`.
     pub async fn open(self) -> Result<LogStore> {
+        let path = self.path.clone();
         let opened = offload(move || Instance::open(self)).await.flatten();
-        Ok(LogStore { instance: Arc::new(opened.map_err(LOG.on("open"))?) })
+        Ok(LogStore { instance: Arc::new(opened.map_err(LOG.opening(Some(&path)))?) })
     }
 }
 
