@@ -96,6 +96,15 @@ impl Instance {
     }
 }
 
+/// A listing that begins with some entries, and goes on as it would.
+fn unread_first(unread: impl Iterator<Item = (Key, u64)> + Send + 'static, next: Option<Cursor>) -> Live {
+    let unread = stream::iter(unread.map(Ok));
+    match next {
+        Some(Cursor::Rest(live)) => unread.chain(live).boxed(),
+        Some(Cursor::Start) | None => unread.boxed(),
+    }
+}
+
 /// The entry that a listed object holds, if it is live. What is not ours is passed over, and said so.
 fn live_entry(listed: &Listed) -> Option<(Key, u64)> {
     let key = entry_of(listed)?;
@@ -169,8 +178,17 @@ impl EntryStore for Instance {
             // What was removed since the listing is not told.
             Ok(found.map_err(|error| error.with_key(&key)).transpose().map(|value| value.map(|value| (key, value))))
         };
-        let items: Vec<_> = stream::iter(live).map(read).buffered(CONCURRENCY).try_collect().await?;
-        Ok(Page { items: items.into_iter().flatten().collect(), next })
+        let mut unread = live.into_iter();
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        // Values may be longer than the listing said.
+        while bytes < PAGE_BYTES && unread.len() > 0 {
+            let some = stream::iter(unread.by_ref().take(CONCURRENCY)).map(&read).buffered(CONCURRENCY);
+            let some: Vec<_> = some.try_collect().await?;
+            items.extend(some.into_iter().flatten());
+            bytes = items.iter().flatten().map(|(_, value): &(Key, Bytes)| value.len() as u64).sum();
+        }
+        let next = if unread.len() == 0 { next } else { Some(Cursor::Rest(unread_first(unread, next))) };
+        Ok(Page { items, next })
     }
 
     async fn watch(self: &Arc<Self>, handle: &Arc<Gate>, scope: Scope, init: Init<Vec<(Key, Bytes)>>) -> Result<Watch> {

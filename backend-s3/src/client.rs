@@ -2,8 +2,10 @@
 //! once. What a failed write means for its entry is left to who wrote.
 
 mod answer;
+mod course;
 #[cfg(test)]
 mod tests;
+mod transport;
 
 use std::{
     fmt,
@@ -27,10 +29,10 @@ use object_store::{
 use store_api::{Effect, Error, ErrorKind};
 use tokio::time::{Instant, sleep, timeout};
 
-use self::answer::Answer;
+pub(crate) use self::transport::Connector;
+use self::{answer::Answer, course::Course};
 
-/// How long a request may take, and what each MiB of its body adds.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// What each MiB of a body adds to the time that a request may take.
 const PATIENCE_PER_MIB: Duration = Duration::from_secs(1);
 /// How often a read is tried before its failure is told.
 pub(crate) const READ_ATTEMPTS: u32 = 5;
@@ -38,6 +40,10 @@ pub(crate) const READ_ATTEMPTS: u32 = 5;
 const DELETES: usize = 16;
 /// A LIST page has so many names.
 const PAGE: u64 = 1000;
+/// How much memory is taken for a body before it has come.
+const MAX_RESERVED: usize = 8 * 1024 * 1024;
+/// No service has a longer `ETag`. Many of them are kept.
+const MAX_TAG_LEN: usize = 256;
 
 /// The objects below a store's prefix.
 ///
@@ -49,6 +55,8 @@ pub(crate) struct Client {
     prefix: Path,
     /// How long a read is tried again.
     busy: Duration,
+    /// How long a request may take, besides what its body adds.
+    patience: Duration,
     counters: Counters,
 }
 
@@ -66,6 +74,12 @@ pub(crate) struct Service {
 pub(crate) struct Version(Box<str>);
 
 impl Version {
+    /// `None` for what no service gives, and no request could give back.
+    fn new(tag: String) -> Option<Self> {
+        let is_plain = tag.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+        (is_plain && (1..=MAX_TAG_LEN).contains(&tag.len())).then(|| Self(tag.into()))
+    }
+
     /// Listings of some services leave out the quotes that their headers have.
     fn opaque(&self) -> &str {
         self.0.trim_start_matches("W/").trim_matches('"')
@@ -146,6 +160,8 @@ pub(crate) enum FailureKind {
     Missing,
     /// A listing has a name that cannot be read: of an object that is not the store's.
     ForeignName,
+    /// A listing has a name twice, or out of its order, or more of them than there can be.
+    Endless,
     /// The service does not have this kind of request (501).
     Unsupported,
     /// The service has no room (507).
@@ -187,7 +203,9 @@ impl Failure {
     pub(crate) fn into_error(self, effect: Effect) -> Error {
         let (kind, message) = match self.kind {
             FailureKind::Refused => (ErrorKind::Unavailable, "the object is contended; try again"),
-            FailureKind::Ambiguous => (ErrorKind::Unavailable, "the object store gave no answer; try again"),
+            FailureKind::Ambiguous => {
+                (ErrorKind::Unavailable, "the object store gave no answer that can be used; try again")
+            }
             FailureKind::Unnamed => (
                 ErrorKind::Unavailable,
                 "a 404 does not say what is missing; check the endpoint and what is on the way to it, and try again",
@@ -199,6 +217,10 @@ impl Failure {
             FailureKind::ForeignName => (
                 ErrorKind::InvalidInput,
                 "an object below the prefix is not the store's, and its name cannot be read; remove it",
+            ),
+            FailureKind::Endless => (
+                ErrorKind::Unsupported,
+                "the object store repeats names in a listing, or has no end of them; use another service",
             ),
             FailureKind::Unsupported => {
                 (ErrorKind::Unsupported, "the object store lacks a request that the store needs; use another service")
@@ -222,9 +244,9 @@ impl From<Failure> for Error {
 }
 
 impl Client {
-    pub(crate) fn new(service: Service, prefix: Path, busy: Duration) -> Self {
+    pub(crate) fn new(service: Service, prefix: Path, busy: Duration, patience: Duration) -> Self {
         let Service { objects: store, lists } = service;
-        Self { store, lists, prefix, busy, counters: Counters::default() }
+        Self { store, lists, prefix, busy, patience, counters: Counters::default() }
     }
 
     /// How many requests were sent, and how many bytes, since the client was made.
@@ -249,10 +271,11 @@ impl Client {
         self.counters.up.fetch_add(size, Ordering::Relaxed);
         let path = self.path(name);
         let put = self.store.put_opts(&path, payload, PutOptions::from(mode));
-        let answer: Result<PutResult, _> = timeout(patience(size), put).await.map_err(|_| Failure::late())?;
+        let answer: Result<PutResult, _> = timeout(self.patience(size), put).await.map_err(|_| Failure::late())?;
         match answer.map_err(|error| Failure::of(&error)) {
-            Ok(PutResult { e_tag: Some(tag), .. }) => Ok(Version(tag.into())),
-            Ok(_) => Err(Failure::new(FailureKind::Ambiguous, "the answer has no ETag")),
+            Ok(PutResult { e_tag, .. }) => e_tag
+                .and_then(Version::new)
+                .ok_or_else(|| Failure::new(FailureKind::Ambiguous, "the answer has no ETag that can be used")),
             // An update of what is not there: 404 on some services, 412 on others.
             Err(failure) if failure.kind == FailureKind::Missing => {
                 Err(Failure { kind: FailureKind::Refused, ..failure })
@@ -264,20 +287,21 @@ impl Client {
         }
     }
 
-    /// The object, or a range of its bytes; `None` when it is not there.
-    pub(crate) async fn get(&self, name: &str, range: Option<Range<u64>>) -> Result<Option<Object>, Failure> {
-        let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
-        Ok(self.read(name, &options, u64::MAX, self.until()).await?.into_object())
+    /// The object; `None` when it is not there. The bytes of one that has more than `most` are left, and are empty.
+    pub(crate) async fn get(&self, name: &str, most: u64) -> Result<Option<Object>, Failure> {
+        Ok(self.read(name, &GetOptions::default(), most, self.until()).await?.into_object())
     }
 
-    /// The object, unless it is of this version (`If-None-Match`): then its body is not sent.
-    pub(crate) async fn get_unless(&self, name: &str, version: &Version) -> Result<Seen, Failure> {
-        self.get_within(name, Some(version), u64::MAX, self.until()).await
+    /// A range of the object's bytes; `None` when it is not there.
+    pub(crate) async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Option<Object>, Failure> {
+        let most = range.end.saturating_sub(range.start);
+        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+        Ok(self.read(name, &options, most, self.until()).await?.into_object())
     }
 
-    /// The object, unless it is of this version. The bytes of one that has more than `most` are left, and are empty. It is
+    /// As [`get`](Self::get), unless the object is of this version (`If-None-Match`): then its body is not sent. It is
     /// tried again until a time.
-    pub(crate) async fn get_within(
+    pub(crate) async fn get_unless(
         &self,
         name: &str,
         version: Option<&Version>,
@@ -291,11 +315,11 @@ impl Client {
     /// Whether the object is there, with its size; its bytes are empty.
     pub(crate) async fn head(&self, name: &str) -> Result<Option<Object>, Failure> {
         let head = GetOptions { head: true, ..GetOptions::default() };
-        match self.read(name, &head, u64::MAX, self.until()).await {
+        match self.read(name, &head, 0, self.until()).await {
             Ok(seen) => Ok(seen.into_object()),
             // The answer to a HEAD has no body that could name what is missing.
             Err(failure) if failure.kind == FailureKind::Unnamed => {
-                let object = self.get(name, Some(0..1)).await?;
+                let object = self.get_range(name, 0..1).await?;
                 Ok(object.map(|object| Object { bytes: Bytes::new(), ..object }))
             }
             Err(failure) => Err(failure),
@@ -327,7 +351,7 @@ impl Client {
     async fn read_once(&self, path: &Path, options: GetOptions, most: u64) -> Result<Seen, Failure> {
         self.counters.count(if options.head { Kind::Head } else { Kind::Get });
         let head = options.head;
-        let answer = timeout(PATIENCE, self.store.get_opts(path, options)).await.map_err(|_| Failure::late())?;
+        let answer = timeout(self.patience, self.store.get_opts(path, options)).await.map_err(|_| Failure::late())?;
         let found = match answer {
             Ok(found) => found,
             Err(object_store::Error::NotModified { .. }) => return Ok(Seen::Unchanged),
@@ -336,70 +360,89 @@ impl Client {
                 return if failure.kind == FailureKind::Missing { Ok(Seen::Missing) } else { Err(failure) };
             }
         };
-        let (size, tag) = (found.meta.size, found.meta.e_tag.clone());
-        let bytes = if head || size > most { Bytes::new() } else { self.body(found).await? };
-        let tag = tag.ok_or_else(|| Failure::new(FailureKind::Unsupported, "an answer has no ETag"))?;
-        Ok(Seen::Changed(Object { bytes, version: Version(tag.into()), size }))
+        let size = found.meta.size;
+        let version = found.meta.e_tag.clone().and_then(Version::new);
+        let version =
+            version.ok_or_else(|| Failure::new(FailureKind::Unsupported, "an answer has no ETag that can be used"))?;
+        let len = found.range.end.saturating_sub(found.range.start);
+        let bytes = if head || len > most { Bytes::new() } else { self.body(found, len).await? };
+        Ok(Seen::Changed(Object { bytes, version, size }))
     }
 
-    async fn body(&self, found: GetResult) -> Result<Bytes, Failure> {
-        let len = found.range.end - found.range.start;
-        let bytes = timeout(patience(len), found.bytes()).await.map_err(|_| Failure::late())?;
-        let bytes = bytes.map_err(|error| Failure::of(&error))?;
+    /// The bytes of an answer, which are to be so many.
+    async fn body(&self, found: GetResult, len: u64) -> Result<Bytes, Failure> {
+        let bytes = timeout(self.patience(len), collect(found, len)).await.map_err(|_| Failure::late())??;
         self.counters.down.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        if bytes.len() as u64 != len {
-            return Err(Failure::new(FailureKind::Ambiguous, "the answer is cut short"));
-        }
         Ok(bytes)
+    }
+
+    fn patience(&self, bytes: u64) -> Duration {
+        let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+        self.patience.saturating_add(PATIENCE_PER_MIB.saturating_mul(mebibytes))
     }
 
     /// The objects whose names begin with `under` and a `/`, in no order that could be relied on. A failure ends it.
     pub(crate) fn list(self: &Arc<Self>, under: &str) -> BoxStream<'static, Result<Listed, Failure>> {
-        self.counted(self.lists.list(Some(&self.path(under))))
+        self.followed(self.lists.list(Some(&self.path(under))), Course::in_any_order())
     }
 
-    /// As [`list`](Self::list), those alone whose names come behind one.
+    /// As [`list`](Self::list), those alone whose names come behind one, in order, and `most` at the most.
     pub(crate) fn list_behind(
         self: &Arc<Self>,
         under: &str,
         behind: &str,
+        most: u64,
     ) -> BoxStream<'static, Result<Listed, Failure>> {
-        self.counted(self.lists.list_with_offset(Some(&self.path(under)), &self.path(behind)))
+        let objects = self.lists.list_with_offset(Some(&self.path(under)), &self.path(behind));
+        self.followed(objects, Course::in_order(most))
     }
 
-    fn counted(
+    /// The objects of a listing, while it takes its course.
+    fn followed(
         self: &Arc<Self>,
         objects: BoxStream<'static, object_store::Result<ObjectMeta>>,
+        course: Course,
     ) -> BoxStream<'static, Result<Listed, Failure>> {
         let client = Arc::clone(self);
-        stream::unfold((objects, 0_u64), move |(mut objects, listed)| {
+        stream::unfold((objects, course, 0_u64), move |(mut objects, mut course, listed)| {
             let client = Arc::clone(&client);
             async move {
                 if listed % PAGE == 0 {
                     client.counters.count(Kind::List);
                 }
-                let next = match timeout(PATIENCE, objects.next()).await {
-                    Ok(next) => next?.map_err(|error| Failure::of(&error)),
-                    Err(_) => Err(Failure::late()),
-                };
-                let ended = next.is_err();
-                let object = next.map(|meta| Listed {
-                    name: client.name(&meta.location),
-                    size: meta.size,
-                    version: meta.e_tag.map(|tag| Version(tag.into())),
-                });
-                let rest = if ended { stream::empty().boxed() } else { objects };
-                Some((object, (rest, listed + 1)))
+                let object = client.next_of(&mut objects, &mut course).await?;
+                let rest = if object.is_err() { stream::empty().boxed() } else { objects };
+                Some((object, (rest, course, listed + 1)))
             }
         })
         .boxed()
+    }
+
+    async fn next_of(
+        &self,
+        objects: &mut BoxStream<'static, object_store::Result<ObjectMeta>>,
+        course: &mut Course,
+    ) -> Option<Result<Listed, Failure>> {
+        let Ok(next) = timeout(self.patience, objects.next()).await else { return Some(Err(Failure::late())) };
+        let meta = match next? {
+            Ok(meta) => meta,
+            Err(error) => return Some(Err(Failure::of(&error))),
+        };
+        if !course.leads_to(meta.location.as_ref()) {
+            return Some(Err(Failure::new(FailureKind::Endless, "a name of a listing comes twice, or too late")));
+        }
+        Some(Ok(Listed {
+            name: self.name(&meta.location),
+            size: meta.size,
+            version: meta.e_tag.and_then(Version::new),
+        }))
     }
 
     /// Removes an object; one that is not there is fine.
     pub(crate) async fn delete(&self, name: &str) -> Result<(), Failure> {
         self.counters.count(Kind::Delete);
         let path = self.path(name);
-        let answer = timeout(PATIENCE, self.store.delete(&path)).await.map_err(|_| Failure::late())?;
+        let answer = timeout(self.patience, self.store.delete(&path)).await.map_err(|_| Failure::late())?;
         match answer.map_err(|error| Failure::of(&error)) {
             Err(failure) if failure.kind != FailureKind::Missing => Err(failure),
             _ => Ok(()),
@@ -407,11 +450,10 @@ impl Client {
     }
 
     /// Removes all objects below the prefix.
-    pub(crate) async fn delete_all(self) -> store_api::Result<()> {
-        let objects = self.lists.list(Some(&self.prefix)).map(|object| object.map(|meta| self.name(&meta.location)));
-        let names = objects.map_err(|error| Failure::of(&error)).try_collect::<Vec<_>>().await?;
-        let client = &self;
-        let delete = |name: String| async move { client.delete(&name).await };
+    pub(crate) async fn delete_all(self: &Arc<Self>) -> store_api::Result<()> {
+        let objects = self.followed(self.lists.list(Some(&self.prefix)), Course::in_any_order());
+        let names = objects.map_ok(|object| object.name).try_collect::<Vec<_>>().await?;
+        let delete = |name: String| async move { self.delete(&name).await };
         Ok(stream::iter(names).map(Ok).try_for_each_concurrent(DELETES, delete).await?)
     }
 
@@ -439,9 +481,32 @@ pub(crate) async fn back_off(attempt: u32) {
     sleep(longest.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
 }
 
-fn patience(bytes: u64) -> Duration {
-    let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
-    PATIENCE + PATIENCE_PER_MIB.saturating_mul(mebibytes)
+/// The bytes of an answer. Little memory is taken at the service's word: it may announce more than it sends, or send more.
+async fn collect(found: GetResult, len: u64) -> Result<Bytes, Failure> {
+    let mut chunks = found.into_stream();
+    let mut first = Bytes::new();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| Failure::of(&error))?;
+        if (first.len() + bytes.len() + chunk.len()) as u64 > len {
+            return Err(Failure::new(FailureKind::Ambiguous, "the answer is longer than it says"));
+        }
+        if first.is_empty() && bytes.is_empty() {
+            first = chunk;
+            continue;
+        }
+        if bytes.is_empty() {
+            bytes.reserve(usize::try_from(len).unwrap_or(usize::MAX).min(MAX_RESERVED));
+            bytes.extend_from_slice(&std::mem::take(&mut first));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    // What came in one piece is not copied.
+    let bytes = if bytes.is_empty() { first } else { bytes.into() };
+    if (bytes.len() as u64) < len {
+        return Err(Failure::new(FailureKind::Ambiguous, "the answer is cut short"));
+    }
+    Ok(bytes)
 }
 
 /// Of an error that is about no answer: that of a store that was given, or of the client.

@@ -122,7 +122,7 @@ impl Entries {
 
     async fn ask(&self, key: &Key, known: Option<&Version>, until: Instant) -> Result<Option<Arc<State>>> {
         let name = names::of_entry(key);
-        let state = match self.client.get_within(&name, known, MAX_LEN, until).await? {
+        let state = match self.client.get_unless(&name, known, MAX_LEN, until).await? {
             client::Seen::Unchanged => {
                 self.confirm(key, known);
                 return Ok(None);
@@ -152,7 +152,7 @@ impl Entries {
             return Ok(State::Kept { version: object.version, frame });
         }
         // Bytes that were garbled on their way are well the second time.
-        let Some(object) = self.client.get(name, None).await? else { return Ok(State::Nothing) };
+        let Some(object) = self.client.get(name, MAX_LEN).await? else { return Ok(State::Nothing) };
         Ok(match open_frame(key, &object.bytes).await? {
             Some(frame) => State::Kept { version: object.version, frame },
             None => State::Rotten { version: object.version },
@@ -161,7 +161,7 @@ impl Entries {
 
     /// The size of the object, of which one byte is read; `None` where there is none.
     pub(crate) async fn size_of(&self, key: &Key) -> Result<Option<u64>> {
-        let object = self.client.get(&names::of_entry(key), Some(0..1)).await?;
+        let object = self.client.get_range(&names::of_entry(key), 0..1).await?;
         Ok(object.map(|object| object.size))
     }
 

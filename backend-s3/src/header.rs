@@ -12,6 +12,8 @@ use crate::{
 
 const NAME: &str = "store";
 const FORMAT: &str = "irminsul-s3 1";
+/// Longer ones are none of this format, nor of a later one.
+const MAX_LEN: u64 = 4096;
 
 /// The hash function of the store below the prefix, which is made if there is none and it may be. Nothing is written
 /// where there is another kind of store.
@@ -44,7 +46,7 @@ async fn make(client: &Client, options: &S3Options) -> Result<HashFunction> {
 }
 
 async fn read(client: &Client) -> Result<Option<HashFunction>> {
-    client.get(NAME, None).await?.map(|header| parse(&header.bytes)).transpose()
+    client.get(NAME, MAX_LEN).await?.map(|header| parse(&header.bytes)).transpose()
 }
 
 pub(crate) fn seal(function: HashFunction) -> Bytes {

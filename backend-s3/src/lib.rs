@@ -91,7 +91,7 @@ impl S3Options {
             if prefix.as_ref().is_empty() {
                 return Err(Error::new(ErrorKind::InvalidInput, "a store without a prefix is removed by hand"));
             }
-            Client::new(self.connect()?, prefix, self.busy).delete_all().await
+            Arc::new(Client::new(self.connect()?, prefix, self.busy, self.patience)).delete_all().await
         };
         destroyed.await.map_err(S3_CONTEXT.on("destroy"))
     }
@@ -129,7 +129,8 @@ impl Instance {
                 "an object store is opened inside a tokio runtime, which its requests need",
             )
         })?;
-        let client = Arc::new(Client::new(options.connect()?, options.checked_prefix()?, options.busy));
+        let client =
+            Arc::new(Client::new(options.connect()?, options.checked_prefix()?, options.busy, options.patience));
         let hash = header::open(&client, &options).await?;
         let hub = Arc::new(Hub::new());
         let entries = Arc::new(Entries::new(Arc::clone(&client)));
@@ -138,7 +139,7 @@ impl Instance {
         Ok(Self {
             hash,
             gate: Gate::new(),
-            observer: Arc::new(Observer::new(Arc::clone(&entries), Arc::clone(&hub), options.poll)),
+            observer: Arc::new(Observer::new(Arc::clone(&entries), Arc::clone(&hub), &options)),
             hub,
             client,
             entries,

@@ -25,6 +25,7 @@ use tokio::{
 
 use self::mirror::{Base, Mirror, Told};
 use crate::{
+    S3Options,
     atomic_write::{CONCURRENCY, entry_of},
     client::Version,
     entries::{Entries, State, is_live},
@@ -39,6 +40,8 @@ pub(crate) struct Observer {
     entries: Arc<Entries>,
     hub: Arc<Hub>,
     poll: Duration,
+    /// How many keys a scope may have.
+    limit: u64,
     mirror: Mutex<Mirror>,
     poller: Mutex<Poller>,
     /// There is a key to confirm, or a first watch.
@@ -52,8 +55,16 @@ struct Poller {
 }
 
 impl Observer {
-    pub(crate) fn new(entries: Arc<Entries>, hub: Arc<Hub>, poll: Duration) -> Self {
-        Self { entries, hub, poll, mirror: Mutex::default(), poller: Mutex::default(), nudge: Notify::new() }
+    pub(crate) fn new(entries: Arc<Entries>, hub: Arc<Hub>, options: &S3Options) -> Self {
+        Self {
+            entries,
+            hub,
+            poll: options.poll,
+            limit: options.watch_limit,
+            mirror: Mutex::default(),
+            poller: Mutex::default(),
+            nudge: Notify::new(),
+        }
     }
 
     /// Tells what this instance wrote, over an object of the version `replaced`.
@@ -159,8 +170,13 @@ impl Observer {
     async fn look_below(&self, path: &Key) -> Result<()> {
         let listed = self.entries.client().list(&names::of_scope(path));
         let mut chunks = listed.ready_chunks(CHUNK);
+        let mut count = 0;
         while let Some(chunk) = chunks.next().await {
             let chunk: Vec<_> = chunk.into_iter().collect::<Result<_, _>>()?;
+            count += chunk.len() as u64;
+            if count > self.limit {
+                return Err(too_many(self.limit));
+            }
             let seen = chunk.iter().filter_map(|listed| Some((entry_of(listed)?, listed)));
             let hints = {
                 let mut mirror = self.mirror();
@@ -291,6 +307,11 @@ fn not_looking() -> Error {
         ErrorKind::Other,
         "others' changes are not looked for: the runtime that the store was opened in has ended; open the store again",
     )
+}
+
+fn too_many(limit: u64) -> Error {
+    let message = format!("a watch of an object store has at most {limit} keys in its scope; watch a narrower one");
+    Error::new(ErrorKind::Unsupported, message)
 }
 
 /// Those that no other one covers.

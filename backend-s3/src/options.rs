@@ -12,10 +12,12 @@ use object_store::{
 };
 use store_api::{Error, ErrorKind, HashFunction, Result};
 
-use crate::client::{self, READ_ATTEMPTS};
+use crate::client::{self, Connector, READ_ATTEMPTS};
 
 /// Names of objects have at most 1,024 bytes, and those of the store's need the rest.
 const MAX_PREFIX_LEN: usize = 200;
+/// Those of old ones; 63 of others.
+const MAX_BUCKET_LEN: usize = 255;
 /// The client's own limit for a request. The requests', which know their sizes, are shorter.
 const TIMEOUT: &str = "1 hour";
 
@@ -34,6 +36,8 @@ pub struct S3Options {
     pub(crate) batch_limit: usize,
     pub(crate) poll: Duration,
     pub(crate) busy: Duration,
+    pub(crate) patience: Duration,
+    pub(crate) watch_limit: u64,
 }
 
 #[derive(Clone)]
@@ -52,6 +56,22 @@ struct Place {
 }
 
 impl Place {
+    /// A name that goes into the path or the host of every request is nothing but a name.
+    fn check_bucket(&self) -> Result<()> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.$".contains(&byte);
+        let is_name = (1..=MAX_BUCKET_LEN).contains(&self.bucket.len()) && self.bucket.bytes().all(plain);
+        if !is_name || self.bucket.starts_with('.') {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "the name of a bucket has 1 to {MAX_BUCKET_LEN} letters, digits, `-`, `_`, `.` and `$`, and begins \
+                     with no `.`"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
     /// Whether the endpoint says that nothing is encrypted.
     fn is_plain(&self) -> bool {
         self.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"))
@@ -89,6 +109,8 @@ impl S3Options {
             batch_limit: DEFAULT_BATCH_LIMIT,
             poll: Duration::from_secs(1),
             busy: Duration::from_secs(30),
+            patience: Duration::from_secs(30),
+            watch_limit: 4 * 1024 * 1024,
         }
     }
 
@@ -171,12 +193,27 @@ impl S3Options {
         self
     }
 
+    /// How long one request may take, and a second more for each MiB that it moves. 30 s by default.
+    #[must_use]
+    pub fn patience(mut self, limit: Duration) -> Self {
+        self.patience = limit;
+        self
+    }
+
+    /// How many keys the scope of a watch may have: each is kept in memory, and all of them are listed at each poll. A
+    /// watch of more is `Unsupported`. 4,194,304 by default.
+    #[must_use]
+    pub fn watch_limit(mut self, keys: u64) -> Self {
+        self.watch_limit = keys;
+        self
+    }
+
     /// The clients of the service.
     pub(crate) fn connect(&self) -> Result<client::Service> {
         match &self.service {
-            Service::S3(place) => connect_to_s3(s3(place)),
+            Service::S3(place) => place.check_bucket().and_then(|()| connect_to_s3(s3(place))),
             #[cfg(feature = "azure")]
-            Service::Azure(place) => connect_to_azure(azure(place)),
+            Service::Azure(place) => place.check_bucket().and_then(|()| connect_to_azure(azure(place))),
             Service::Given(store) => Ok(client::Service { objects: Arc::clone(store), lists: Arc::clone(store) }),
         }
     }
@@ -201,6 +238,7 @@ impl S3Options {
 
 fn s3(place: &Place) -> AmazonS3Builder {
     let mut builder = AmazonS3Builder::from_env()
+        .with_http_connector(Connector)
         .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), TIMEOUT)
         .with_bucket_name(&place.bucket);
     if let Some(endpoint) = &place.endpoint {
@@ -220,6 +258,7 @@ pub(crate) fn connect_to_s3(builder: AmazonS3Builder) -> Result<client::Service>
     for key in [AmazonS3ConfigKey::Endpoint, AmazonS3ConfigKey::S3Endpoint] {
         check_endpoint(builder.get_config_value(&key))?;
     }
+    check_region(builder.get_config_value(&AmazonS3ConfigKey::Region))?;
     let objects = builder.clone().with_retry(no_retries()).build().map_err(|_| ill_formed())?;
     let builder = builder.with_credentials(Arc::clone(objects.credentials()));
     let lists = builder.with_retry(retries()).build().map_err(|_| ill_formed())?;
@@ -229,6 +268,7 @@ pub(crate) fn connect_to_s3(builder: AmazonS3Builder) -> Result<client::Service>
 #[cfg(feature = "azure")]
 fn azure(place: &Place) -> MicrosoftAzureBuilder {
     let mut builder = MicrosoftAzureBuilder::from_env()
+        .with_http_connector(Connector)
         .with_config(AzureConfigKey::Client(ClientConfigKey::Timeout), TIMEOUT)
         .with_container_name(&place.bucket);
     if let Some(endpoint) = &place.endpoint {
@@ -248,11 +288,22 @@ fn connect_to_azure(builder: MicrosoftAzureBuilder) -> Result<client::Service> {
 
 /// A credential in an address would be shown by whoever shows the address (E2).
 fn check_endpoint(endpoint: Option<String>) -> Result<()> {
-    if endpoint.is_some_and(|endpoint| endpoint.contains(['@', '?'])) {
+    let is_plain =
+        |endpoint: &str| !endpoint.contains(['@', '?', '#']) && endpoint.bytes().all(|byte| byte.is_ascii_graphic());
+    if endpoint.is_some_and(|endpoint| !is_plain(&endpoint)) {
         return Err(Error::new(
             ErrorKind::InvalidInput,
-            "an endpoint holds no `@` and no `?`: credentials come from the environment",
+            "an endpoint holds no `@`, `?`, `#` and space: credentials come from the environment",
         ));
+    }
+    Ok(())
+}
+
+/// A region is a part of the host that requests are sent to.
+fn check_region(region: Option<String>) -> Result<()> {
+    let is_plain = |region: &str| region.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if region.is_some_and(|region| !is_plain(&region)) {
+        return Err(Error::new(ErrorKind::InvalidInput, "a region has letters, digits, `-` and `_`"));
     }
     Ok(())
 }
@@ -293,6 +344,8 @@ impl fmt::Debug for S3Options {
             .field("batch_limit", &self.batch_limit)
             .field("poll", &self.poll)
             .field("busy", &self.busy)
+            .field("patience", &self.patience)
+            .field("watch_limit", &self.watch_limit)
             .finish()
     }
 }

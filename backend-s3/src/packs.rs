@@ -69,6 +69,9 @@ pub(crate) use self::keys::Cursor;
 /// How many requests of one operation are under way at a time.
 const CONCURRENCY: usize = 8;
 
+/// How many packs a listing may show: so many are written in a month without an index, at two in each second.
+const MAX_PACKS: u64 = 1 << 22;
+
 /// How often what arrives damaged is read, since it may have been damaged on its way.
 const READINGS: usize = 3;
 
@@ -153,6 +156,7 @@ impl Packs {
             return Ok(Some(value));
         }
         let hinted = hinted.filter(|place| !place.sound);
+        let patience = self.patience();
         loop {
             // A false value may have been repaired (I4), and the key may be that of another store.
             let known = self.locate(&hash).await?;
@@ -164,7 +168,8 @@ impl Packs {
                 }
                 Found::Gone if known.is_none() => return Ok(None),
                 // There may be a copy.
-                Found::Damaged | Found::Gone if known.is_some() && self.view().set_rotten(&hash, place) => {}
+                Found::Damaged | Found::Gone
+                    if known.is_some() && self.view().set_rotten(&hash, place) && Instant::now() < patience => {}
                 _ => return Err(corrupt("the value does not match its hash; add the true one again")),
             }
         }
@@ -208,7 +213,7 @@ impl Packs {
 
     async fn read(&self, hash: &ContentHash, place: Place) -> Result<Found> {
         for _ in 0..READINGS {
-            match self.client.get(&place.pack.object(), Some(place.range())).await {
+            match self.client.get_range(&place.pack.object(), place.range()).await {
                 Ok(None) => return Ok(Found::Gone),
                 Ok(Some(object)) => {
                     if let Some(value) = self.open_frame(hash, place, &object.bytes).await? {
@@ -287,7 +292,7 @@ impl Packs {
     }
 
     async fn list_once(&self, epoch: u32, enough: u32) -> Result<Vec<(PackName, u64)>, Failure> {
-        let mut listed = self.client.list_behind(name::FOLDER, &PackName::before(epoch));
+        let mut listed = self.client.list_behind(name::FOLDER, &PackName::before(epoch), MAX_PACKS);
         let mut packs = Vec::new();
         while let Some(object) = listed.next().await {
             let object = object?;
@@ -306,7 +311,9 @@ impl Packs {
     async fn read_root(&self) -> Result<()> {
         let known = self.view().root_version().cloned();
         let mut seen = match &known {
-            Some(version) => self.client.get_unless(root::OBJECT, version).await?,
+            Some(version) => {
+                self.client.get_unless(root::OBJECT, Some(version), root::MAX_LEN, self.client.until()).await?
+            }
             None => self.read_whole_root().await?,
         };
         for _ in 1..READINGS {
@@ -324,7 +331,7 @@ impl Packs {
     }
 
     async fn read_whole_root(&self) -> Result<Seen, Failure> {
-        Ok(self.client.get(root::OBJECT, None).await?.map_or(Seen::Missing, Seen::Changed))
+        Ok(self.client.get(root::OBJECT, root::MAX_LEN).await?.map_or(Seen::Missing, Seen::Changed))
     }
 
     /// Reads the footers of the packs that were listed.
@@ -349,7 +356,7 @@ impl Packs {
         }
         let mut len = format::TAIL_LEN;
         for _ in 0..=READINGS {
-            let Some(tail) = self.client.get(&pack.object(), Some(size.saturating_sub(len)..size)).await? else {
+            let Some(tail) = self.client.get_range(&pack.object(), size.saturating_sub(len)..size).await? else {
                 return Err(Failure::gone().into());
             };
             match format::open(pack, size, &tail.bytes) {

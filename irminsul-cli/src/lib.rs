@@ -33,7 +33,7 @@ use std::{
 
 use clap::{
     CommandFactory, FromArgMatches, Parser,
-    error::{ContextKind, ErrorKind},
+    error::{ContextKind, ContextValue, ErrorKind},
 };
 use irminsul::{OptionSpec, Registry};
 use tracing_subscriber::{
@@ -106,11 +106,21 @@ fn refuse_usage(error: &clap::Error) -> ExitCode {
             })
             .report()
         }
+        (ErrorKind::UnknownArgument, _) if !is_about_an_option(error) => Failure::Refused(
+            "there is an argument too many, which is not shown, since it may be a value: quote what has spaces in it, \
+             or see --help"
+                .to_owned(),
+        )
+        .report(),
         _ => error.print().map_or_else(
             |unprinted| Failure::Output(unprinted).report(),
             |()| ExitCode::from(if error.use_stderr() { 2 } else { 0 }),
         ),
     }
+}
+
+fn is_about_an_option(error: &clap::Error) -> bool {
+    matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(argument)) if argument.starts_with('-'))
 }
 
 fn log_to_stderr() {

@@ -10,6 +10,8 @@ use super::FailureKind;
 /// How the client shows an answer that is no success, and a redirect that leads nowhere.
 const STATUS: &str = "Server returned non-2xx status code: ";
 const BARE_REDIRECT: &str = "Received redirect without LOCATION";
+/// Of what is shown of an error, in characters.
+const MAX_LINE_LEN: usize = 200;
 /// Longer ones are no codes.
 const MAX_CODE_LEN: usize = 64;
 
@@ -73,10 +75,14 @@ pub(super) fn of_transport(error: &object_store::Error) -> Option<(FailureKind, 
     Some((failure, one_line(&deepest)))
 }
 
-/// What an error shows, unless there is an address in it, which may hold a credential.
+/// What an error shows, unless there is an address in it, which may hold a credential. It may be the service that speaks:
+/// what is no plain text is left out.
 pub(super) fn one_line(shown: &str) -> String {
     let line = shown.lines().next().unwrap_or_default();
-    if line.contains("://") { "an error that has an address in it".to_owned() } else { line.to_owned() }
+    if line.contains("://") {
+        return "an error that has an address in it".to_owned();
+    }
+    line.chars().filter(|shown| !shown.is_control()).take(MAX_LINE_LEN).collect()
 }
 
 fn chain(error: &object_store::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {

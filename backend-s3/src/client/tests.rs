@@ -6,13 +6,16 @@ use std::{
 };
 
 use async_trait::async_trait;
+use http_body_util::BodyExt;
 use object_store::{
     ClientOptions,
     aws::AmazonS3Builder,
-    client::{HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService},
+    client::{
+        HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
+    },
 };
 
-use super::*;
+use super::{transport::Bounded, *};
 use crate::options::connect_to_s3;
 
 /// A service that gives these answers, one to each request.
@@ -32,7 +35,7 @@ impl HttpService for Scripted {
 
 impl HttpConnector for Scripted {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(self.clone()))
+        Ok(HttpClient::new(Bounded(self.clone())))
     }
 }
 
@@ -46,24 +49,25 @@ fn builder(answers: impl IntoIterator<Item = (u16, &'static str)>) -> AmazonS3Bu
 
 fn client(answers: impl IntoIterator<Item = (u16, &'static str)>) -> Arc<Client> {
     let service = connect_to_s3(builder(answers)).unwrap();
-    Arc::new(Client::new(service, Path::from("prefix"), Duration::from_secs(30)))
+    Arc::new(Client::new(service, Path::from("prefix"), Duration::from_secs(30), PATIENCE))
 }
 
 fn version() -> Version {
-    Version("\"version\"".into())
+    Version::new("\"version\"".into()).unwrap()
 }
 
+const PATIENCE: Duration = Duration::from_secs(30);
 const HTML: &str = "<html><body>default backend - 404</body></html>";
 const NO_KEY: &str = "<?xml version=\"1.0\"?><Error><Code>NoSuchKey</Code><Message>no</Message></Error>";
 const NO_BUCKET: &str = "<Error><Code>NoSuchBucket</Code></Error>";
 
 #[tokio::test(start_paused = true)]
 async fn a11_only_a_404_that_names_what_is_missing_is_absence() {
-    assert!(client([(404, NO_KEY)]).get("object", None).await.unwrap().is_none());
+    assert!(client([(404, NO_KEY)]).get("object", 9).await.unwrap().is_none());
     let kind = |failure: Failure| failure.kind;
-    assert_eq!(client([(404, HTML); 5]).get("object", None).await.err().map(kind), Some(FailureKind::Unnamed));
-    assert_eq!(client([(404, NO_BUCKET)]).get("object", None).await.err().map(kind), Some(FailureKind::NoBucket));
-    assert!(client([(404, HTML), (404, NO_KEY)]).get("object", None).await.unwrap().is_none());
+    assert_eq!(client([(404, HTML); 5]).get("object", 9).await.err().map(kind), Some(FailureKind::Unnamed));
+    assert_eq!(client([(404, NO_BUCKET)]).get("object", 9).await.err().map(kind), Some(FailureKind::NoBucket));
+    assert!(client([(404, HTML), (404, NO_KEY)]).get("object", 9).await.unwrap().is_none());
     // The answer to a HEAD has no body.
     assert!(client([(404, ""), (404, NO_KEY)]).head("object").await.unwrap().is_none());
     assert!(client([(404, ""), (404, HTML), (404, HTML), (404, NO_KEY)]).head("object").await.unwrap().is_none());
@@ -109,8 +113,8 @@ async fn e2_a_failure_shows_no_address() {
     let store = builder([(403, "denied to user:hidden\n")]).with_endpoint("https://user:hidden@host").build().unwrap();
     let store: Arc<dyn ObjectStore> = Arc::new(store);
     let service = Service { objects: Arc::clone(&store), lists: store };
-    let client = Client::new(service, Path::from("prefix"), Duration::ZERO);
-    let failure = client.get("object", None).await.err().unwrap();
+    let client = Client::new(service, Path::from("prefix"), Duration::ZERO, PATIENCE);
+    let failure = client.get("object", 9).await.err().unwrap();
     let error = Error::from(failure.clone());
     assert!(!format!("{failure:?} {error} {error:?}").contains("hidden"), "{failure:?}");
 }
@@ -122,4 +126,94 @@ fn e2_an_endpoint_with_a_credential_is_refused() {
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(!format!("{error} {error:?}").contains("hidden"));
     }
+}
+
+#[test]
+fn only_what_could_be_sent_back_is_a_version() {
+    let tag = |tag: &str| Version::new(tag.to_owned());
+    assert!(tag("\"9b2cf535f27731c974343645a3985328-12\"").is_some() && tag("W/\"a b\"").is_some());
+    for none in ["", "a\nb", "a\0b", "\u{e9}", &"x".repeat(257)] {
+        assert!(tag(none).is_none(), "{none:?}");
+    }
+}
+
+#[test]
+fn e2_what_an_error_shows_is_a_short_line_without_an_address() {
+    for shown in ["a\rb\u{1b}[2J\nc", &"x".repeat(10_000), "sent to http://user:hidden@host"] {
+        let line = answer::one_line(shown);
+        assert!(line.len() <= 200 && !line.chars().any(char::is_control) && !line.contains("hidden"), "{line:?}");
+    }
+}
+
+/// A service whose answers never end: a byte each few seconds, or all the memory at once.
+#[derive(Clone, Debug)]
+struct Unending {
+    status: u16,
+    len: Option<u64>,
+    chunk: usize,
+    pause: Duration,
+    pulled: Arc<AtomicU64>,
+}
+
+#[async_trait]
+impl HttpService for Unending {
+    async fn call(&self, _: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let Self { chunk, pause, pulled, .. } = self.clone();
+        let chunks = stream::repeat(()).then(move |()| {
+            let pulled = Arc::clone(&pulled);
+            async move {
+                sleep(pause).await;
+                pulled.fetch_add(chunk as u64, Ordering::Relaxed);
+                Ok::<_, HttpError>(Bytes::from(vec![b'x'; chunk]))
+            }
+        });
+        let body = reqwest::Body::wrap_stream(chunks).map_err(|error| HttpError::new(HttpErrorKind::Decode, error));
+        let mut response = HttpResponse::new(HttpResponseBody::new(body));
+        *response.status_mut() = self.status.try_into().unwrap();
+        let headers = response.headers_mut();
+        headers.insert("etag", "tag".parse().unwrap());
+        if let Some(len) = self.len {
+            headers.insert("content-length", len.into());
+        }
+        Ok(response)
+    }
+}
+
+impl HttpConnector for Unending {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(Bounded(self.clone())))
+    }
+}
+
+fn unending(status: u16, len: Option<u64>, chunk: usize, pause: Duration) -> (Arc<Client>, Arc<AtomicU64>) {
+    let pulled = Arc::new(AtomicU64::new(0));
+    let service = Unending { status, len, chunk, pause, pulled: Arc::clone(&pulled) };
+    let service = connect_to_s3(builder([]).with_http_connector(service)).unwrap();
+    (Arc::new(Client::new(service, Path::from("prefix"), Duration::ZERO, PATIENCE)), pulled)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_byte_by_byte_takes_no_longer_than_a_request_may() {
+    let begun = Instant::now();
+    let (client, _) = unending(200, Some(1000), 1, Duration::from_secs(1));
+    let kind = |failure: Failure| failure.kind;
+    assert_eq!(client.get("object", 1000).await.err().map(kind), Some(FailureKind::Ambiguous));
+    assert_eq!(begun.elapsed(), PATIENCE);
+    let listed = client.list("entries").try_collect::<Vec<_>>().await;
+    assert_eq!(listed.err().map(kind), Some(FailureKind::Ambiguous));
+    assert!(begun.elapsed() <= 2 * PATIENCE + Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_an_end_takes_no_more_memory_than_one_of_its_kind() {
+    const CHUNK: usize = 1 << 16;
+    let mebibytes = |pulled: &AtomicU64| pulled.load(Ordering::Relaxed) >> 20;
+    let (client, pulled) = unending(500, None, CHUNK, Duration::ZERO);
+    assert!(client.get("object", 9).await.is_err() && mebibytes(&pulled) < 1);
+    let (client, pulled) = unending(200, None, CHUNK, Duration::ZERO);
+    assert!(client.list("entries").try_collect::<Vec<_>>().await.is_err() && mebibytes(&pulled) <= 16);
+    let (client, pulled) = unending(200, Some(9), CHUNK, Duration::ZERO);
+    assert!(client.get("object", 9).await.is_err() && mebibytes(&pulled) < 1);
+    let (client, pulled) = unending(200, Some(u64::MAX / 2), CHUNK, Duration::ZERO);
+    assert!(client.get("object", 9).await.unwrap().unwrap().bytes.is_empty() && mebibytes(&pulled) < 1);
 }

@@ -28,6 +28,9 @@ const TRAILER_LEN: usize = frame::CHECKSUM_LEN + 4 + MAGIC.len();
 /// What is read of the end of a pack at first: the footer of 1,400 values.
 pub(crate) const TAIL_LEN: u64 = 64 * 1024;
 
+/// No pack has more values, so that its footer has 180 MiB at the most.
+pub(crate) const MAX_VALUES: usize = 1 << 22;
+
 /// A pack of nothing, which nobody writes, would be as long.
 pub(crate) const MIN_LEN: u64 = TRAILER_LEN as u64;
 
@@ -80,8 +83,9 @@ pub(crate) fn open(name: PackName, size: u64, tail: &[u8]) -> Tail {
         return Tail::Damaged;
     };
     let checksum = trailer.get_u64().to_be_bytes();
-    let footer_len = trailer.get_u32() as usize * ENTRY_LEN;
-    if trailer != MAGIC || (footer_len + TRAILER_LEN) as u64 > size {
+    let count = trailer.get_u32() as usize;
+    let footer_len = count * ENTRY_LEN;
+    if trailer != MAGIC || count > MAX_VALUES || (footer_len + TRAILER_LEN) as u64 > size {
         return Tail::Damaged;
     }
     let Some(footer) = before.len().checked_sub(footer_len).map(|start| &before[start..]) else {

@@ -8,7 +8,13 @@ use std::{
 use backend_kit::Page;
 use store_api::{ContentHash, ContentKey, Result};
 
-use super::{Packs, name::PackName, place::Place, run::Run, runs::RunError};
+use super::{
+    Packs,
+    name::PackName,
+    place::Place,
+    run::Run,
+    runs::{ROOTS, RunError, changing},
+};
 
 /// How many known values a page has.
 const PAGE: usize = 1024;
@@ -61,7 +67,7 @@ impl Packs {
     }
 
     async fn slice(self: &Arc<Self>, behind: Option<ContentHash>) -> Result<Slice> {
-        loop {
+        for _ in 0..ROOTS {
             let mut slice = Slice::default();
             // What leaves the known packs has a root that covers it: so they are looked at together, and first.
             let (root, known) = {
@@ -82,6 +88,7 @@ impl Packs {
                 Err(RunError::Lost) => self.replace_root(&version).await?,
             }
         }
+        Err(changing())
     }
 
     async fn slice_of_runs(

@@ -159,7 +159,7 @@ impl Packs {
 
     /// Another merge was faster, or something on the way sent the PUT of the root twice: the root itself tells.
     async fn settle(&self, plan: Plan, run: &Run) -> Result<()> {
-        let Some(object) = self.client.get(root::OBJECT, None).await? else { return Ok(()) };
+        let Some(object) = self.client.get(root::OBJECT, root::MAX_LEN).await? else { return Ok(()) };
         match Root::open(&object.bytes) {
             Some(root) if root == plan.root => self.merged(plan, object.version).await,
             // Nothing that is still under way can put the plan over another root than the one that it was made for.
@@ -197,7 +197,7 @@ impl Packs {
 
     async fn read_run(&self, run: &Run) -> Result<Vec<Record>, RunError> {
         for _ in 0..READINGS {
-            let object = self.client.get(&run.object(), None).await;
+            let object = self.client.get(&run.object(), run.len()).await;
             let object = object.map_err(|failure| RunError::Failed(failure.into()))?.ok_or(RunError::Lost)?;
             if let Some(records) = run.open(&object.bytes) {
                 return Ok(records);

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use backend_kit::frame;
 use bytes::{Buf, BufMut};
-use store_api::{ContentHash, ContentKey};
+use store_api::{ContentHash, ContentKey, MAX_VALUE_LEN};
 
 use super::name::PackName;
 
@@ -71,6 +71,10 @@ impl Place {
 
     pub(crate) fn get_in_pack(pack: PackName, from: &mut &[u8]) -> Option<Self> {
         let (offset, len) = (from.try_get_u64().ok()?, from.try_get_u32().ok()?);
+        // Nobody writes a longer one (V1), and whoever trusts it would read as much.
+        if len as usize > MAX_VALUE_LEN {
+            return None;
+        }
         let sound = match from.try_get_u8().ok()? {
             0 => false,
             1 => true,
@@ -93,10 +97,13 @@ mod tests {
 
     use super::*;
 
+    const MAX_LEN: u32 = MAX_VALUE_LEN as u32;
+
     proptest! {
         #[test]
         fn i5_a_locator_is_its_values_alone(
-            hash: [u8; 32], other: [u8; 32], offset: u64, len: u32, sound: bool, bit: proptest::sample::Index,
+            hash: [u8; 32], other: [u8; 32], offset: u64, len in 0..=MAX_LEN, sound: bool,
+            bit: proptest::sample::Index,
         ) {
             let place = Place { pack: PackName::new(7).unwrap(), offset, len, sound };
             let key = place.to_key(&hash.into());
@@ -109,6 +116,12 @@ mod tests {
             locator[bit / 8] ^= 1 << (bit % 8);
             let forged = ContentKey::with_locator(hash.into(), &locator).unwrap();
             prop_assert_eq!(Place::of_key(&forged), None);
+        }
+
+        #[test]
+        fn v1_a_place_of_more_than_a_value_is_none(hash: [u8; 32], offset: u64, len in MAX_LEN + 1..) {
+            let place = Place { pack: PackName::new(7).unwrap(), offset, len, sound: true };
+            prop_assert_eq!(Place::of_key(&place.to_key(&hash.into())), None);
         }
     }
 }

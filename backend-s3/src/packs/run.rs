@@ -62,6 +62,11 @@ impl Run {
         self.records as usize
     }
 
+    /// How many bytes its object has.
+    pub(crate) fn len(&self) -> u64 {
+        (self.records() * RECORD_LEN) as u64
+    }
+
     pub(crate) fn blocks(&self) -> usize {
         self.blocks.len()
     }
@@ -74,7 +79,7 @@ impl Run {
     /// Where a block lies in the object.
     pub(crate) fn range(&self, block: usize) -> Range<u64> {
         let end = (block + 1) * BLOCK_LEN;
-        (block * BLOCK_LEN) as u64..end.min(self.records() * RECORD_LEN) as u64
+        (block * BLOCK_LEN) as u64..(end as u64).min(self.len())
     }
 
     /// The records of a block, or `None` when its bytes are damaged.
@@ -87,7 +92,7 @@ impl Run {
 
     /// The records of the whole object, or `None` when its bytes are damaged.
     pub(crate) fn open(&self, bytes: &[u8]) -> Option<Vec<Record>> {
-        if bytes.len() != self.records() * RECORD_LEN {
+        if bytes.len() as u64 != self.len() {
             return None;
         }
         let blocks = bytes.chunks(BLOCK_LEN).enumerate().map(|(block, bytes)| self.open_block(block, bytes));

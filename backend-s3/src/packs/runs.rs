@@ -20,7 +20,7 @@ use crate::client::Version;
 const REMEMBERED: usize = 64;
 
 /// How often a root is read again because one of its runs has gone: by a merge, which names another in its place.
-const ROOTS: usize = 4;
+pub(super) const ROOTS: usize = 4;
 
 type Block = Arc<Vec<Record>>;
 
@@ -59,7 +59,7 @@ impl Packs {
                 Err(RunError::Lost) => self.replace_root(&version).await?,
             }
         }
-        Err(Error::new(ErrorKind::Unavailable, "the index changes faster than it can be read; try again"))
+        Err(changing())
     }
 
     /// The root, while it can be relied on. Where there is none, all packs are known.
@@ -107,7 +107,7 @@ impl Packs {
             return Ok(records);
         }
         for _ in 0..READINGS {
-            let read = self.client.get(&object, Some(run.range(block))).await;
+            let read = self.client.get_range(&object, run.range(block)).await;
             let read = read.map_err(|failure| RunError::Failed(failure.into()))?.ok_or(RunError::Lost)?;
             if let Some(records) = run.open_block(block, &read.bytes) {
                 let records = Arc::new(records);
@@ -130,4 +130,9 @@ impl Packs {
         }
         self.complete_in_turn().await
     }
+}
+
+/// Of an index whose runs are lost as often as it is read.
+pub(super) fn changing() -> Error {
+    Error::new(ErrorKind::Unavailable, "the index changes faster than it can be read; try again")
 }

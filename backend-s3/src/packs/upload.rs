@@ -124,6 +124,10 @@ impl Packs {
         if missing.is_empty() {
             return Ok(());
         }
+        if missing.len() > format::MAX_VALUES {
+            let message = format!("a batch has at most {} values; commit it, and begin another", format::MAX_VALUES);
+            return Err(Error::new(ErrorKind::ValueTooLarge, message));
+        }
         let packs = Arc::clone(self);
         let detached = Arc::clone(&self.detached).read_owned().await;
         let upload = self.runtime.spawn(async move {

@@ -43,6 +43,7 @@ const TRICKY: &[&str] = &[
     "\u{10000}", "\u{10ffff}", "a/\u{10ffff}", "a\u{10ffff}",
     "0", "00", "1", "01", "10", "2", "-1", "1.0", "1e3", "0x1", "null", "NULL", "true", "undefined", "NaN",
     "entries", "content", "changes", "meta", "data", "tmp", "index", "index.html", "select", "drop table entries",
+    "'; DROP TABLE entries; --", "' OR '1'='1", "%2e%2e/%2e%2e/etc", "a\r\nX-Injected: yes\r\n\r\n", "a?versionId=1#b", "</Key><Key>b</Key>",
     "a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a", "a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a",
 ];
 

@@ -10,6 +10,8 @@ mod entries;
 mod info;
 mod log;
 mod pipes;
+mod private;
 mod sandbox;
+mod secrets;
 mod verify;
 mod watch;

@@ -1,0 +1,215 @@
+//! Answers of all kinds that no honest service gives, to one kind of request at a time.
+
+use std::{
+    fmt::Write as _,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use futures_util::StreamExt;
+use libtest_mimic::Trial;
+use store_api::{EntryRead, ErrorKind, Init, Key};
+
+use crate::{
+    VALUE,
+    scene::{Class, Scene, expect_clear},
+    server::{Answer, Request, Server, head, listed_object, listing},
+    trial,
+};
+
+const TAG: &str = "ETag: \"tag\"\r\n";
+const UNTIL_THE_END: &str = "HTTP/1.1 200 OK\r\nETag: \"tag\"\r\n\r\n";
+
+/// What the system takes of an answer by itself, on both ends of a connection.
+const IN_BUFFERS: u64 = 24 * MIB;
+const MIB: u64 = 1024 * 1024;
+/// Of the answers that are no objects and no listings; and of a head.
+const LITTLE: u64 = IN_BUFFERS + MIB;
+const PAGE: u64 = IN_BUFFERS + 16 * MIB;
+/// Bounded by time alone: nothing of it is kept.
+const ANY: u64 = u64::MAX;
+
+struct Attack {
+    name: &'static str,
+    class: Class,
+    /// How many bytes the client may take of an answer.
+    most: u64,
+    answer: fn() -> Answer,
+}
+
+const fn attack(class: Class, name: &'static str, most: u64, answer: fn() -> Answer) -> Attack {
+    Attack { name, class, most, answer }
+}
+
+use Class::{Get, List, Put};
+
+const ATTACKS: &[Attack] = &[
+    attack(Get, "silence", LITTLE, || Answer::Silent(Vec::new())),
+    attack(Get, "no_http", LITTLE, || Answer::Bytes(b"\0\0\0 this is no HTTP\r\n\r\n".into())),
+    attack(Get, "a_head_byte_by_byte", LITTLE, || Answer::Slow(Vec::new(), head("200 OK", TAG, 5))),
+    attack(Get, "a_body_byte_by_byte", LITTLE, || Answer::Slow(head("200 OK", TAG, 1000), vec![b'x'; 1000])),
+    attack(Get, "a_body_that_is_cut_short", LITTLE, || Answer::Bytes(with_body(head("200 OK", TAG, 1000), b"short"))),
+    attack(Get, "a_body_longer_than_it_says", LITTLE, || {
+        Answer::Bytes(with_body(head("200 OK", TAG, 5), &[b'x'; 1000]))
+    }),
+    attack(Get, "a_body_of_no_length", LITTLE, || Answer::Bytes(with_body(UNTIL_THE_END, b"value"))),
+    attack(Get, "an_endless_body", LITTLE, || Answer::Endless(UNTIL_THE_END.into(), vec![b'x'; 65536])),
+    attack(Get, "a_length_beyond_all_memory", LITTLE, || Answer::Silent(with_body(head("200 OK", TAG, 1 << 62), b"x"))),
+    attack(Get, "a_range_beyond_all_memory", LITTLE, || {
+        Answer::Endless(partial("bytes 0-0/9", 1 << 62), vec![b'x'; 65536])
+    }),
+    attack(Get, "a_range_without_an_end", LITTLE, || {
+        Answer::Silent(partial("bytes 0-18446744073709551615/18446744073709551615", 1))
+    }),
+    attack(Get, "endless_headers", LITTLE, || Answer::Endless(b"HTTP/1.1 200 OK\r\n".into(), padding())),
+    attack(Get, "an_endless_header", LITTLE, || Answer::Endless(b"HTTP/1.1 200 OK\r\nX: ".into(), vec![b'x'; 4096])),
+    attack(Get, "endless_interim_answers", ANY, || {
+        Answer::Endless(Vec::new(), b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100))
+    }),
+    attack(Get, "a_giant_tag", LITTLE, || tagged(&"x".repeat(100_000))),
+    attack(Get, "a_tag_that_is_no_text", LITTLE, || tagged("a\tb")),
+    attack(Get, "no_tag", LITTLE, || Answer::Bytes(with_body(head("200 OK", "", 5), b"value"))),
+    attack(Get, "garbage", LITTLE, || Answer::Bytes(with_body(head("200 OK", TAG, 7), b"garbage"))),
+    attack(Get, "an_endless_error", LITTLE, || {
+        Answer::Endless(b"HTTP/1.1 403 Forbidden\r\n\r\n".into(), vec![b'x'; 65536])
+    }),
+    attack(Put, "silence", LITTLE, || Answer::Silent(Vec::new())),
+    attack(Put, "no_http", LITTLE, || Answer::Bytes(b"\x16\x03\x01".into())),
+    attack(Put, "no_tag", LITTLE, || Answer::Bytes(head("200 OK", "", 0))),
+    attack(Put, "a_giant_tag", LITTLE, || tagged(&"x".repeat(100_000))),
+    attack(Put, "endless_headers", LITTLE, || Answer::Endless(b"HTTP/1.1 200 OK\r\n".into(), padding())),
+    attack(Put, "an_endless_error", LITTLE, || {
+        Answer::Endless(b"HTTP/1.1 500 Internal Server Error\r\n\r\n".into(), vec![b'x'; 65536])
+    }),
+    attack(Put, "a_refusal_of_everything", LITTLE, || Answer::Bytes(head("412 Precondition Failed", "", 0))),
+    attack(List, "silence", LITTLE, || Answer::Silent(Vec::new())),
+    attack(List, "a_page_byte_by_byte", LITTLE, || Answer::Slow(head("200 OK", "", 1000), vec![b' '; 1000])),
+    attack(List, "a_page_without_an_end", PAGE, || {
+        let object = listed_object("store/entries/a_", 9, "tag").repeat(100);
+        Answer::Endless(with_body(UNTIL_THE_END, b"<ListBucketResult>"), object.into())
+    }),
+    attack(List, "a_length_beyond_all_memory", PAGE, || {
+        Answer::Endless(head("200 OK", "", 1 << 62), vec![b' '; 65536])
+    }),
+    attack(List, "pages_that_repeat_without_an_end", LITTLE, || {
+        page(
+            &[listed_object("store/entries/a_", 9, "tag"), listed_object("store/entries/b_", 9, "tag"), more()]
+                .concat(),
+        )
+    }),
+    attack(List, "empty_pages_without_an_end", LITTLE, || page(&more())),
+    attack(List, "no_xml", LITTLE, || Answer::Bytes(with_body(head("200 OK", "", 6), b"<<<&&&"))),
+    attack(List, "a_page_that_is_cut_short", LITTLE, || xml("<ListBucketResult><Contents><Key>a".into())),
+    attack(List, "elements_in_elements", LITTLE, || {
+        xml("<ListBucketResult>".to_owned() + &"<Contents>".repeat(200_000))
+    }),
+    attack(List, "unknown_elements_in_each_other", LITTLE, || {
+        xml("<ListBucketResult>".to_owned() + &"<x>".repeat(200_000))
+    }),
+    attack(List, "a_billion_laughs", LITTLE, || xml(laughs())),
+    attack(List, "a_size_that_is_no_number", LITTLE, || page(&sized("-1"))),
+    attack(List, "names_outside_of_the_store", LITTLE, || page(&listed_object("store/entries/../../other", 9, "tag"))),
+    attack(List, "an_endless_error", LITTLE, || {
+        Answer::Endless(b"HTTP/1.1 400 Bad Request\r\n\r\n".into(), vec![b'x'; 65536])
+    }),
+];
+
+fn with_body(head: impl Into<Vec<u8>>, body: &[u8]) -> Vec<u8> {
+    let mut answer = head.into();
+    answer.extend_from_slice(body);
+    answer
+}
+
+fn partial(range: &str, len: usize) -> Vec<u8> {
+    head("206 Partial Content", &format!("{TAG}Content-Range: {range}\r\n"), len)
+}
+
+fn tagged(tag: &str) -> Answer {
+    Answer::Bytes(with_body(head("200 OK", &format!("ETag: \"{tag}\"\r\n"), 5), b"value"))
+}
+
+fn padding() -> Vec<u8> {
+    format!("X-Padding: {}\r\n", "x".repeat(4000)).into()
+}
+
+fn xml(body: String) -> Answer {
+    Answer::Bytes(with_body(head("200 OK", "", body.len()), body.as_bytes()))
+}
+
+fn page(body: &str) -> Answer {
+    xml(listing(body))
+}
+
+fn more() -> String {
+    "<IsTruncated>true</IsTruncated><NextContinuationToken>more</NextContinuationToken>".into()
+}
+
+fn sized(size: &str) -> String {
+    listed_object("store/entries/a_", 9, "tag").replace("<Size>9", &format!("<Size>{size}"))
+}
+
+/// Entities of entities: a name of 10^9 times `ha`.
+fn laughs() -> String {
+    let mut text = "<?xml version=\"1.0\"?><!DOCTYPE x [<!ENTITY e0 \"ha\">".to_owned();
+    for i in 1..10 {
+        // Writing to a string does not fail.
+        let _ = write!(text, "<!ENTITY e{i} \"{}\">", format!("&e{};", i - 1).repeat(10));
+    }
+    text + "]>" + &listing(&listed_object("&e9;", 9, "tag")).replace("<?xml version=\"1.0\" encoding=\"UTF-8\"?>", "")
+}
+
+fn is_of(class: Class, request: &Request) -> bool {
+    match class {
+        Get => request.is_get(),
+        Put => request.is_put(),
+        List => request.is_list(),
+    }
+}
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let one_by_one = ATTACKS.iter().map(|attack| {
+        let class = format!("{:?}", attack.class).to_lowercase();
+        trial(format!("every_operation_ends_where_a_{class}_is_answered_with_{}", attack.name), move || {
+            withstand(attack)
+        })
+    });
+    one_by_one.chain([trial("a_listing_without_an_end_costs_little_memory", fresh_names)]).collect()
+}
+
+async fn withstand(attack: &'static Attack) {
+    let server = Server::start().await;
+    let scene = Scene::new(&server).await;
+    server.answers(move |request| if is_of(attack.class, request) { (attack.answer)() } else { Answer::Honest });
+    let classes: &[Class] = match attack.class {
+        Get => &[Get],
+        Put => &[Put],
+        List => &[List],
+    };
+    scene.do_everything(classes).await;
+    assert!(server.taken() > 0 || attack.name == "silence", "nothing was attacked");
+    assert!(server.taken() <= attack.most, "{} bytes were taken of an answer", server.taken());
+}
+
+/// Ever other names cannot be told from those of a large store: whoever keeps them has a limit, and whoever does not may
+/// go on for as long as he likes.
+async fn fresh_names() {
+    let server = Server::start().await;
+    let scene = Scene::new(&server).await;
+    let named = AtomicU64::new(0);
+    server.answers(move |request| {
+        if !request.is_list() {
+            return Answer::Honest;
+        }
+        let first = named.fetch_add(1000, Ordering::Relaxed);
+        let names = (first..first + 1000).map(|i| listed_object(&format!("store/entries/k{i}_"), 9, "tag"));
+        page(&(names.collect::<String>() + &more()))
+    });
+    let entries = scene.entries();
+    let refused = entries.watch(&Key::root(), Init::Current).await.map(drop).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused}");
+    expect_clear("watch", &refused);
+    let keys = entries.list(&Key::root()).take(5000).collect::<Vec<_>>().await;
+    assert!(keys.len() == 5000 && keys.iter().all(Result::is_ok));
+    server.answers(|_| Answer::Honest);
+    let found = entries.find(&crate::scene::key("entry")).await.unwrap();
+    assert_eq!(found.as_deref(), Some(VALUE.as_bytes()));
+}
