@@ -17,6 +17,7 @@ mod index;
 mod keys;
 mod killed;
 mod listing;
+mod load;
 mod locators;
 mod model;
 mod names;
@@ -24,6 +25,8 @@ mod opening;
 mod power;
 mod processes;
 mod rot;
+mod small_disk;
+mod syncs;
 mod unchecked;
 mod values;
 mod watch_beside;
@@ -66,12 +69,15 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         batch_end::CASES,
         handles::CASES,
         closing::CASES,
+        load::CASES,
         opening::CASES,
         errors::CASES,
         killed::CASES,
         processes::CASES,
         power::CASES,
+        syncs::CASES,
         failing_disk::CASES,
+        small_disk::CASES,
         faults::CASES,
         rot::CASES,
     ]
@@ -86,7 +92,18 @@ pub fn case_ids(pattern: &str) -> impl Iterator<Item = &'static str> {
 
 /// Every role that a case gives to a child.
 pub(crate) fn roles() -> impl Iterator<Item = &'static Role> {
-    [killed::ROLES, processes::ROLES, power::ROLES, failing_disk::ROLES, rot::ROLES].into_iter().flatten()
+    [
+        load::ROLES,
+        killed::ROLES,
+        processes::ROLES,
+        power::ROLES,
+        syncs::ROLES,
+        failing_disk::ROLES,
+        small_disk::ROLES,
+        rot::ROLES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 #[cfg(test)]
