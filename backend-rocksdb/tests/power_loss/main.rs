@@ -4,7 +4,7 @@
 use std::{process::ExitCode, sync::Arc};
 
 use backend_rocksdb::Sync;
-use conformance::{Options, broken};
+use conformance::{Options, SharedFactory, broken};
 use faulty_fs::FaultyFs;
 
 use self::factory::RocksdbFactory;
@@ -16,7 +16,8 @@ fn main() -> ExitCode {
     if let Some(served) = faulty_fs::serve_if_asked() {
         return served;
     }
-    broken::main("acknowledged-before-it-is-synced", Arc::new(RocksdbFactory(Sync::Off)), || {
+    let unsynced: SharedFactory = Arc::new(RocksdbFactory(Sync::Off));
+    broken::main("acknowledged-before-it-is-synced", &unsynced, || {
         Ok(Options::from_env()?.mounting(FaultyFs::mount_temporary))
     })
 }

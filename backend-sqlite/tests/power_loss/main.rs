@@ -4,7 +4,7 @@
 use std::{process::ExitCode, sync::Arc};
 
 use backend_sqlite::Sync;
-use conformance::{Options, broken};
+use conformance::{Options, SharedFactory, broken};
 use faulty_fs::FaultyFs;
 
 use self::factory::SqliteFactory;
@@ -17,8 +17,8 @@ fn main() -> ExitCode {
     if let Some(served) = faulty_fs::serve_if_asked() {
         return served;
     }
-    let unsynced = Arc::new(SqliteFactory::File(Sync::Normal));
-    broken::main("acknowledged-before-it-is-synced", unsynced, || {
+    let unsynced: SharedFactory = Arc::new(SqliteFactory::File(Sync::Normal));
+    broken::main("acknowledged-before-it-is-synced", &unsynced, || {
         Ok(Options::from_env()?.mounting(FaultyFs::mount_temporary))
     })
 }

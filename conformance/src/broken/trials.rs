@@ -27,13 +27,13 @@ pub fn seeds_from_env() -> Result<u64, String> {
 /// # Panics
 ///
 /// There is no bug of that name.
-pub fn main(bug: &str, sound: SharedFactory, options: impl FnOnce() -> Result<Options, String>) -> ExitCode {
+pub fn main(bug: &str, sound: &SharedFactory, options: impl FnOnce() -> Result<Options, String>) -> ExitCode {
     let bug = all().find(|known| known.name == bug).expect("a bug of this name");
-    let broken: SharedFactory = Arc::new(Broken::new(bug, Arc::clone(&sound)));
+    let broken: SharedFactory = Arc::new(Broken::new(bug, Arc::clone(sound)));
     crate::child(|_| Some(broken));
     match options().and_then(|options| Ok((options, seeds_from_env()?))) {
         Ok((options, seeds)) => {
-            let trials = trials(bug, &sound, &options, seeds);
+            let trials = trials(bug, sound, &options, seeds);
             libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
         }
         Err(error) => {

@@ -1,12 +1,13 @@
 //! L2 under load: handles and watches come and go, futures are dropped, and whoever stays notices nothing of it, also when
 //! that has gone on for long: nothing is left behind that piles up.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, thread, time::Duration};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use store_api::{AtomicWrite, Indexable, Init, Key};
+use tokio::{runtime::Builder, task::block_in_place};
 
 use crate::{
     case::{Case, case},
@@ -107,10 +108,20 @@ async fn load(cue: Cue) -> Outcome {
     let (turns, patience) = (number(turns)?, Duration::from_millis(number(patience)?));
     let mut random = fastrand::Rng::with_seed(cue.seed);
     for _ in 0..number(windows)? {
-        window(&cue, turns, patience, &mut random).await?;
+        in_runtime_of_its_own(window(&cue, turns, patience, &mut random))?;
         say(serde_json::to_string(&Held::of_own()?).map_err(Failure::harness)?);
     }
     Ok(())
+}
+
+/// With a runtime whose threads are gone behind it: how many it has for what blocks is its own choice.
+fn in_runtime_of_its_own(future: impl Future<Output = Outcome> + Send) -> Outcome {
+    let run = || {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Failure::harness)?;
+        runtime.block_on(future)
+    };
+    let ended = block_in_place(|| thread::scope(|scope| scope.spawn(run).join()));
+    ended.unwrap_or_else(|panic| Err(Failure::of_panic(&*panic)))
 }
 
 /// Opens the store and closes it again. What was recorded meanwhile is linearizable, and each turn came to its end.
