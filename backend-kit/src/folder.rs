@@ -63,7 +63,11 @@ fn check_vacant(path: &Path, create: bool, layout: Layout) -> Result<()> {
 /// A file that is locked until this is dropped, and says who locked it. It stays there: to remove it would let a third
 /// instance lock another file of the same name.
 #[derive(Debug)]
-pub struct LockFile(File);
+pub struct LockFile {
+    file: File,
+    /// Whether the file system counts the names of a file: not every one does.
+    counts_names: bool,
+}
 
 impl LockFile {
     /// Locks the file, which is created, for its owner only, where there is none.
@@ -80,15 +84,40 @@ impl LockFile {
             Err(TryLockError::Error(error)) => return Err(refuse(error)),
         }
         file.set_len(0).and_then(|()| write!(file, "{}", process::id())).map_err(refuse)?;
-        Ok(Self(file))
+        let counts_names = !has_no_name(&file);
+        Ok(Self { file, counts_names })
     }
+
+    /// `Ok` while the file is in a folder: who removed it removed the store, and nobody finds what is written to the files
+    /// that are still open.
+    ///
+    /// # Errors
+    ///
+    /// `Other` when it was removed.
+    pub fn check_in_place(&self) -> Result<()> {
+        if self.counts_names && has_no_name(&self.file) {
+            return Err(Error::new(ErrorKind::Other, "the folder of the store was removed; open the store again"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+fn has_no_name(file: &File) -> bool {
+    file.metadata().is_ok_and(|found| std::os::unix::fs::MetadataExt::nlink(&found) == 0)
+}
+
+/// Where a file that is open cannot be removed.
+#[cfg(not(unix))]
+fn has_no_name(_: &File) -> bool {
+    false
 }
 
 impl Drop for LockFile {
     fn drop(&mut self) {
         // Closing the file would do, unless a process that is just being started has a copy of it for a moment.
         // Where this fails, closing remains.
-        let _ = self.0.unlock();
+        let _ = self.file.unlock();
     }
 }
 
@@ -170,6 +199,19 @@ mod tests {
         assert!(refusal.to_string().contains(&format!("process {}", process::id())), "{refusal}");
         drop(lock);
         LockFile::take(&path).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_was_removed_is_noticed_and_one_that_was_moved_is_still_there() {
+        let folder = TempDir::new().unwrap();
+        let (path, elsewhere) = (folder.path().join("store"), folder.path().join("elsewhere"));
+        make(&path).unwrap();
+        let lock = LockFile::take(&path.join("lock")).unwrap();
+        fs::rename(&path, &elsewhere).unwrap();
+        lock.check_in_place().unwrap();
+        fs::remove_dir_all(elsewhere).unwrap();
+        assert_eq!(lock.check_in_place().unwrap_err().kind(), ErrorKind::Other);
     }
 
     const LAYOUT: Layout = Layout { marker: "store", new_marker: "store.new", lock: "lock" };

@@ -251,6 +251,11 @@ impl Lease<'_> {
         has_room(&self.open().folder)
     }
 
+    /// `Ok` while its folder is there.
+    pub(crate) fn check_in_place(&self) -> Result<()> {
+        self.open().folder.check_in_place()
+    }
+
     /// Whether the store is being closed.
     pub(crate) fn is_closing(&self) -> bool {
         self.database.closing.load(Ordering::Relaxed)

@@ -38,7 +38,7 @@ const VERSION: &str = "1";
 /// A folder that this instance holds until it is dropped.
 pub(crate) struct Folder {
     path: PathBuf,
-    _lock: LockFile,
+    lock: LockFile,
 }
 
 impl Folder {
@@ -46,7 +46,7 @@ impl Folder {
     /// else is left alone.
     pub(crate) fn open(path: &Path, create: bool, wanted: Option<HashFunction>) -> Result<(Self, HashFunction)> {
         let (path, lock) = folder::take(path, create, LAYOUT)?;
-        let this = Self { path, _lock: lock };
+        let this = Self { path, lock };
         // With the lock: another instance may have been creating it.
         let hash = match this.marker()? {
             Some(found) => check_hash(wanted, found)?,
@@ -55,6 +55,11 @@ impl Folder {
         this.check_whole()?;
         this.check_closed()?;
         Ok((this, hash))
+    }
+
+    /// `Ok` while it is there.
+    pub(crate) fn check_in_place(&self) -> Result<()> {
+        self.lock.check_in_place()
     }
 
     /// How many bytes are free on its disk, where the system says so.

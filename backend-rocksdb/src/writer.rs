@@ -169,6 +169,7 @@ impl Engine for Writer {
     ) -> Result<Vec<Result<TestAndSet>>, Failure> {
         let database = Arc::clone(&self.database);
         let lease = database.lease().map_err(Failure::Failed)?;
+        lease.check_in_place().map_err(Failure::Failed)?;
         loop {
             match self.write_group(&lease, group, patience, told) {
                 // Nothing of it was written: it is decided once more.

@@ -3,7 +3,10 @@
 //! A suite that passes every store proves nothing. Each [`Bug`] names the clauses that it breaks and the cases that catch
 //! it; the suite's own tests run those cases on it, and they must fail.
 
+mod trials;
 mod twist;
+
+pub use trials::{ended, main, seeds_from_env, trials, untested};
 
 use std::{
     collections::HashMap,

@@ -17,6 +17,7 @@ mod index;
 mod keys;
 mod killed;
 mod listing;
+mod load;
 mod locators;
 mod model;
 mod names;
@@ -25,6 +26,8 @@ mod power;
 mod processes;
 mod rot;
 mod rot_of_files;
+mod small_disk;
+mod syncs;
 mod unchecked;
 mod values;
 mod watch_beside;
@@ -67,12 +70,15 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         batch_end::CASES,
         handles::CASES,
         closing::CASES,
+        load::CASES,
         opening::CASES,
         errors::CASES,
         killed::CASES,
         processes::CASES,
         power::CASES,
+        syncs::CASES,
         failing_disk::CASES,
+        small_disk::CASES,
         faults::CASES,
         rot::CASES,
         rot_of_files::CASES,
@@ -88,9 +94,19 @@ pub fn case_ids(pattern: &str) -> impl Iterator<Item = &'static str> {
 
 /// Every role that a case gives to a child.
 pub(crate) fn roles() -> impl Iterator<Item = &'static Role> {
-    [killed::ROLES, processes::ROLES, power::ROLES, failing_disk::ROLES, rot::ROLES, rot_of_files::ROLES]
-        .into_iter()
-        .flatten()
+    [
+        load::ROLES,
+        killed::ROLES,
+        processes::ROLES,
+        power::ROLES,
+        syncs::ROLES,
+        failing_disk::ROLES,
+        small_disk::ROLES,
+        rot::ROLES,
+        rot_of_files::ROLES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use tokio::{runtime::Builder, task::block_in_place};
 
 use crate::{
     SharedFactory,
+    crashes::CrashCounter,
     failure::{Failure, Outcome},
     patience::{Patience, TICK},
     roles::{self, Cue},
@@ -34,12 +35,12 @@ static ANSWERS: AtomicBool = AtomicBool::new(false);
 
 /// What a child is to do.
 #[derive(Serialize, Deserialize)]
-struct Part {
-    factory: String,
-    token: String,
-    role: String,
-    arguments: Vec<String>,
-    seed: u64,
+pub(crate) struct Part {
+    pub(crate) factory: String,
+    pub(crate) token: String,
+    pub(crate) role: String,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) seed: u64,
 }
 
 /// Plays the part of another process, where the suite started this program as one; then it does not return. Call it
@@ -115,42 +116,38 @@ pub(crate) struct Child {
     input: ChildStdin,
     lines: Receiver<String>,
     patience: Duration,
+    crashes: Arc<CrashCounter>,
 }
 
 impl Child {
+    /// Starts it, also below another program, which is given this one as its last argument.
     pub(crate) fn start(
-        factory: &str,
-        token: &str,
-        role: &str,
-        arguments: &[&str],
-        seed: u64,
+        part: &Part,
+        below: Option<Command>,
         patience: Duration,
+        crashes: Arc<CrashCounter>,
     ) -> Outcome<Self> {
         if !ANSWERS.load(Ordering::Acquire) {
             return Err(Failure::untested(
                 "no other process: this program does not call `conformance::child` in `main`",
             ));
         }
-        let part = Part {
-            factory: factory.to_owned(),
-            token: token.to_owned(),
-            role: role.to_owned(),
-            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
-            seed,
-        };
         let process = env::current_exe()
             .and_then(|program| {
-                Command::new(program)
-                    .env(PART, serde_json::to_string(&part)?)
-                    .stdin(Stdio::piped())
-                    .stdout(Stdio::piped())
-                    .spawn()
+                let mut command = match below {
+                    Some(mut below) => {
+                        below.arg(program);
+                        below
+                    }
+                    None => Command::new(program),
+                };
+                command.env(PART, serde_json::to_string(part)?).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
             })
             .map_err(|error| Failure::harness(format_args!("a child process did not start: {error}")))?;
-        Self::of(process, patience)
+        Self::of(process, patience, crashes)
     }
 
-    fn of(mut process: Process, patience: Duration) -> Outcome<Self> {
+    fn of(mut process: Process, patience: Duration, crashes: Arc<CrashCounter>) -> Outcome<Self> {
         let (input, output) = (process.stdin.take(), process.stdout.take());
         let (input, output) = input.zip(output).ok_or_else(|| Failure::harness("a child process without pipes"))?;
         let (sender, lines) = channel();
@@ -165,7 +162,7 @@ impl Child {
                 }
             }
         });
-        Ok(Self { process, input, lines, patience })
+        Ok(Self { process, input, lines, patience, crashes })
     }
 
     /// Lets a child go on that waits for it.
@@ -229,13 +226,24 @@ impl Child {
         while began.elapsed() < moment {
             std::hint::spin_loop();
         }
-        said.extend(self.kill()?);
+        let crashes = Arc::clone(&self.crashes);
+        let (end, lines) = self.end_now()?;
+        if matches!(end, End::Killed) {
+            crashes.count_kill();
+        }
+        said.extend(lines);
         Ok(said)
     }
 
     /// Kills it (SIGKILL), and gives what it said that was not read.
     #[track_caller]
-    pub(crate) fn kill(mut self) -> Outcome<Vec<String>> {
+    pub(crate) fn kill(self) -> Outcome<Vec<String>> {
+        Ok(self.end_now()?.1)
+    }
+
+    /// Kills it, and says how it ended.
+    #[track_caller]
+    fn end_now(mut self) -> Outcome<(End, Vec<String>)> {
         self.process.kill().map_err(Failure::harness)?;
         let end = self.end()?;
         let lines: Vec<String> = self.lines.iter().collect();
@@ -243,7 +251,7 @@ impl Child {
             return Err(failure);
         }
         match end {
-            End::Done | End::Killed => Ok(lines),
+            End::Done | End::Killed => Ok((end, lines)),
             End::Crashed(_) => Err(end.unexpected().within("before it was killed")),
         }
     }
@@ -294,8 +302,28 @@ impl Child {
         self.signal(Signal::CONT)
     }
 
+    /// What kills it while others talk to it.
+    pub(crate) fn killer(&self) -> Killer {
+        Killer { process: Pid::from_child(&self.process), crashes: Arc::clone(&self.crashes) }
+    }
+
     fn signal(&self, signal: Signal) -> Outcome {
         kill_process(Pid::from_child(&self.process), signal).map_err(Failure::harness)
+    }
+}
+
+/// Kills a child, which is not waited for meanwhile: until then nobody else has its number.
+#[derive(Debug)]
+pub(crate) struct Killer {
+    process: Pid,
+    crashes: Arc<CrashCounter>,
+}
+
+impl Killer {
+    pub(crate) fn kill(self) -> Outcome {
+        kill_process(self.process, Signal::KILL).map_err(Failure::harness)?;
+        self.crashes.count_kill();
+        Ok(())
     }
 }
 
@@ -337,7 +365,7 @@ mod tests {
 
     fn shell(script: &str) -> Child {
         let process = Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        Child::of(process.expect("a shell"), Duration::from_mins(5)).expect("it has pipes")
+        Child::of(process.expect("a shell"), Duration::from_mins(5), Arc::default()).expect("it has pipes")
     }
 
     fn kind_of<T: std::fmt::Debug>(outcome: Outcome<T>) -> Kind {

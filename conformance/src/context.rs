@@ -3,6 +3,7 @@
 use std::{
     ops::Deref,
     path::{Path, PathBuf},
+    process::Command,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
@@ -15,7 +16,8 @@ use crate::{
     Place, Profile, Settings, SharedFactory, Site,
     calls::Calls,
     case::Claims,
-    child::Child,
+    child::{Child, Part},
+    crashes::CrashCounter,
     disk::Disk,
     failure::{Failure, Outcome, demanded_here},
     patience,
@@ -62,6 +64,7 @@ struct Run {
     factory: SharedFactory,
     claims: Claims,
     calls: Arc<Calls>,
+    crashes: Arc<CrashCounter>,
     seed: u64,
     profile: Profile,
     patience: Duration,
@@ -75,6 +78,8 @@ pub(crate) struct Conditions {
     pub(crate) claims: Claims,
     /// Takes in what the case asks of its stores.
     pub(crate) calls: Arc<Calls>,
+    /// Takes in how often the case cuts them off.
+    pub(crate) crashes: Arc<CrashCounter>,
     pub(crate) seed: u64,
     pub(crate) profile: Profile,
     pub(crate) patience: Duration,
@@ -84,9 +89,9 @@ pub(crate) struct Conditions {
 impl Context {
     /// With an empty store.
     pub(crate) async fn new(conditions: Conditions) -> Outcome<Self> {
-        let Conditions { factory, claims, calls, seed, profile, patience, faulty_fs } = conditions;
+        let Conditions { factory, claims, calls, crashes, seed, profile, patience, faulty_fs } = conditions;
         let stores = Mutex::new(Vec::new());
-        let run = Run { factory, claims, calls, seed, profile, patience, faulty_fs, stores };
+        let run = Run { factory, claims, calls, crashes, seed, profile, patience, faulty_fs, stores };
         Self::at(Arc::new(run), Ground::Anywhere).await
     }
 
@@ -117,7 +122,7 @@ impl Context {
     /// An empty store whose files lie on a disk that forgets and fails on command.
     pub(crate) async fn store_on_disk(&self) -> Outcome<Self> {
         let mount_point = self.run.faulty_fs.as_ref().map_err(Failure::untested)?;
-        Self::at(Arc::clone(&self.run), Ground::Disk(Disk::create(mount_point)?)).await
+        Self::at(Arc::clone(&self.run), Ground::Disk(Disk::create(mount_point, Arc::clone(&self.run.crashes))?)).await
     }
 
     /// The disk of a context that [`store_on_disk`](Self::store_on_disk) gave.
@@ -269,7 +274,22 @@ impl Context {
 
     /// Starts another process that plays `role` on the store: a name of [`roles`](crate::roles), and what it asks for.
     pub(crate) fn child(&self, role: &str, arguments: &[&str]) -> Outcome<Child> {
-        Child::start(&self.run.factory.name(), &self.token, role, arguments, self.run.seed, self.patience())
+        Child::start(&self.part(role, arguments), None, self.patience(), Arc::clone(&self.run.crashes))
+    }
+
+    /// The same below another program, which is given this one as its last argument.
+    pub(crate) fn child_below(&self, program: Command, role: &str, arguments: &[&str]) -> Outcome<Child> {
+        Child::start(&self.part(role, arguments), Some(program), self.patience(), Arc::clone(&self.run.crashes))
+    }
+
+    fn part(&self, role: &str, arguments: &[&str]) -> Part {
+        Part {
+            factory: self.run.factory.name(),
+            token: self.token.clone(),
+            role: role.to_owned(),
+            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            seed: self.run.seed,
+        }
     }
 
     /// Removes the stores of the case.

@@ -15,7 +15,10 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::failure::{Failure, Outcome};
+use crate::{
+    crashes::CrashCounter,
+    failure::{Failure, Outcome},
+};
 
 /// Where a `faulty-fs` takes its commands.
 const CONTROL: &str = ".control";
@@ -29,6 +32,7 @@ struct Mounted {
     mount_point: PathBuf,
     name: String,
     directory: PathBuf,
+    crashes: Arc<CrashCounter>,
 }
 
 /// What is left of what was not synced when the power is lost.
@@ -52,14 +56,14 @@ struct Stats {
 
 impl Disk {
     /// A fresh disk, with an empty directory that survives a power loss.
-    pub(crate) fn create(mount_point: &Path) -> Outcome<Self> {
+    pub(crate) fn create(mount_point: &Path, crashes: Arc<CrashCounter>) -> Outcome<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("conformance-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = mount_point.join(&name);
         fs::create_dir(&path)
             .map_err(|error| Failure::untested(format_args!("no faulty-fs at {}: {error}", mount_point.display())))?;
         let directory = path.join("store");
-        let disk = Self(Arc::new(Mounted { mount_point: mount_point.to_owned(), name, directory }));
+        let disk = Self(Arc::new(Mounted { mount_point: mount_point.to_owned(), name, directory, crashes }));
         fs::create_dir(disk.directory()).map_err(Failure::harness)?;
         for synced in [disk.directory(), &path] {
             File::open(synced).and_then(|directory| directory.sync_all()).map_err(Failure::harness)?;
@@ -74,11 +78,13 @@ impl Disk {
 
     /// Loses what was not synced. Whoever had a file open is to be gone, or finds it dead.
     pub(crate) fn lose_power(&self, keep: Keep) -> Outcome {
-        match keep {
-            Keep::None => self.command(format_args!("lose {} keep=none", self.0.name)),
-            Keep::Random { seed } => self.command(format_args!("lose {} keep=random torn=on seed={seed}", self.0.name)),
-        }
-        .map(drop)
+        let kept = match keep {
+            Keep::None => "keep=none".to_owned(),
+            Keep::Random { seed } => format!("keep=random torn=on seed={seed}"),
+        };
+        self.command(format_args!("lose {} {kept}", self.0.name))?;
+        self.0.crashes.count_power_loss();
+        Ok(())
     }
 
     /// Lets operations fail, in the words of the file system: `fsync EIO times=1`, `read EIO after=3`.

@@ -113,14 +113,7 @@ impl Files {
     /// Leaves the files as they were, and no others.
     fn restore(&self) -> Outcome {
         let restore = || {
-            for entry in fs::read_dir(&self.directory)? {
-                let entry = entry?;
-                if entry.file_type()?.is_dir() {
-                    fs::remove_dir_all(entry.path())?;
-                } else {
-                    fs::remove_file(entry.path())?;
-                }
-            }
+            empty(&self.directory)?;
             for image in &self.files {
                 let path = self.directory.join(&image.path);
                 fs::create_dir_all(path.parent().unwrap_or(&self.directory))?;
@@ -136,6 +129,19 @@ impl Files {
     pub(crate) fn shown(&self, position: Position) -> String {
         format!("byte {} of {}", position.offset, self.files[position.file].path.display())
     }
+}
+
+/// Removes all that is in a directory.
+pub(crate) fn empty(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn collect(root: &Path, files: &mut Vec<Image>) -> io::Result<()> {

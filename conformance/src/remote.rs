@@ -1,7 +1,11 @@
 //! The entries of a store, as another process has it open: what is called here is called there, and answered back. So a
 //! call is recorded before it is sent, and a return after the answer came, which is as sound as calling the store here.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,7 +18,7 @@ use store_api::{
 use crate::{
     child::{Child, hear, say},
     context::key,
-    failure::{Failure, Outcome},
+    failure::{Failure, Kind, Outcome},
     operations::value,
     roles::Cue,
 };
@@ -112,6 +116,28 @@ impl Remote {
     /// The failure that it ended with, if it did.
     pub(crate) fn ended(self) -> Outcome {
         self.failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    /// Kills it after a while, whatever it does then.
+    pub(crate) fn kill_within(&self, moment: Duration) -> JoinHandle<Outcome> {
+        let killer = lock(&self.child).killer();
+        std::thread::spawn(move || {
+            let began = Instant::now();
+            while began.elapsed() < moment {
+                std::hint::spin_loop();
+            }
+            killer.kill()
+        })
+    }
+
+    /// Demands that it ended, and with it what was asked of it, since it was killed.
+    pub(crate) fn was_killed(self, asked: Outcome) -> Outcome {
+        match (asked, self.ended()) {
+            // Its end accuses nobody: the system might have killed it.
+            (Err(_), Err(end)) if end.kind() == Kind::Inconclusive => Ok(()),
+            (_, Err(end)) => Err(end),
+            (asked, Ok(())) => asked.and_then(|()| Err(Failure::harness("a process that was killed answers"))),
+        }
     }
 
     fn ask(&self, call: &Call) -> Result<Answer> {

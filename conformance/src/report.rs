@@ -11,7 +11,7 @@ use std::{fmt, time::Duration};
 use serde::Serialize;
 use store_api::Guarantees;
 
-use crate::{Clause, history::Witness};
+use crate::{Clause, Crashes, history::Witness};
 
 /// How a case ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -84,6 +84,8 @@ pub struct CaseReport {
     /// How long it took, over all passes.
     #[serde(rename = "seconds", serialize_with = "json::seconds")]
     pub duration: Duration,
+    /// How often it cut the store off, over all passes.
+    pub crashes: Crashes,
     /// What led to the failure: lines for people.
     pub details: Option<String>,
     /// The shortest history found that is impossible.
@@ -93,11 +95,13 @@ pub struct CaseReport {
 impl CaseReport {
     /// Takes in what another pass found: the worst counts.
     fn add(&mut self, other: Self) {
-        let duration = self.duration + other.duration;
+        let (duration, mut crashes) = (self.duration + other.duration, self.crashes);
+        crashes += other.crashes;
         if other.verdict > self.verdict {
             *self = other;
         }
         self.duration = duration;
+        self.crashes = crashes;
     }
 }
 
@@ -183,6 +187,9 @@ impl BackendReport {
         if self.passes > 1 {
             figures.push(format!("{} passes", self.passes));
         }
+        let Crashes { kills, power_losses } = self.crashes();
+        let crashes = [(kills, "kills"), (power_losses, "power losses")];
+        figures.extend(crashes.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")));
         figures.push(format!("{:.1} s", self.duration().as_secs_f64()));
         figures.join(", ")
     }
@@ -240,6 +247,14 @@ impl BackendReport {
     #[must_use]
     pub fn duration(&self) -> Duration {
         self.cases.iter().map(|case| case.duration).sum()
+    }
+
+    /// How often its cases cut the store off, all together.
+    #[must_use]
+    pub fn crashes(&self) -> Crashes {
+        let mut all = Crashes::default();
+        self.cases.iter().for_each(|case| all += case.crashes);
+        all
     }
 
     /// Whether the backend kept what was tested: no failure, no case that is not settled, and one at least that passed.
@@ -348,11 +363,14 @@ mod tests {
     fn a_further_pass_counts_where_it_is_worse() {
         let good = Report { backends: vec![sample::report().backends.remove(0)], ..sample::report() };
         let mut bad = good.clone();
-        bad.backends[0].cases[1] = CaseReport { seed: 8, verdict: Verdict::Fail, ..bad.backends[0].cases[1].clone() };
+        let crashes = Crashes { kills: 2, power_losses: 1 };
+        let case = bad.backends[0].cases[1].clone();
+        bad.backends[0].cases[1] = CaseReport { seed: 8, verdict: Verdict::Fail, crashes, ..case };
         let both = good.clone().and(bad).and(good);
         let [backend] = &both.backends[..] else { panic!("one backend") };
         assert_eq!((backend.passes, backend.cases.len()), (3, 4));
         let case = &backend.cases[1];
         assert_eq!((case.verdict, case.seed, case.duration), (Verdict::Fail, 8, Duration::from_millis(4500)));
+        assert_eq!(backend.crashes(), crashes);
     }
 }

@@ -20,12 +20,13 @@ use tokio::{
 };
 
 use crate::{
-    BackendReport, CaseReport, Context, Factory, Options, Place, Profile, Progress, Report, Settings, SharedFactory,
-    Verdict,
+    BackendReport, CaseReport, Context, Crashes, Factory, Options, Place, Profile, Progress, Report, Settings,
+    SharedFactory, Verdict,
     calls::Calls,
     case::{Case, Claims},
     cases,
     context::{Conditions, key},
+    crashes::CrashCounter,
     failure::{Failure, Kind, Outcome},
     fnv::fnv1a,
     operations::value,
@@ -152,12 +153,13 @@ impl Runner {
 
     fn attempt(&self, case: &'static Case) -> CaseReport {
         let began = Instant::now();
+        let crashes = Arc::new(CrashCounter::default());
         let ended = match (&self.claims, self.lack(case)) {
             (Err(error), _) => Err(Failure::harness(error)),
             (Ok(_), Some(lack)) => Err(Failure::unsupported(lack)),
-            (Ok(claims), None) => self.body(case, claims),
+            (Ok(claims), None) => self.body(case, claims, &crashes),
         };
-        self.report(case, ended, began.elapsed())
+        self.report(case, ended, began.elapsed(), crashes.crashes())
     }
 
     fn tell(&self, report: &CaseReport) {
@@ -166,12 +168,13 @@ impl Runner {
         }
     }
 
-    fn body(&self, case: &'static Case, claims: &Claims) -> Outcome {
+    fn body(&self, case: &'static Case, claims: &Claims, crashes: &Arc<CrashCounter>) -> Outcome {
         let calls = Arc::new(Calls::default());
         let conditions = Conditions {
             factory: Arc::clone(&self.factory),
             claims: *claims,
             calls: Arc::clone(&calls),
+            crashes: Arc::clone(crashes),
             seed: seed_of(self.seed, case.id),
             profile: self.options.profile,
             patience: self.options.patience,
@@ -192,7 +195,7 @@ impl Runner {
         })
     }
 
-    fn report(&self, case: &'static Case, ended: Outcome, duration: Duration) -> CaseReport {
+    fn report(&self, case: &'static Case, ended: Outcome, duration: Duration, crashes: Crashes) -> CaseReport {
         let clause = case.clause();
         let passed = CaseReport {
             id: case.id,
@@ -203,6 +206,7 @@ impl Runner {
             seed: self.seed,
             replay: self.options.replay(&self.factory.name(), self.seed, case.id),
             duration,
+            crashes,
             details: None,
             witness: None,
         };
@@ -225,9 +229,11 @@ impl Runner {
     }
 }
 
-/// The second attempt at a case, with the time that both took.
-fn again(first: &CaseReport, second: CaseReport) -> CaseReport {
-    CaseReport { duration: first.duration + second.duration, ..second }
+/// The second attempt at a case, with the time that both took, and their crashes.
+fn again(first: &CaseReport, mut second: CaseReport) -> CaseReport {
+    second.duration += first.duration;
+    second.crashes += first.crashes;
+    second
 }
 
 /// The seed of a case in a run, so that each case makes choices of its own, whichever others run.

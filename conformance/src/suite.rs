@@ -1,10 +1,15 @@
 //! The suite as a test target: one test per case, with the filters and formats that test runners know.
 
-use std::{env, process::ExitCode, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    env,
+    process::ExitCode,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use crate::{CaseReport, Options, SharedFactory, Verdict, run::Runner};
+use crate::{CaseReport, Crashes, Options, SharedFactory, Verdict, run::Runner};
 
 /// Holds the profile of the native tests; `quick` where it is not set.
 const PROFILE: &str = "IRMINSUL_PROFILE";
@@ -14,7 +19,7 @@ const SEED: &str = "IRMINSUL_SEED";
 const FAULTY_FS: &str = "IRMINSUL_FAULTY_FS";
 
 /// Set where nothing may be missing, as in CI: what is untested for want of equipment has failed then.
-const EQUIPPED: &str = "IRMINSUL_EQUIPPED";
+pub(crate) const EQUIPPED: &str = "IRMINSUL_EQUIPPED";
 
 /// The `main` of a test target with `harness = false`: one test per case, over each of the factories.
 ///
@@ -83,8 +88,11 @@ pub fn main(factories: &[SharedFactory], options: impl FnOnce() -> Result<Option
     crate::child(|name| factories.iter().find(|factory| factory.name() == name).cloned());
     match options() {
         Ok(options) => {
-            let tests = factories.iter().flat_map(|factory| tests(factory, &options)).collect();
-            libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+            let crashes = Arc::default();
+            let tests = factories.iter().flat_map(|factory| tests(factory, &options, &crashes)).collect();
+            let conclusion = libtest_mimic::run(&Arguments::from_args(), tests);
+            tell(&crashes);
+            conclusion.exit_code()
         }
         Err(error) => {
             eprintln!("{error}");
@@ -93,12 +101,26 @@ pub fn main(factories: &[SharedFactory], options: impl FnOnce() -> Result<Option
     }
 }
 
-fn tests(factory: &SharedFactory, options: &Options) -> Vec<Trial> {
+/// How often the stores were cut off, by the names of their factories.
+type AllCrashes = Mutex<BTreeMap<String, Crashes>>;
+
+fn tell(crashes: &AllCrashes) {
+    for (name, Crashes { kills, power_losses }) in &*crashes.lock().unwrap_or_else(PoisonError::into_inner) {
+        eprintln!("{name}: {kills} kills, {power_losses} power losses");
+    }
+}
+
+fn tests(factory: &SharedFactory, options: &Options, crashes: &Arc<AllCrashes>) -> Vec<Trial> {
     let runner = Arc::new(Runner::new(factory, options, options.seed));
     let (under_nextest, equipped) = (env::var_os("NEXTEST").is_some(), env::var_os(EQUIPPED).is_some());
     let test = |case: &'static crate::case::Case| {
         let (name, runs) = (format!("{}::{}", factory.name(), case.id), Arc::clone(&runner));
-        let trial = Trial::ignorable_test(name, move || completion(&runs.one(case), equipped));
+        let (factory, crashes) = (factory.name(), Arc::clone(crashes));
+        let trial = Trial::ignorable_test(name, move || {
+            let report = runs.one(case);
+            *crashes.lock().unwrap_or_else(PoisonError::into_inner).entry(factory).or_default() += report.crashes;
+            completion(&report, equipped)
+        });
         // A test that ignores itself says why, but to nextest it has passed: it skips only what is flagged.
         trial.with_ignored_flag(under_nextest && runner.lack(case).is_some())
     };
@@ -121,6 +143,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::Crashes;
 
     fn ended(verdict: Verdict, equipped: bool) -> Result<Completion, Failed> {
         let report = CaseReport {
@@ -132,6 +155,7 @@ mod tests {
             seed: 7,
             replay: None,
             duration: Duration::ZERO,
+            crashes: Crashes::default(),
             details: None,
             witness: None,
         };

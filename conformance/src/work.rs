@@ -1,6 +1,8 @@
 //! Work that a child does until it is cut off, and what must be there afterwards. What the child writes follows from its
 //! seed, so that whoever looks afterwards knows every byte that may be there.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::{FutureExt, future::try_join_all};
 use store_api::Error;
@@ -11,9 +13,15 @@ mod batches;
 mod clears;
 mod entries;
 mod names;
+mod reopenings;
 mod synced;
 
-pub(crate) use {batches::Batches, clears::Clears, entries::Entries, names::Names, synced::Synced};
+pub(crate) use {
+    batches::Batches, clears::Clears, entries::Entries, names::Names, reopenings::Reopenings, synced::Synced,
+};
+
+/// A step of a child takes about this long on a quick engine: the kill comes anywhere within it.
+pub(crate) const STEP: Duration = Duration::from_millis(1);
 
 /// A kind of work. It is done in rounds, one child each, on one store; a round leaves alone what the others wrote,
 /// unless it says otherwise.
@@ -24,8 +32,11 @@ pub(crate) trait Work {
     /// How many steps a child takes at most before it is cut off.
     const STEPS: usize;
 
-    /// Works without end on an open store, and says each step that was acknowledged.
-    fn work(instance: Instance, round: Round) -> impl Future<Output = Outcome> + Send;
+    /// How long a step takes about.
+    const STEP: Duration = STEP;
+
+    /// Opens the store and works without end, and says each step that was acknowledged.
+    fn work(cue: Cue, round: Round) -> impl Future<Output = Outcome> + Send;
 
     /// Demands that everything which children said is there, that a step which was under way is there whole or not at
     /// all, and that nothing else is.
@@ -49,7 +60,8 @@ pub(crate) struct Said {
 /// The role of a work; the case's argument is the number of the round.
 pub(crate) async fn play<W: Work>(cue: Cue) -> Outcome {
     let number = cue.arguments[0].parse().expect("the case says which round it is");
-    W::work(cue.open().await?, Round { number, seed: cue.seed }).await
+    let round = Round { number, seed: cue.seed };
+    W::work(cue, round).await
 }
 
 impl Round {

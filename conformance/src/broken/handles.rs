@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fs::File,
+    os::fd::IntoRawFd,
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -97,7 +98,11 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "acknowledged-before-it-is-synced",
         "A store that syncs nothing declares that it survives a power loss.",
-        ["atomic/A10-a-power-loss-loses-nothing-acknowledged", "atomic/A10-nothing-is-shown-that-is-not-synced"],
+        [
+            "atomic/A10-a-power-loss-loses-nothing-acknowledged",
+            "atomic/A10-nothing-is-shown-that-is-not-synced",
+            "atomic/A10-a-sync-lies-between-each-write-and-its-answer",
+        ],
         on Unsynced DeclaresPower
     ),
     bug!(
@@ -139,6 +144,12 @@ pub(super) const BUGS: &[Bug] = &[
         ["error/E1-a-known-state-that-names-a-key-twice-is-refused"],
         KnownTwiceAccepted
     ),
+    bug!(
+        "handle-leaves-a-file-open",
+        "Each handle of the entries opens a file, and its end does not close it.",
+        ["handle/L2-what-comes-and-goes-leaves-nothing-behind"],
+        HandleLeavesAFileOpen
+    ),
     bug!("close-twice-fails", "To close again is an error.", ["handle/L1-closing-again-is-fine"], CloseTwiceFails),
     bug!(
         "hash-function-ignored",
@@ -178,7 +189,10 @@ pub(super) const BUGS: &[Bug] = &[
         "A write that the disk refuses is acknowledged.",
         [
             "error/E1-a-full-disk-is-no-space-until-there-is-room",
+            "error/E1-a-small-disk-that-is-full-is-no-space-until-there-is-room",
             "error/E3-a-failed-sync-refuses-writes-until-a-reopen",
+            "atomic/A5-a-disk-that-takes-no-changes-loses-nothing",
+            "atomic/A10-a-store-that-was-removed-acknowledges-nothing",
         ],
         on Durable FailedWriteAcknowledged
     ),
@@ -406,6 +420,19 @@ impl Twist for KnownTwiceAccepted {
             Init::Current => Init::Current,
         };
         on.watch(under, init).await
+    }
+}
+
+#[derive(Default)]
+struct HandleLeavesAFileOpen;
+
+impl Twist for HandleLeavesAFileOpen {
+    fn atomic_write(&self, on: &dyn Backend) -> Option<Arc<dyn AtomicWrite>> {
+        // Where no more can be opened it has left enough.
+        if let Ok(file) = File::open("/dev/null") {
+            let _ = file.into_raw_fd();
+        }
+        on.atomic_write()
     }
 }
 

@@ -5,10 +5,11 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Seek, Write},
     marker::PhantomData,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -90,6 +91,15 @@ pub(super) const BUGS: &[Bug] = &[
         ],
         on Filed Logged<SecondOpenNotRefused>
     ),
+    bug!(
+        "tidied-in-place",
+        "When a store is closed, its log is emptied and then written anew.",
+        [
+            "atomic/A10-a-kill-amid-closing-and-opening-loses-nothing",
+            "atomic/A10-a-power-loss-amid-closing-and-opening-loses-nothing",
+        ],
+        on Filed Logged<TidiedInPlace>
+    ),
 ];
 
 /// What the author of a log has to think of.
@@ -121,6 +131,9 @@ pub(super) trait Care: Default + Send + Sync {
 
     /// Whether a failed sync ends all writing.
     const STOPS: bool = true;
+
+    /// Whether the log is written anew at a close, in its own place.
+    const TIDIES: bool = false;
 }
 
 #[derive(Default)]
@@ -207,6 +220,13 @@ impl Care for SecondOpenNotRefused {
     fn lock(_: &File) -> Result<()> {
         Ok(())
     }
+}
+
+#[derive(Default)]
+struct TidiedInPlace;
+
+impl Care for TidiedInPlace {
+    const TIDIES: bool = true;
 }
 
 /// What a record of the log says.
@@ -304,10 +324,20 @@ impl Log {
         if is_rotten::<C>(rest) {
             return Err(C::rotten(path));
         }
-        let state: Vec<(Key, Bytes)> = entries.entries(&Key::root()).try_collect().await?;
-        let records = state.into_iter().map(|(key, value)| record::<C>(&Change::Put(key, Some(value))));
-        let file = write_anew::<C>(path, &records.collect::<Vec<_>>().concat()).map_err(failed)?;
+        let file = write_anew::<C>(path, &records::<C>(entries).await?).map_err(failed)?;
         Ok(Self { file, stopped: false, locked })
+    }
+
+    /// Writes what is there in the place of the log.
+    async fn tidy<C: Care>(&self, entries: &dyn AtomicWrite) -> Result<()> {
+        /// A disk may be as slow.
+        const SLOW: Duration = Duration::from_millis(20);
+        let failed = |error| Error::new(ErrorKind::Other, "the log cannot be tidied").with_source(error);
+        let records = records::<C>(entries).await?;
+        let mut file = &self.file;
+        file.set_len(0).and_then(|()| file.sync_all()).map_err(failed)?;
+        tokio::time::sleep(SLOW).await;
+        file.rewind().and_then(|()| file.write_all(&records)).and_then(|()| file.sync_all()).map_err(failed)
     }
 
     fn keep<C: Care>(&mut self, change: &Change) -> Result<()> {
@@ -324,6 +354,13 @@ impl Log {
             failed.with_effect(Effect::Unknown)
         })
     }
+}
+
+/// The records of what is there.
+async fn records<C: Care>(entries: &dyn AtomicWrite) -> Result<Vec<u8>> {
+    let state: Vec<(Key, Bytes)> = entries.entries(&Key::root()).try_collect().await?;
+    let records = state.into_iter().map(|(key, value)| record::<C>(&Change::Put(key, Some(value))));
+    Ok(records.collect::<Vec<_>>().concat())
 }
 
 fn write_anew<C: Care>(path: &Path, records: &[u8]) -> io::Result<File> {
@@ -374,8 +411,12 @@ impl<C: Care> Twist for Logged<C> {
     }
 
     async fn close_backend(&self, on: &dyn Backend) -> Result<()> {
+        let mut log = self.log.lock().await;
+        if let (Some(log), Some(entries), true) = (&*log, on.atomic_write(), C::TIDIES) {
+            log.tidy::<C>(&*entries).await?;
+        }
         on.close().await?;
-        self.log.lock().await.take();
+        log.take();
         Ok(())
     }
 

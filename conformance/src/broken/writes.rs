@@ -155,13 +155,13 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "compare-without-atomicity-on-disk",
         "Every compare-and-set of a store that processes share is a check and, a moment later, a set.",
-        ["atomic/A1-processes-lose-no-increment"],
+        ["atomic/A1-processes-lose-no-increment", "atomic/A1-processes-that-are-killed-lose-no-increment"],
         on Durable CompareWithoutAtomicity
     ),
     bug!(
         "stale-read-on-disk",
         "A handle of a store that processes share remembers what it read.",
-        ["atomic/A1-histories-of-several-processes"],
+        ["atomic/A1-histories-of-several-processes", "atomic/A1-histories-of-processes-that-are-killed"],
         on Durable StaleRead
     ),
     bug!(

@@ -1,29 +1,29 @@
-//! E3, E1, A5, A10 and W10 on a disk whose operations fail.
+//! E3, E1, A5, A10 and W10 on a disk whose operations fail, and where files are removed underneath.
 
 use bytes::Bytes;
-use store_api::{Durability, Effect, ErrorKind};
+use store_api::{AtomicWrite, Durability, Effect, ErrorKind};
 
 use crate::{
     attempts::Attempts,
     case::{Case, case},
-    cases::{
-        killed::{STEP, cut_off},
-        power::stays,
-    },
+    cases::{killed::cut_off, power::stays},
     child::{Child, hear, say},
     context::{Context, Instance, key},
     disk::Keep,
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
+    files::empty,
     following::{Follower, Scope},
     operations::value,
     roles::{Cue, Role, role},
-    work::{Entries, Round, Work},
+    work::{Entries, Round, STEP, Work},
 };
 
 pub(super) const CASES: &[Case] = &[
     case!("error/E3-a-failed-sync-refuses-writes-until-a-reopen", [Entries, SurvivesPowerLoss], failed_sync),
     case!("error/E1-a-full-disk-is-no-space-until-there-is-room", [Entries, Embedded, Reopens], full_disk),
     case!("atomic/A5-errors-of-the-disk-tell-the-effect", [Entries, Embedded, SurvivesKill], failing_operations),
+    case!("atomic/A5-a-disk-that-takes-no-changes-loses-nothing", [Entries, Embedded, Reopens], no_changes),
+    case!("atomic/A10-a-store-that-was-removed-acknowledges-nothing", [Entries, Embedded, Reopens], removed),
     case!("watch/W10-a-watch-goes-on-behind-a-full-disk", [Entries, Embedded, Reopens], watch_full_disk),
     case!("atomic/A10-short-writes-lose-nothing", [Entries, Embedded, Reopens], short_writes),
 ];
@@ -158,6 +158,9 @@ const OPENING: &str = "opening";
 const OPERATIONS: [&str; 10] =
     ["write", "write", "fsync", "fsync", "fsync", "create", "rename", "truncate", "syncdir", "unlink"];
 
+/// What it answers: most of the time that it is broken or full.
+const ERRORS: [&str; 7] = ["EIO", "EIO", "ENOSPC", "ENOSPC", "EDQUOT", "EROFS", "EACCES"];
+
 /// Whatever operation of the disk fails, and when: an error tells the truth about its write, also after a crash.
 async fn failing_operations(context: Context) -> Outcome {
     let context = context.store_on_disk().await?;
@@ -167,7 +170,7 @@ async fn failing_operations(context: Context) -> Outcome {
     for number in 0..context.rounds(8) {
         // Where luck never chose what the engine does, nothing would be shown.
         let operation = if number == 0 { OPERATIONS[0] } else { OPERATIONS[random.usize(..OPERATIONS.len())] };
-        let error = if random.bool() { "EIO" } else { "ENOSPC" };
+        let error = ERRORS[random.usize(..ERRORS.len())];
         let fault = format!("{operation} {error} after={} times={}", random.usize(..20), random.usize(1..4));
         let mut attempts = Attempts::new(Round { number, seed: context.seed() });
         let mut child = context.child("attempt", &[&number.to_string()])?;
@@ -208,19 +211,11 @@ async fn full_disk(context: Context) -> Outcome {
         let entries = instance.entries();
         attempts.write(&*entries).await?;
         context.disk().leave_room(random.u64(..300_000))?;
-        let error = loop {
-            ensure!(attempts.len() < WRITES, "E1: {WRITES} writes were acknowledged on a full disk");
-            if let Err(error) = attempts.write(&*entries).await {
-                break error;
-            }
-        };
-        ensure_eq!(error.kind(), ErrorKind::NoSpace, "E1: the error of a write on a full disk");
-        attempts.check(&*entries).await.map_err(|failure| failure.within("on a full disk"))?;
+        write_until_full(&mut attempts, &*entries).await?;
         let closes_full = random.bool();
         if !closes_full {
             context.disk().mend()?;
-            attempts.write(&*entries).await.map_err(|error| Failure::from(error).within("E1: there is room again"))?;
-            attempts.check(&*entries).await?;
+            write_with_room(&mut attempts, &*entries).await?;
         }
         // It may have something to write, and no room for it.
         let closed = instance.close().await;
@@ -231,6 +226,90 @@ async fn full_disk(context: Context) -> Outcome {
         instance.close().await?;
     }
     Ok(())
+}
+
+/// Writes until the disk is full, which is to be told, and demands what was acknowledged.
+pub(super) async fn write_until_full(attempts: &mut Attempts, entries: &dyn AtomicWrite) -> Outcome {
+    let error = loop {
+        ensure!(attempts.len() < WRITES, "E1: {WRITES} writes were acknowledged on a full disk");
+        if let Err(error) = attempts.write(entries).await {
+            break error;
+        }
+    };
+    ensure_eq!(error.kind(), ErrorKind::NoSpace, "E1: the error of a write on a full disk");
+    attempts.check(entries).await.map_err(|failure| failure.within("on a full disk"))
+}
+
+/// Writes when there is room again.
+pub(super) async fn write_with_room(attempts: &mut Attempts, entries: &dyn AtomicWrite) -> Outcome {
+    attempts.write(entries).await.map_err(|error| Failure::from(error).within("E1: there is room again"))?;
+    attempts.check(entries).await
+}
+
+/// What a disk answers that was mounted read-only underneath, whose permissions were lost, or whose quota is used up.
+const NO_CHANGES: [&str; 3] = ["EROFS", "EACCES", "EDQUOT"];
+
+/// All that changes a disk.
+const CHANGES: [&str; 8] = ["write", "truncate", "allocate", "create", "link", "mkdir", "rename", "unlink"];
+
+/// A disk that takes no changes any more refuses writes, with their effect, and what was acknowledged is read or told to be
+/// out of reach. It is all there when the store is opened on a disk that takes changes, and the store goes on.
+async fn no_changes(context: Context) -> Outcome {
+    let context = context.store_on_disk().await?;
+    let mut random = context.random();
+    for number in 0..context.rounds(3) {
+        let mut attempts = Attempts::new(Round { number, seed: context.seed() });
+        let instance = context.open().await?;
+        let entries = instance.entries();
+        for _ in 0..random.usize(1..10) {
+            attempts.write(&*entries).await?;
+        }
+        let answer = NO_CHANGES[number % NO_CHANGES.len()];
+        for change in CHANGES {
+            context.disk().fail(format_args!("{change} {answer}"))?;
+        }
+        while attempts.write(&*entries).await.is_ok() {
+            ensure!(attempts.len() < WRITES, "A10: {WRITES} writes were acknowledged on a disk that takes no changes");
+        }
+        for _ in 0..3 {
+            // Whatever it is told, it is to be true.
+            let _ = attempts.write(&*entries).await;
+        }
+        attempts.check_readable(&*entries).await.map_err(|failure| failure.within(answer))?;
+        // It may have something to write.
+        let _ = instance.close().await;
+        context.disk().mend()?;
+        let instance = context.open().await.map_err(|failure| failure.within(format_args!("after {answer}")))?;
+        let checked = attempts.check(&*instance.entries()).await;
+        checked.map_err(|failure| failure.within(format_args!("opened again after {answer}")))?;
+        attempts.write(&*instance.entries()).await?;
+        instance.close().await?;
+    }
+    Ok(())
+}
+
+/// Who removes the files of a store that is open is told by its next write; and in their place another can be made.
+async fn removed(context: Context) -> Outcome {
+    let context = context.store_in_directory().await?;
+    let instance = context.open().await?;
+    let entries = instance.entries();
+    let mut attempts = Attempts::new(Round { number: 0, seed: context.seed() });
+    for _ in 0..5 {
+        attempts.write(&*entries).await?;
+    }
+    empty(context.directory()).map_err(Failure::harness)?;
+    for _ in 0..5 {
+        let written = attempts.write(&*entries).await;
+        ensure!(written.is_err(), "A10: a write was acknowledged, though the files of the store had been removed");
+    }
+    attempts.check_readable(&*entries).await?;
+    // There is nothing left that it could write to.
+    let _ = instance.close().await;
+    let instance = context.open().await.map_err(|failure| failure.within("where the files had been removed"))?;
+    let (k, v) = (key("k"), value("v"));
+    instance.entries().set(&k, v.clone()).await?;
+    ensure_eq!(instance.entries().find(&k).await?, Some(v), "A1: an entry of a store that was made in another's place");
+    Ok(instance.close().await?)
 }
 
 /// A watch that has told of a fault goes on when that has passed, and folds to the store.

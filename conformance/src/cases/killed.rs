@@ -1,7 +1,5 @@
 //! A10, A8, I7, X1 and L4 after a kill: what a killed process leaves behind.
 
-use std::time::Duration;
-
 use crate::{
     case::{Case, case},
     child::say,
@@ -9,7 +7,7 @@ use crate::{
     failure::{Failure, Outcome, ensure_eq},
     operations::value,
     roles::{Cue, Role, role},
-    work::{self, Batches, Clears, Entries, Names, Round, Said, Work},
+    work::{self, Batches, Clears, Entries, Names, Reopenings, Round, STEP, Said, Work},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -17,6 +15,7 @@ pub(super) const CASES: &[Case] = &[
     case!("atomic/A10-a-killed-writer-brings-back-nothing-cleared", [Entries, SurvivesKill], killed::<Clears>),
     case!("index/I7-a-killed-writer-leaves-whole-batches", [Content, SurvivesKill], killed::<Batches>),
     case!("names/X1-a-killed-writer-leaves-no-name-without-content", [Entries, Content, SurvivesKill], killed::<Names>),
+    case!("atomic/A10-a-kill-amid-closing-and-opening-loses-nothing", [Entries, SurvivesKill], killed::<Reopenings>),
     case!("handle/L4-a-store-opens-after-a-kill-while-it-was-opened", [Entries, SurvivesKill], killed_while_opening),
 ];
 
@@ -25,16 +24,14 @@ pub(super) const ROLES: &[Role] = &[
     role!("clears", work::play::<Clears>),
     role!("batches", work::play::<Batches>),
     role!("names", work::play::<Names>),
+    role!("reopenings", work::play::<Reopenings>),
     role!("open", open),
 ];
-
-/// A step of a child takes about this long on a quick engine: the kill comes anywhere within it.
-pub(super) const STEP: Duration = Duration::from_millis(1);
 
 /// Starts a child on the store, and kills it at a random moment of its work.
 pub(super) fn cut_off<W: Work>(context: &Context, number: usize, random: &mut fastrand::Rng) -> Outcome<Said> {
     let child = context.child(W::ROLE, &[&number.to_string()])?;
-    let lines = child.kill_after(random.usize(..W::STEPS), random, STEP)?;
+    let lines = child.kill_after(random.usize(..W::STEPS), random, W::STEP)?;
     Ok(Said { round: Round { number, seed: context.seed() }, lines })
 }
 

@@ -11,7 +11,7 @@ use store_api::{AtomicWrite, Durability, Event, Init, Key, TestAndSet};
 
 use crate::{
     case::{Case, case},
-    cases::killed::{STEP, cut_off, ensure_worked, kill_while_opening},
+    cases::killed::{cut_off, ensure_worked, kill_while_opening},
     child::{hear, say},
     context::{Context, Instance, key},
     disk::Keep,
@@ -19,7 +19,7 @@ use crate::{
     fnv::fnv1a,
     operations::{number, value},
     roles::{Cue, Role, role},
-    work::{self, Batches, Clears, Entries, Names, Synced, Work},
+    work::{self, Batches, Clears, Entries, Names, Reopenings, STEP, Synced, Work},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -27,6 +27,11 @@ pub(super) const CASES: &[Case] = &[
     case!("atomic/A10-a-power-loss-brings-back-nothing-cleared", [Entries, SurvivesPowerLoss], power_lost::<Clears>),
     case!("atomic/A10-what-was-synced-survives-a-power-loss", [Entries, Embedded, Reopens], power_lost::<Synced>),
     case!("atomic/A10-nothing-is-shown-that-is-not-synced", [Entries, SurvivesPowerLoss], shown_is_synced),
+    case!(
+        "atomic/A10-a-power-loss-amid-closing-and-opening-loses-nothing",
+        [Entries, SurvivesPowerLoss],
+        power_lost::<Reopenings>
+    ),
     case!("index/I7-a-power-loss-leaves-whole-batches", [Content, SurvivesPowerLoss], power_lost::<Batches>),
     case!(
         "names/X1-a-power-loss-leaves-no-name-without-content",

@@ -1,7 +1,7 @@
 //! A1, X1, W11, W5 and L4 among several processes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -25,12 +25,22 @@ use crate::{
     operations::{increment, insist, number, set_all, value},
     remote::{self, Remote},
     roles::{Cue, Role, role},
-    work::{Names, Work},
+    work::{Names, STEP, Work},
 };
 
 pub(super) const CASES: &[Case] = &[
     case!("atomic/A1-processes-lose-no-increment", [Entries, SharedProcesses], no_increment_is_lost),
     case!("atomic/A1-histories-of-several-processes", [Entries, SharedProcesses], recorded),
+    case!(
+        "atomic/A1-processes-that-are-killed-lose-no-increment",
+        [Entries, SharedProcesses, SurvivesKill],
+        increments_amid_kills
+    ),
+    case!(
+        "atomic/A1-histories-of-processes-that-are-killed",
+        [Entries, SharedProcesses, SurvivesKill],
+        recorded_amid_kills
+    ),
     case!("names/X1-another-process-finds-what-a-name-leads-to", [Entries, Content, SharedProcesses], names_of_another),
     case!("watch/W11-another-process-is-told", [Entries, SharedProcesses], another_process_is_told),
     case!("watch/W5-a-process-that-was-stopped-catches-up", [Entries, SharedProcesses], stopped_process),
@@ -42,16 +52,16 @@ pub(super) const ROLES: &[Role] =
 
 const PROCESSES: usize = 5;
 
+/// Where some of them are killed.
+const MANY: usize = 8;
+
 fn counter() -> Key {
     key("counter")
 }
 
 async fn no_increment_is_lost(context: Context) -> Outcome {
     let increments = context.rounds(15);
-    let start = |_| context.child("increment", &[&increments.to_string()]);
-    let mut children = (0..PROCESSES).map(start).collect::<Outcome<Vec<Child>>>()?;
-    children.iter_mut().try_for_each(Child::until_ready)?;
-    children.iter_mut().try_for_each(Child::go)?;
+    let children = let_go(&context, PROCESSES, increments)?;
     let mut all: Vec<String> = Vec::new();
     for child in children {
         all.extend(child.finish()?);
@@ -64,6 +74,47 @@ async fn no_increment_is_lost(context: Context) -> Outcome {
     let twice = made.windows(2).find(|pair| pair[0] == pair[1]);
     ensure!(twice.is_none(), "A1: two processes made {} of the counter", twice.map_or(0, |pair| pair[0]));
     ensure_eq!(count, due, "A1: the counter that {PROCESSES} processes incremented {increments} times each");
+    Ok(())
+}
+
+/// Starts processes that increment the counter so many times each, from the same moment on.
+fn let_go(context: &Context, processes: usize, increments: usize) -> Outcome<Vec<Child>> {
+    let start = |_| context.child("increment", &[&increments.to_string()]);
+    let mut children = (0..processes).map(start).collect::<Outcome<Vec<Child>>>()?;
+    children.iter_mut().try_for_each(Child::until_ready)?;
+    children.iter_mut().try_for_each(Child::go)?;
+    Ok(children)
+}
+
+/// Of processes that increment a counter every other one is killed at a random moment, while the rest goes on: each number
+/// was made once, and those that nobody told of are no more than were killed.
+async fn increments_amid_kills(context: Context) -> Outcome {
+    let mut random = context.random();
+    let increments = context.rounds(15);
+    let mut made = BTreeSet::new();
+    let mut killed = 0;
+    for _ in 0..context.rounds(2) {
+        for (number, child) in let_go(&context, MANY, increments)?.into_iter().enumerate() {
+            let lines = if number.is_multiple_of(2) {
+                killed += 1;
+                child.kill_after(random.usize(..increments), &mut random, STEP)?
+            } else {
+                child.finish()?
+            };
+            for line in lines {
+                let number: u64 = line.parse().map_err(Failure::harness)?;
+                ensure!(made.insert(number), "A1: two processes made {number} of the counter");
+            }
+        }
+    }
+    let count =
+        number(context.open_when_free("an open after kills").await?.entries().find(&counter()).await?.as_ref())?;
+    let (last, told) = (made.last().copied().unwrap_or(0), made.len() as u64);
+    ensure!(count >= last, "A10: {last} was made of the counter before a process was killed, and it is {count}");
+    ensure!(
+        count - told <= killed,
+        "A1: the counter is {count} after {told} increments that were told of, and {killed} kills"
+    );
     Ok(())
 }
 
@@ -97,6 +148,32 @@ async fn recorded(context: Context) -> Outcome {
         remote.ended()?;
     }
     ended?;
+    histories::linearizable(recorder)
+}
+
+/// The same while the processes are killed at random moments, and others take their places.
+async fn recorded_amid_kills(context: Context) -> Outcome {
+    let mut random = context.random();
+    let keys = [key("a"), key("b")];
+    let recorder = Recorder::new();
+    let operations = context.rounds(10);
+    let clients = (0..MANY).map(|_| {
+        let (mut client, keys, mut random) = (recorder.client(), keys.clone(), random.fork());
+        let context = context.clone();
+        async move {
+            let doomed = Remote::new(context.child("serve", &[])?)?;
+            histories::act(&mut client, &doomed, &keys, random.fork(), random.usize(..operations)).await?;
+            let kill = doomed.kill_within(STEP.mul_f64(random.f64()));
+            // It ends with an error: what was asked last has an outcome that nobody knows.
+            let ended = histories::act(&mut client, &doomed, &keys, random.fork(), usize::MAX).await;
+            kill.join().map_err(|_| Failure::harness("the thread that kills panicked"))??;
+            doomed.was_killed(ended)?;
+            let next = Remote::new(context.child("serve", &[])?)?;
+            histories::act(&mut client, &next, &keys, random.fork(), operations).await?;
+            next.ended()
+        }
+    });
+    clients::all(clients).await?;
     histories::linearizable(recorder)
 }
 

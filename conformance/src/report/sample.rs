@@ -5,6 +5,7 @@ use std::time::Duration;
 use store_api::{Durability, Guarantees, IndexLevel, Visibility, WatchLag};
 
 use super::{BackendReport, CaseReport, Report, Verdict};
+use crate::Crashes;
 
 pub(super) fn report() -> Report {
     let lag = |others| WatchLag::new(Duration::ZERO, others);
@@ -39,6 +40,7 @@ pub(super) fn report() -> Report {
                     CaseReport {
                         location: Some("writes.rs:7".into()),
                         replay: Some("irminsul conform broken --seed 7 --case atomic/A2-one".into()),
+                        crashes: Crashes { kills: 2, power_losses: 1 },
                         details: Some("1: set\n2: find".into()),
                         ..because(&a2, Verdict::Fail, "absent where \"v\" is due")
                     },
@@ -84,6 +86,7 @@ fn case(id: &'static str, verdict: Verdict) -> CaseReport {
         seed: 7,
         replay: None,
         duration,
+        crashes: Crashes::default(),
         details: None,
         witness: None,
     }

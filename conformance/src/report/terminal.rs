@@ -216,7 +216,7 @@ passed  sound
         2 passed, 1 untested, 1 unsupported, 6.0 s
         declares durability Volatile, visibility Instance, index Exact, watch lag at once, others' none
 FAILED  broken
-        3 passed, 1 failed, 3 passes, 6.0 s
+        3 passed, 1 failed, 3 passes, 2 kills, 1 power losses, 6.0 s
         declares durability Power, visibility Host, index BestEffort, watch lag at once, others' 50ms
 FAILED  shut
         1 stopped by harness errors, 1.5 s

@@ -9,6 +9,7 @@ use super::{Round, Said, Work, each_in_a_task, random_bytes, say_step, stops_wit
 use crate::{
     context::Instance,
     failure::{Outcome, ensure},
+    roles::Cue,
 };
 
 /// Three adders beside each other.
@@ -91,7 +92,8 @@ impl Work for Batches {
     const ROLE: &'static str = "batches";
     const STEPS: usize = 60;
 
-    async fn work(instance: Instance, round: Round) -> Outcome {
+    async fn work(cue: Cue, round: Round) -> Outcome {
+        let instance = cue.open().await?;
         each_in_a_task((0..ADDERS).map(|adder| add(instance.content(), round, adder))).await
     }
 

@@ -9,6 +9,7 @@ use crate::{
     context::{Instance, key},
     failure::{Failure, Outcome, ensure},
     operations::entries_sorted,
+    roles::Cue,
 };
 
 /// Fills and clears in turns; a round begins and ends with the keys of whatever turn it was cut off in.
@@ -42,7 +43,8 @@ impl Work for Clears {
     const ROLE: &'static str = "clears";
     const STEPS: usize = 30;
 
-    async fn work(instance: Instance, round: Round) -> Outcome {
+    async fn work(cue: Cue, round: Round) -> Outcome {
+        let instance = cue.open().await?;
         let entries = instance.entries();
         // What the last round left behind.
         if let Err(error) = entries.clear().await {

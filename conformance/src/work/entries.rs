@@ -10,6 +10,7 @@ use super::{Round, Said, Work, each_in_a_task, random_bytes, say_step, stops_wit
 use crate::{
     context::{Instance, key},
     failure::{Failure, Outcome, ensure, ensure_eq},
+    roles::Cue,
     show::shown,
 };
 
@@ -69,7 +70,8 @@ impl Work for Entries {
     const ROLE: &'static str = "entries";
     const STEPS: usize = 120;
 
-    async fn work(instance: Instance, round: Round) -> Outcome {
+    async fn work(cue: Cue, round: Round) -> Outcome {
+        let instance = cue.open().await?;
         write_all(&instance, round, say_step).await
     }
 

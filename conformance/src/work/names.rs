@@ -9,6 +9,7 @@ use super::{Round, Said, Work, each_in_a_task, random_bytes, say_step, stops_wit
 use crate::{
     context::{Instance, key},
     failure::{Failure, Outcome, ensure},
+    roles::Cue,
 };
 
 /// Two writers beside each other, with a name each per round.
@@ -40,7 +41,8 @@ impl Work for Names {
     const ROLE: &'static str = "names";
     const STEPS: usize = 60;
 
-    async fn work(instance: Instance, round: Round) -> Outcome {
+    async fn work(cue: Cue, round: Round) -> Outcome {
+        let instance = cue.open().await?;
         let writers = (0..WRITERS).map(|writer| write(instance.entries(), instance.content(), round, writer));
         each_in_a_task(writers).await
     }

@@ -14,6 +14,7 @@ use crate::{
     child::say,
     context::Instance,
     failure::{Outcome, ensure},
+    roles::Cue,
 };
 
 /// Four writers of entries and one adder of content, where there is any, beside one who syncs.
@@ -26,7 +27,8 @@ impl Work for Synced {
     const ROLE: &'static str = "synced";
     const STEPS: usize = 60;
 
-    async fn work(instance: Instance, round: Round) -> Outcome {
+    async fn work(cue: Cue, round: Round) -> Outcome {
+        let instance = cue.open().await?;
         let steps: Arc<[AtomicUsize; ADDER + 1]> = Arc::default();
         let shared = Arc::clone(&steps);
         let taken = move |worker: usize, step: usize| {

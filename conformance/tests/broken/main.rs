@@ -15,7 +15,7 @@ use std::{
 };
 
 use conformance::{
-    CaseReport, Options, SharedFactory, Verdict,
+    Options, SharedFactory, Verdict,
     broken::{self, Broken, Bug},
 };
 use faulty_fs::FaultyFs;
@@ -47,17 +47,13 @@ fn run() -> Result<ExitCode, String> {
         let pattern = if cases == "whole" { "" } else { &cases };
         return Ok(matrix(&options.patience(PATIENCE).seed(0), pattern));
     }
-    let seeds = env::var("IRMINSUL_SEEDS").map_or(Ok(1), |seeds| seeds.parse());
-    let seeds =
-        seeds.map_err(|error| format!("IRMINSUL_SEEDS: {error}: how many seeds to try each broken store with"))?;
+    let seeds = broken::seeds_from_env()?;
     Ok(libtest_mimic::run(&Arguments::from_args(), trials(&options, seeds)).exit_code())
 }
 
 fn trials(options: &Options, seeds: u64) -> Vec<Trial> {
-    let caught = broken::all().flat_map(|bug| bug.caught_by.iter().map(move |case| (bug, *case))).map(|(bug, case)| {
-        let options = options.clone().patience(PATIENCE);
-        Trial::ignorable_test(format!("{}::{case}", bug.name), move || is_caught(bug, case, &options, seeds))
-    });
+    let patient = options.clone().patience(PATIENCE);
+    let caught = broken::all().flat_map(|bug| broken::trials(bug, &sound_for(bug), &patient, seeds));
     let passed = broken::sound().flat_map(|sound| cases_on(sound).into_iter().map(move |case| (sound, case))).map(
         |(sound, case)| {
             let options = options.clone().seed(0);
@@ -73,49 +69,21 @@ fn cases_on(sound: &Bug) -> BTreeSet<&'static str> {
     broken::all().filter(|bug| bug.on == sound.on).flat_map(|bug| bug.caught_by).copied().collect()
 }
 
+fn sound_for(bug: &Bug) -> SharedFactory {
+    Arc::new(SoundFactory(bug.on))
+}
+
 fn factory(bug: &'static Bug) -> SharedFactory {
-    Arc::new(Broken::new(bug, Arc::new(SoundFactory(bug.on))))
-}
-
-/// How a case ends on a store.
-fn ended(bug: &'static Bug, case: &str, options: Options) -> Result<CaseReport, Failed> {
-    let report = conformance::run(&factory(bug), &options.case(case));
-    let cases = report.backends.into_iter().flat_map(|backend| backend.cases);
-    cases.into_iter().find(|report| report.id == case).ok_or_else(|| format!("the case {case} was not run").into())
-}
-
-/// Where all equipment is to be there, nothing may be untested.
-fn untested(report: CaseReport) -> Result<Completion, Failed> {
-    if env::var_os("IRMINSUL_EQUIPPED").is_some() {
-        return Err(report.to_string().into());
-    }
-    Ok(ignored(report))
-}
-
-fn ignored(report: CaseReport) -> Completion {
-    Completion::ignored_with(report.reason.unwrap_or_default())
-}
-
-/// A broken store is caught with every seed.
-fn is_caught(bug: &'static Bug, case: &str, options: &Options, seeds: u64) -> Result<Completion, Failed> {
-    for seed in 0..seeds {
-        let report = ended(bug, case, options.clone().seed(seed))?;
-        match report.verdict {
-            Verdict::Fail => {}
-            Verdict::Untested => return untested(report),
-            other => return Err(format!("{} is not caught with seed {seed}, but: {other}: {report}", bug.name).into()),
-        }
-    }
-    Ok(Completion::Completed)
+    Arc::new(Broken::new(bug, sound_for(bug)))
 }
 
 /// A sound store is caught by no case; one that does not apply to it may be about what a bug claims.
 fn passes(sound: &'static Bug, case: &str, options: Options) -> Result<Completion, Failed> {
-    let report = ended(sound, case, options)?;
+    let report = broken::ended(&factory(sound), case, options)?;
     match report.verdict {
         Verdict::Pass => Ok(Completion::Completed),
-        Verdict::Untested => untested(report),
-        Verdict::Unsupported => Ok(ignored(report)),
+        Verdict::Untested => broken::untested(report),
+        Verdict::Unsupported => Ok(Completion::ignored_with(report.reason.unwrap_or_default())),
         other => Err(format!("{} is sound, and yet: {other}: {report}", sound.name).into()),
     }
 }

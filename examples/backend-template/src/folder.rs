@@ -22,14 +22,19 @@ const LAYOUT: Layout = Layout { marker: LOG, new_marker: NEW_LOG, lock: "lock" }
 /// A folder that this instance holds until it is dropped.
 pub(crate) struct Folder {
     path: PathBuf,
-    _lock: LockFile,
+    lock: LockFile,
 }
 
 impl Folder {
     /// Takes the folder, which is made if it is missing and may be; a folder of something else is left alone.
     pub(crate) fn open(path: &Path, create: bool) -> Result<Self> {
         let (path, lock) = folder::take(path, create, LAYOUT)?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
+    }
+
+    /// `Ok` while it is there.
+    pub(crate) fn check_in_place(&self) -> Result<()> {
+        self.lock.check_in_place()
     }
 
     /// The log, if there is one.

@@ -32,12 +32,12 @@ pub(crate) struct Writer {
     /// Whether each group is synced.
     syncs: bool,
     // Behind the log: it is let go of when the log is closed.
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Writer {
     pub(crate) fn new(log: Log, state: Arc<State>, hash: HashFunction, syncs: bool, folder: Folder) -> Self {
-        Self { log, state, hash, syncs, _folder: folder }
+        Self { log, state, hash, syncs, folder }
     }
 
     fn decide<'w>(&self, write: &'w Write, decided: &mut Decided<'w>) -> Result<TestAndSet> {
@@ -125,6 +125,7 @@ impl Engine for Writer {
 
     /// What runs in place neither syncs nor reads the file, so that it needs no patience.
     fn commit(&mut self, group: &[&Write], _: Patience, told: &mut Wakers) -> Result<Vec<Result<TestAndSet>>, Failure> {
+        self.folder.check_in_place().map_err(Failure::Failed)?;
         let mut decided = Decided::default();
         let answers = group.iter().map(|write| self.decide(write, &mut decided)).collect();
         let changes = self.append(decided).map_err(Failure::Failed)?;

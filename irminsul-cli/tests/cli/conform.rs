@@ -66,7 +66,8 @@ fn a_soak_goes_on_with_the_next_seed_where_the_one_before_stopped() {
         || -> serde_json::Value { serde_json::from_slice(&fs::read(sandbox.path("out/soak.json")).unwrap()).unwrap() };
     sandbox.ok(&[&pass[..], &["--seed", "7"]].concat());
     let first = serde_json::json!({
-        "stores": ["mem:"], "profile": "soak", "cases": FEW, "faulty_fs": false, "seed": 7, "next_pass": 1, "failures": []
+        "stores": ["mem:"], "profile": "soak", "cases": FEW, "faulty_fs": false, "seed": 7,
+        "kills": 0, "power_losses": 0, "next_pass": 1, "failures": []
     });
     assert_eq!(state(), first);
     sandbox.ok(&pass);
@@ -75,6 +76,29 @@ fn a_soak_goes_on_with_the_next_seed_where_the_one_before_stopped() {
         serde_json::from_slice(&fs::read(sandbox.path("out/report.json")).unwrap()).unwrap();
     assert_eq!(report["backends"][0]["cases"][0]["seed"], 8);
     sandbox.run(&[&pass[..], &["--seed", "8"]].concat()).refused("began with seed 7");
+}
+
+#[test]
+fn a_soak_counts_how_often_the_stores_were_cut_off() {
+    let sandbox = Sandbox::new();
+    let case = "atomic/A10-a-killed-writer-brings-back-nothing-cleared";
+    for kills in ["8", "16"] {
+        sandbox.ok(&[
+            "conform",
+            "sqlite:a.db?busy=120000",
+            "--profile",
+            "quick",
+            "--for",
+            "0s",
+            "--case",
+            case,
+            "--report",
+            "out",
+        ]);
+        let soak: serde_json::Value =
+            serde_json::from_slice(&fs::read(sandbox.path("out/soak.json")).unwrap()).unwrap();
+        assert_eq!(soak["kills"].to_string(), kills, "{soak}");
+    }
 }
 
 #[test]

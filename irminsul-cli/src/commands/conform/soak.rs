@@ -1,4 +1,5 @@
-//! What a soak leaves for the one that goes on with it: what it is of, the seed, the next pass, and the failures so far.
+//! What a soak leaves for the one that goes on with it: what it is of, the seed, how much was done, and the failures so
+//! far.
 
 use std::{
     collections::BTreeSet,
@@ -37,6 +38,11 @@ struct State {
     #[serde(flatten)]
     subject: Subject,
     seed: u64,
+    /// How often the stores were cut off, in all passes so far.
+    #[serde(default)]
+    kills: u64,
+    #[serde(default)]
+    power_losses: u64,
     next_pass: u64,
     /// The commands that replay what failed, or was not settled, and the passes in which nothing passed.
     failures: BTreeSet<String>,
@@ -60,8 +66,14 @@ impl Soak {
                 earlier.seed
             )));
         }
-        let fresh =
-            || State { subject, seed: seed.unwrap_or_else(random_seed), next_pass: 0, failures: BTreeSet::new() };
+        let fresh = || State {
+            subject,
+            seed: seed.unwrap_or_else(random_seed),
+            kills: 0,
+            power_losses: 0,
+            next_pass: 0,
+            failures: BTreeSet::new(),
+        };
         Ok(Self { file, state: earlier.unwrap_or_else(fresh) })
     }
 
@@ -88,6 +100,9 @@ impl Soak {
                 self.state.failures.insert(nothing);
             }
             self.state.failures.extend(replays);
+            let crashes = backend.crashes();
+            self.state.kills += crashes.kills;
+            self.state.power_losses += crashes.power_losses;
         }
         self.state.next_pass += 1;
         let Some(file) = &self.file else { return Ok(()) };

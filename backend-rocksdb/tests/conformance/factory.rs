@@ -1,14 +1,14 @@
-//! The conformance suite over a folder in both sync settings.
+//! What the suite tests: a folder, in both sync settings.
 
-use std::{process::ExitCode, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use backend_rocksdb::{RocksdbOptions, Sync};
-use conformance::{Factory, Options, Place, Settings, Site};
-use faulty_fs::FaultyFs;
+use conformance::{Factory, Place, Settings, Site};
 use store_api::{Backend, Result};
 
-struct RocksdbFactory(Sync);
+/// Makes stores of one kind.
+pub(crate) struct RocksdbFactory(pub(crate) Sync);
 
 #[async_trait]
 impl Factory for RocksdbFactory {
@@ -29,13 +29,4 @@ impl Factory for RocksdbFactory {
             settings.apply(options, RocksdbOptions::hash, RocksdbOptions::verify, RocksdbOptions::batch_limit);
         Ok(Arc::new(options.open().await?))
     }
-}
-
-fn main() -> ExitCode {
-    if let Some(served) = faulty_fs::serve_if_asked() {
-        return served;
-    }
-    conformance::main(&[Arc::new(RocksdbFactory(Sync::On)), Arc::new(RocksdbFactory(Sync::Off))], || {
-        Ok(Options::from_env()?.mounting(FaultyFs::mount_temporary))
-    })
 }

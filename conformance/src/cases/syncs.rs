@@ -1,0 +1,88 @@
+//! A10, by the system calls of a process: between the write of some bytes and the answer that they are kept lies a sync of
+//! the file that they are in. A disk that loses power shows the same of whole stores; this shows it of each write.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use store_api::{AtomicWrite, Indexable, IndexedExt, TestAndSet};
+
+use crate::{
+    case::{Case, case},
+    child::say,
+    context::{Context, key},
+    failure::{Failure, Outcome, ensure},
+    roles::{Cue, Role, role},
+    syscalls::{Fate, Trace},
+};
+
+pub(super) const CASES: &[Case] = &[case!(
+    "atomic/A10-a-sync-lies-between-each-write-and-its-answer",
+    [Entries, SurvivesPowerLoss],
+    synced_before_answered
+)];
+
+pub(super) const ROLES: &[Role] = &[role!("answer", answer)];
+
+/// How many writes come at once behind those that come one after the other: an engine may write and sync them together.
+const GROUP: usize = 6;
+
+/// Begins the value of a write, and is nowhere else.
+fn mark(number: usize) -> String {
+    format!("bytes of write {number}.")
+}
+
+fn answer_to(number: usize) -> String {
+    format!("answer to write {number}.")
+}
+
+/// So short that an engine keeps it in one piece, and so often marked that it may be cut once.
+fn value_of(number: usize) -> Bytes {
+    mark(number).repeat(3).into()
+}
+
+async fn write(entries: &dyn AtomicWrite, content: Option<&Arc<dyn Indexable>>, number: usize) -> Outcome {
+    let (key, value) = (key(format!("k/{number}")), value_of(number));
+    match (number % 4, content) {
+        (1, Some(content)) => content.add(value).await.map(drop)?,
+        (2, Some(content)) => content.batch(|batch| async move { batch.add(value).await }).await.map(drop)?,
+        (3, _) => {
+            let applied = entries.test_and_set(&key, None, Some(value)).await?;
+            ensure!(matches!(applied, TestAndSet::Applied), "A2: a mismatch on a key that nobody set");
+        }
+        _ => entries.set(&key, value).await?,
+    }
+    say(answer_to(number));
+    Ok(())
+}
+
+/// Writes so many times one after the other, and some times at once.
+async fn answer(cue: Cue) -> Outcome {
+    let singles: usize = cue.arguments[0].parse().map_err(Failure::harness)?;
+    let instance = cue.open().await?;
+    let (entries, content) = (instance.entries(), instance.indexable());
+    for number in 0..singles {
+        write(&*entries, content.as_ref(), number).await?;
+    }
+    try_join_all((singles..singles + GROUP).map(|number| write(&*entries, content.as_ref(), number))).await?;
+    instance.close().await?;
+    Ok(())
+}
+
+async fn synced_before_answered(context: Context) -> Outcome {
+    let singles = context.rounds(24);
+    let trace = Trace::new()?;
+    context.child_below(trace.command(), "answer", &[&singles.to_string()])?.finish()?;
+    let calls = trace.calls()?;
+    for number in 0..singles + GROUP {
+        // As strace shows the end of a line.
+        let fate = calls.fate(&mark(number), &format!(r"{}\n", answer_to(number)));
+        let who = if number < singles { "a write" } else { "a write beside others" };
+        ensure!(fate != Fate::Written, "A10: {who} was acknowledged before the file that has its bytes was synced");
+        ensure!(fate != Fate::Late, "A10: {who} was acknowledged before its bytes were written");
+        if fate == Fate::Unseen {
+            return Err(Failure::inconclusive("the system calls do not show how the store writes"));
+        }
+    }
+    Ok(())
+}
