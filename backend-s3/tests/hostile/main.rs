@@ -32,9 +32,16 @@ fn main() -> ExitCode {
     if env::var_os(CHILD).is_none() {
         return run_and_search();
     }
-    tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
     let trials = attacks::trials().into_iter().chain(elsewhere::trials()).chain(names::trials());
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+    let mut arguments = Arguments::from_args();
+    // They wait for time limits, most of the time.
+    arguments.test_threads.get_or_insert(12);
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
 /// Runs the tests in a process of their own: a process cannot safely change its environment.

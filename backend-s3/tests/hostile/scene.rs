@@ -13,10 +13,10 @@ use store_api::{
 use crate::{CREDENTIALS, VALUE, server::Server};
 
 /// How long a request may take, and how long one is sent again.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(2);
 const BUSY: Duration = Duration::from_millis(500);
 /// An operation is a few requests, each tried again while it may be.
-pub(crate) const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(60);
 
 pub(crate) fn options(server: &Server) -> S3Options {
     let endpoint = format!("http://{}", server.address);
@@ -64,7 +64,7 @@ const OPERATIONS: &[Operation] = &[
         async move { scene.entries().watch(&Key::root(), Init::Current).await.map(drop) }.boxed()
     }),
     ("watch_key", &[Class::Get], |scene| {
-        async move { scene.entries().watch_key(&key("entry"), Init::Current).await.map(drop) }.boxed()
+        async move { scene.entries().watch_key(&key("entry"), Init::Known(None)).await.map(drop) }.boxed()
     }),
     ("clear", &[Class::List], |scene| async move { scene.entries().clear().await }.boxed()),
     ("add", &[Class::Put, Class::List], |scene| {
@@ -88,7 +88,6 @@ const OPERATIONS: &[Operation] = &[
     ("keys", &[Class::Get, Class::List], |scene| {
         async move { scene.content().keys().try_collect::<Vec<_>>().await.map(drop) }.boxed()
     }),
-    ("destroy", &[Class::List], |scene| async move { scene.options.clone().destroy().await }.boxed()),
 ];
 
 impl Scene {
@@ -109,22 +108,25 @@ impl Scene {
         self.store.indexable().unwrap()
     }
 
-    /// Does everything at once. What needs a request of these classes is to end with an error; what does not may succeed.
+    /// Does everything at once, and in the end destroys the store. What needs a request of these classes is to end with an
+    /// error; what does not may succeed.
     pub(crate) async fn do_everything(self: &Arc<Self>, attacked: &'static [Class]) {
         let done = OPERATIONS.iter().map(|(name, needs, operation)| {
-            let operation = operation(Arc::clone(self));
-            async move {
-                let ended = tokio::time::timeout(LONGEST, tokio::spawn(operation)).await;
-                let ended = ended.unwrap_or_else(|_| panic!("{name} does not end"));
-                let outcome = ended.unwrap_or_else(|_| panic!("{name} panicked"));
-                let is_due = attacked.iter().any(|class| needs.contains(class));
-                match outcome {
-                    Ok(()) => assert!(!is_due, "{name} succeeded"),
-                    Err(error) => expect_clear(name, &error),
-                }
-            }
+            let is_due = attacked.iter().any(|class| needs.contains(class));
+            expect_end(name, is_due, operation(Arc::clone(self)))
         });
         futures_util::stream::iter(done).buffer_unordered(OPERATIONS.len()).collect::<()>().await;
+        let destroyed = self.options.clone().destroy().boxed();
+        expect_end("destroy", attacked.contains(&Class::List), destroyed).await;
+    }
+}
+
+async fn expect_end(name: &'static str, is_error_due: bool, operation: BoxFuture<'static, Result<()>>) {
+    let ended = tokio::time::timeout(LONGEST, tokio::spawn(operation)).await;
+    let ended = ended.unwrap_or_else(|_| panic!("{name} does not end"));
+    match ended.unwrap_or_else(|_| panic!("{name} panicked")) {
+        Ok(()) => assert!(!is_error_due, "{name} succeeded"),
+        Err(error) => expect_clear(name, &error),
     }
 }
 
