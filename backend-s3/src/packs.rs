@@ -19,6 +19,7 @@
 
 mod format;
 #[cfg(feature = "fuzzing")]
+#[doc(hidden)]
 pub(crate) mod fuzzing;
 mod keys;
 mod merge;

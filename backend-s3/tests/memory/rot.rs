@@ -1,6 +1,9 @@
 //! A12 and I6: an object whose bytes rotted is an error that names the key, never another value, and can be repaired.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use backend_s3::{S3, S3Options};
 use bytes::Bytes;
@@ -138,7 +141,7 @@ impl Kept {
                 Err(error) => assert!(holds_values && error.kind() == ErrorKind::Corrupt, "{error:?}"),
             }
         }
-        let listed: Vec<Key> = entries.list(&Key::root()).try_collect().await.unwrap();
+        let listed: BTreeSet<Key> = entries.list(&Key::root()).try_collect().await.unwrap();
         assert!(listed.iter().eq(self.entries.keys()));
         for (hash, value) in &self.content {
             match content.index(hash).await {
