@@ -54,7 +54,7 @@ pub(crate) fn seal(function: HashFunction) -> Bytes {
 }
 
 pub(crate) fn parse(header: &[u8]) -> Result<HashFunction> {
-    HashFunction::ALL.into_iter().find(|function| seal(*function) == header).ok_or_else(|| {
+    HashFunction::ALL.iter().copied().find(|function| seal(*function) == header).ok_or_else(|| {
         let text = std::str::from_utf8(header).unwrap_or_default();
         let found: String = text.chars().take(32).filter(|shown| !shown.is_control()).collect();
         Error::new(
