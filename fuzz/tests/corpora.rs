@@ -60,7 +60,11 @@ fn change(input: &mut Vec<u8>, other: &[u8], random: &mut fastrand::Rng) {
             let from = random.usize(..=other.len());
             input.splice(at..end, other[from..].iter().take(40).copied());
         }
-        _ => input[at..end].iter_mut().take(8).for_each(|byte| *byte ^= 1 << random.u32(..8)),
+        _ => {
+            for byte in input[at..end].iter_mut().take(8) {
+                *byte ^= 1 << random.u32(..8);
+            }
+        }
     }
 }
 
