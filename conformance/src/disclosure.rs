@@ -33,10 +33,10 @@ pub fn disclosed<'s>(text: &str, secrets: impl IntoIterator<Item = &'s str>) -> 
     secrets.into_iter().find(|secret| {
         let plain: String = secret.to_lowercase().split_whitespace().collect();
         let decimal: Vec<String> = secret.bytes().map(|byte| byte.to_string()).collect();
-        let hexadecimal: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let hexadecimal: Vec<String> = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
         lower.contains(&plain)
             || lower.contains(&decimal.join(","))
-            || bare.contains(&hexadecimal)
+            || bare.contains(&hexadecimal.concat())
             || base64_forms(secret).iter().any(|form| flat.contains(form))
     })
 }
@@ -68,10 +68,10 @@ mod tests {
                 let digits = |byte: &u8| if upper { format!("{byte:02X}") } else { format!("{byte:02x}") };
                 bytes.iter().map(digits).collect::<Vec<_>>().join(between)
             };
-            let percent: String = bytes.iter().map(|byte| format!("%{byte:02X}")).collect();
+            let percent: Vec<String> = bytes.iter().map(|byte| format!("%{byte:02X}")).collect();
             let forms = [
                 format!("{bytes:?}"), format!("{bytes:#?}"), hexadecimal("", false), hexadecimal(":", true),
-                hexadecimal(" ", true), percent, STANDARD.encode(bytes), whole.clone(), whole.to_uppercase(),
+                hexadecimal(" ", true), percent.concat(), STANDARD.encode(bytes), whole.clone(), whole.to_uppercase(),
             ];
             for form in forms {
                 prop_assert!(discloses(&form, SECRET), "{}", form);

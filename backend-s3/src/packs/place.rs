@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    const MAX_LEN: u32 = MAX_VALUE_LEN as u32;
+    const MAX_LEN: u32 = 64 * 1024 * 1024;
 
     proptest! {
         #[test]

@@ -98,14 +98,14 @@ const ATTACKS: &[Attack] = &[
     }),
     attack(List, "empty_pages_without_an_end", LITTLE, || page(&more())),
     attack(List, "no_xml", LITTLE, || Answer::Bytes(with_body(head("200 OK", "", 6), b"<<<&&&"))),
-    attack(List, "a_page_that_is_cut_short", LITTLE, || xml("<ListBucketResult><Contents><Key>a".into())),
+    attack(List, "a_page_that_is_cut_short", LITTLE, || xml("<ListBucketResult><Contents><Key>a")),
     attack(List, "elements_in_elements", LITTLE, || {
-        xml("<ListBucketResult>".to_owned() + &"<Contents>".repeat(200_000))
+        xml(&("<ListBucketResult>".to_owned() + &"<Contents>".repeat(200_000)))
     }),
     attack(List, "unknown_elements_in_each_other", LITTLE, || {
-        xml("<ListBucketResult>".to_owned() + &"<x>".repeat(200_000))
+        xml(&("<ListBucketResult>".to_owned() + &"<x>".repeat(200_000)))
     }),
-    attack(List, "a_billion_laughs", LITTLE, || xml(laughs())),
+    attack(List, "a_billion_laughs", LITTLE, || xml(&laughs())),
     attack(List, "a_size_that_is_no_number", LITTLE, || page(&sized("-1"))),
     attack(List, "names_outside_of_the_store", LITTLE, || page(&listed_object("store/entries/../../other", 9, "tag"))),
     attack(List, "an_endless_error", LITTLE, || {
@@ -131,12 +131,12 @@ fn padding() -> Vec<u8> {
     format!("X-Padding: {}\r\n", "x".repeat(4000)).into()
 }
 
-fn xml(body: String) -> Answer {
+fn xml(body: &str) -> Answer {
     Answer::Bytes(with_body(head("200 OK", "", body.len()), body.as_bytes()))
 }
 
 fn page(body: &str) -> Answer {
-    xml(listing(body))
+    xml(&listing(body))
 }
 
 fn more() -> String {
@@ -194,12 +194,12 @@ async fn withstand(attack: &'static Attack) {
 async fn fresh_names() {
     let server = Server::start().await;
     let scene = Scene::new(&server).await;
-    let named = AtomicU64::new(0);
+    let told = AtomicU64::new(0);
     server.answers(move |request| {
         if !request.is_list() {
             return Answer::Honest;
         }
-        let first = named.fetch_add(1000, Ordering::Relaxed);
+        let first = told.fetch_add(1000, Ordering::Relaxed);
         let names = (first..first + 1000).map(|i| listed_object(&format!("store/entries/k{i}_"), 9, "tag"));
         page(&(names.collect::<String>() + &more()))
     });
