@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use irminsul::{
     AtomicWrite, Backend, Bytes, EntryRead, EntryStream, Error, Guarantees, Indexable, Init, Key, KeyStream, Result,
-    TestAndSet, Watch, WatchId, async_trait,
+    TestAndSet, Watch, WatchId,
 };
 
 /// How one operation goes.
