@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use irminsul::{
     Address, Backend, Durability, ErrorKind, HashFunction, Key, Opener, OptionSpec, OptionValues, Options, Registry,
-    Result, Visibility, async_trait, mem::MemOptions, prelude::*,
+    Result, Visibility, mem::MemOptions, prelude::*,
 };
 
 fn key(path: &str) -> Key {
