@@ -54,7 +54,11 @@ impl Location {
     }
 
     fn temporary() -> Result<Self> {
-        let dir = TempDir::with_prefix("irminsul-").map_err(|error| {
+        let mut folder = tempfile::Builder::new();
+        folder.prefix("irminsul-");
+        #[cfg(unix)]
+        folder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let dir = folder.tempdir().map_err(|error| {
             let message = "no temporary folder could be made; set TMPDIR to a folder that can be written";
             Error::new(io_error_kind(&error), message).with_source(error)
         })?;
