@@ -138,7 +138,7 @@ const WATCHED: &str = "watched";
 fn told(events: &mut sled::Subscriber, context: &mut task::Context<'_>) -> Poll<Option<sled::Event>> {
     match events.poll_unpin(context) {
         Poll::Pending => events.poll_unpin(context),
-        told => told,
+        told @ Poll::Ready(_) => told,
     }
 }
 
