@@ -224,9 +224,12 @@ impl Report {
         }
     }
 
-    /// What a part found, or that it failed.
-    pub fn take<T>(&mut self, what: impl Into<String>, part: Result<T>) -> Option<T> {
-        part.map_err(|error| self.failed.push(Failed { what: what.into(), why: told(&error) })).ok()
+    /// Takes the rows that a part found; one that failed is named and has none.
+    pub fn take<R>(&mut self, what: impl Into<String>, found: Result<Vec<R>>, rows: fn(&mut Self) -> &mut Vec<R>) {
+        match found {
+            Ok(found) => rows(self).extend(found),
+            Err(error) => self.failed.push(Failed { what: what.into(), why: told(&error) }),
+        }
     }
 
     /// Takes the rows of a table of loads, and which of its subjects failed.

@@ -171,8 +171,7 @@ impl Run<'_> {
         found: Result<Vec<R>>,
         rows: fn(&mut Report) -> &mut Vec<R>,
     ) -> Result<()> {
-        let found = self.report.take(what, found).unwrap_or_default();
-        rows(&mut self.report).extend(found);
+        self.report.take(what, found, rows);
         self.over(steps as u64)
     }
 

@@ -130,12 +130,11 @@ impl Bench {
             report.take_loads(durability, benches::load(load, place, &progress).await);
         }
         for store in benched {
+            let name = store.facts().name;
             let found = delivery(&Watched(store), place, &watch, &progress).await;
-            report
-                .deliveries
-                .extend(report.take(format!("delivery: {}", store.facts().name), found).unwrap_or_default());
-            let found = stall(&store, place, &StallPlan { load: plan.clone() }, &progress).await;
-            report.stalls.extend(report.take(format!("a neighbour of {}", store.facts().name), found));
+            report.take(format!("delivery: {name}"), found, |report| &mut report.deliveries);
+            let found = stall(&store, place, &StallPlan { load: plan.clone() }, &progress).await.map(|row| vec![row]);
+            report.take(format!("a neighbour of {name}"), found, |report| &mut report.stalls);
         }
         Ok(report.ended())
     }
