@@ -32,6 +32,11 @@ pub(crate) fn as_many_as_cores() -> usize {
     available_parallelism().map_or(2, NonZero::get).clamp(2, 8)
 }
 
+/// Whether there is a core for each of so many clients.
+pub(crate) fn have_a_core_each(clients: usize) -> bool {
+    available_parallelism().is_ok_and(|cores| clients <= cores.get())
+}
+
 /// Runs a future on a thread of its own, where it does not wait for its turn behind others that never yield; returns
 /// once it runs.
 pub(crate) async fn beside<F>(future: F) -> Outcome<JoinHandle<F::Output>>
@@ -254,8 +259,7 @@ impl Start {
     const SPIN: Duration = Duration::from_micros(200);
 
     fn of(threads: usize) -> Self {
-        let cores = available_parallelism().map_or(1, NonZero::get);
-        let awake_together = if threads <= cores { threads } else { 0 };
+        let awake_together = if have_a_core_each(threads) { threads } else { 0 };
         Self { barrier: Barrier::new(threads), threads: awake_together, awake: AtomicUsize::new(0) }
     }
 
@@ -286,8 +290,7 @@ struct Table {
 
 /// The seats of a table.
 pub(crate) fn table(seats: usize) -> Vec<Seat> {
-    let a_core_each = available_parallelism().is_ok_and(|cores| seats <= cores.get());
-    let spins = if a_core_each { Seat::SPINS } else { 100 };
+    let spins = if have_a_core_each(seats) { Seat::SPINS } else { 100 };
     let table = Arc::new(Table { seats, arrivals: AtomicUsize::new(0), left: AtomicBool::new(false), spins });
     (0..seats).map(|_| Seat { table: Arc::clone(&table), meetings: 0 }).collect()
 }

@@ -6,9 +6,12 @@
 //! a chance of 0.7 %, a thousand increments that met with one of 0.004 %. With less the cases show nothing, and say so; on
 //! a machine that is not busy a fast store does several times as many of both.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -17,7 +20,7 @@ use store_api::{AtomicWrite, EntryReadExt, ErrorKind, Key, TestAndSet};
 
 use crate::{
     case::{Case, case},
-    clients::{Seat, all, as_many_as_cores, beside, both, table},
+    clients::{Seat, all, as_many_as_cores, beside, both, have_a_core_each, table},
     context::{Context, key},
     failure::{Failure, Outcome, ensure, ensure_eq},
     histories::{act, linearizable, pass_over},
@@ -325,9 +328,14 @@ type Attempt = (Bytes, TestAndSet);
 
 /// Clients that test for the same value at the same moment, over and over: one is applied, and the others are told its
 /// value.
+///
+/// They meet at each step, unless there are fewer cores than clients and that was of no use: a call that never waits is over
+/// before another client has the core. Then each goes through many keys on its own, and who loses its core amid a call is
+/// met there by the next. As they come to the keys in the same order, and meet behind the last, each still knows what was
+/// there before.
 async fn contests(context: &Context, handles: Handles) -> Outcome {
     let seats = table(as_many_as_cores());
-    let overlaps = Arc::new(Overlaps { under_way: AtomicUsize::new(0), luck: context.luck(CONTESTS) });
+    let overlaps = Arc::new(Overlaps::new(context.luck(CONTESTS)));
     let contesting = clients(&handles, seats.len()).zip(seats).enumerate().map(|(client, (entries, seat))| {
         let overlaps = Arc::clone(&overlaps);
         async move { contest(client, &*entries, seat, &overlaps).await }
@@ -343,27 +351,46 @@ async fn contests(context: &Context, handles: Handles) -> Outcome {
             ensure_eq!(*verdict, due, "what one of the others was told");
         }
     }
-    overlaps.luck.judge("calls began while another was under way")
+    overlaps.luck.judge("calls began while another of the same key was under way")
 }
 
 /// Rounds until many of them were contests in fact: where others keep the cores busy, clients that start together take
 /// turns all the same, and 500 rounds of a fault in a hundred may hold none that anybody met.
 const CONTESTS: Hopes = Hopes { floor: 500, enough: 5_000, rounds: [500, 100_000] };
 
-/// Counts the calls that begin while another is under way.
+/// The calls that begin while another of the same key is under way.
 struct Overlaps {
-    under_way: AtomicUsize,
+    /// By the numbers of the keys.
+    under_way: Vec<AtomicUsize>,
+    /// Whether there is a core for each client.
+    a_core_each: bool,
     luck: Arc<Luck>,
 }
 
 impl Overlaps {
-    async fn beside<T>(&self, call: impl Future<Output = T>) -> T {
-        let others = self.under_way.fetch_add(1, Ordering::Relaxed);
+    const KEYS: usize = 20_000;
+
+    /// So many steps are tried in which all meet.
+    const STEPS: usize = 5_000;
+
+    fn new(luck: Arc<Luck>) -> Self {
+        let under_way = (0..Self::KEYS).map(|_| AtomicUsize::new(0)).collect();
+        Self { under_way, a_core_each: have_a_core_each(as_many_as_cores()), luck }
+    }
+
+    /// The number of the key of a round, which begins with a meeting where that is zero.
+    fn key_of(&self, round: usize) -> usize {
+        if self.a_core_each || round < Self::STEPS { 0 } else { round % Self::KEYS }
+    }
+
+    async fn beside<T>(&self, key: usize, call: impl Future<Output = T>) -> T {
+        let under_way = &self.under_way[key];
+        let others = under_way.fetch_add(1, Ordering::Relaxed);
         if others > 0 {
             self.luck.meet();
         }
         let done = call.await;
-        self.under_way.fetch_sub(1, Ordering::Relaxed);
+        under_way.fetch_sub(1, Ordering::Relaxed);
         done
     }
 }
@@ -374,16 +401,17 @@ async fn contest(
     mut seat: Seat,
     overlaps: &Overlaps,
 ) -> Outcome<Vec<Attempt>> {
-    let k = key("k");
-    let (mut attempts, mut test) = (Vec::new(), None);
+    let (mut attempts, mut known) = (Vec::new(), HashMap::new());
     for round in overlaps.luck.rounds() {
-        if !seat.meet() {
+        let number = overlaps.key_of(round);
+        if number == 0 && !seat.meet() {
             break;
         }
+        let (k, test) = (key(format!("k/{number}")), known.remove(&number).flatten());
         let mine = value(format_args!("{round} by {client}"));
         let attempt = insist(|| entries.test_and_set(&k, test.clone(), Some(mine.clone())));
-        let verdict = overlaps.beside(attempt).await?;
-        test = after(verdict.clone(), mine.clone());
+        let verdict = overlaps.beside(number, attempt).await?;
+        known.insert(number, after(verdict.clone(), mine.clone()));
         attempts.push((mine, verdict));
     }
     Ok(attempts)
