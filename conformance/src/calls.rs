@@ -23,7 +23,7 @@ use store_api::{
     WatchId,
 };
 
-use crate::failure::panic_message;
+use crate::{clients::starting_threads, failure::panic_message};
 
 /// The calls of a case to its stores.
 #[derive(Default)]
@@ -70,7 +70,7 @@ impl Calls {
         self: &Arc<Self>,
         opening: impl Future<Output = Result<Arc<dyn Backend>>>,
     ) -> Result<Arc<dyn Backend>> {
-        let store = self.call(Call::Open, opening).await?;
+        let store = self.call(Call::Open, starting_threads(opening)).await?;
         Ok(Arc::new(Asked { store, calls: Arc::clone(self) }))
     }
 

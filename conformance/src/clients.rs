@@ -1,11 +1,13 @@
 //! Clients on threads of their own, so that they meet as programs do, and futures that are dropped half-way.
 
 use std::{
+    cell::RefCell,
+    future::poll_fn,
     hint::spin_loop,
     num::NonZero,
     pin::{Pin, pin},
     sync::{
-        Arc, Barrier,
+        Arc, Barrier, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::Poll,
@@ -17,8 +19,6 @@ use futures_util::{
     FutureExt,
     future::{Either, try_join_all},
 };
-#[cfg(target_os = "linux")]
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::{
     runtime::Handle,
     sync::oneshot,
@@ -30,6 +30,11 @@ use crate::failure::{Failure, Outcome};
 /// As many clients as run at once, and at least two.
 pub(crate) fn as_many_as_cores() -> usize {
     available_parallelism().map_or(2, NonZero::get).clamp(2, 8)
+}
+
+/// Whether there is a core for each of so many clients.
+pub(crate) fn have_a_core_each(clients: usize) -> bool {
+    available_parallelism().is_ok_and(|cores| clients <= cores.get())
 }
 
 /// Runs a future on a thread of its own, where it does not wait for its turn behind others that never yield; returns
@@ -113,40 +118,106 @@ impl Drop for Repeating {
 ///
 /// Where other programs keep the cores busy, a system may leave all clients to one of them for long, and they take turns:
 /// what goes wrong within microseconds is never met.
-#[cfg(target_os = "linux")]
-struct OnOneCore(Option<CpuSet>);
+///
+/// A thread inherits the core of who starts it, and a client starts threads: of its runtime, which is to call
+/// [`on_any_core`] on each, and of a store that it opens, which is to be done by [`starting_threads`].
+struct OnOneCore;
 
-#[cfg(target_os = "linux")]
 impl OnOneCore {
     /// Client so and so, on the core that is its turn; where the system does not want that, on any.
     fn for_client(client: usize) -> Self {
-        let Ok(allowed) = sched_getaffinity(None) else { return Self(None) };
-        let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).cycle();
-        let mut own = CpuSet::new();
-        own.set(cores.nth(client).unwrap_or_default());
-        Self(sched_setaffinity(None, &own).is_ok().then_some(allowed))
+        cores::choose(Some(client));
+        Self
+    }
+}
+
+impl Drop for OnOneCore {
+    fn drop(&mut self) {
+        on_any_core();
+    }
+}
+
+/// Lets a thread go to any core, whoever started it.
+pub(crate) fn on_any_core() {
+    cores::choose(None);
+}
+
+/// Polls a future that may start threads, which are to go to any core, also where who polls it keeps to one.
+pub(crate) async fn starting_threads<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let Some(client) = cores::chosen() else { return future.as_mut().poll(cx) };
+        on_any_core();
+        let _core = ComesBack(client);
+        future.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Brings a client back to its core when dropped.
+struct ComesBack(usize);
+
+impl Drop for ComesBack {
+    fn drop(&mut self) {
+        cores::choose(Some(self.0));
     }
 }
 
 #[cfg(target_os = "linux")]
-impl Drop for OnOneCore {
-    fn drop(&mut self) {
-        if let Some(allowed) = &self.0 {
-            // It was allowed before; otherwise the thread stays where it is.
-            let _ = sched_setaffinity(None, allowed);
+mod cores {
+    use std::{cell::Cell, sync::OnceLock};
+
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+    thread_local! {
+        static CHOSEN: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+
+    /// The client on whose core this thread is kept.
+    pub(super) fn chosen() -> Option<usize> {
+        CHOSEN.get()
+    }
+
+    /// Keeps this thread on a client's core, or on those of the program; where the system does not want that, it stays.
+    pub(super) fn choose(client: Option<usize>) {
+        // Asked for once, before any thread is kept on a core: later a thread may have inherited that.
+        static OF_THE_PROGRAM: OnceLock<Option<CpuSet>> = OnceLock::new();
+        let Some(all) = OF_THE_PROGRAM.get_or_init(|| sched_getaffinity(None).ok()) else { return };
+        let cores = match client {
+            Some(client) => of_client(all, client),
+            None => *all,
+        };
+        if sched_setaffinity(None, &cores).is_ok() {
+            CHOSEN.set(client);
         }
+    }
+
+    fn of_client(all: &CpuSet, client: usize) -> CpuSet {
+        let mut cores = (0..CpuSet::MAX_CPU).filter(|core| all.is_set(*core)).cycle();
+        let mut own = CpuSet::new();
+        own.set(cores.nth(client).unwrap_or_default());
+        own
     }
 }
 
 /// Where a system has no such thing, its own choice is good.
 #[cfg(not(target_os = "linux"))]
-struct OnOneCore;
-
-#[cfg(not(target_os = "linux"))]
-impl OnOneCore {
-    fn for_client(_: usize) -> Self {
-        Self
+mod cores {
+    pub(super) fn chosen() -> Option<usize> {
+        None
     }
+
+    pub(super) fn choose(_: Option<usize>) {}
+}
+
+thread_local! {
+    /// As long as somebody waits for the client of this thread, and for those beside it.
+    static WAITED_FOR: RefCell<Option<Weak<()>>> = const { RefCell::new(None) };
+}
+
+/// Whether nobody waits any more for the client of this thread: its case was given up.
+fn is_given_up() -> bool {
+    WAITED_FOR.with_borrow(|waited_for| waited_for.as_ref().is_some_and(|waits| waits.strong_count() == 0))
 }
 
 /// Runs futures on threads of their own, all let go at the same moment, and gives what they return.
@@ -156,12 +227,15 @@ where
 {
     let futures: Vec<F> = futures.into_iter().collect();
     let start = Arc::new(Start::of(futures.len()));
+    // Dropped with this future where the case is given up.
+    let waits = Arc::new(());
     let threads: Vec<_> = futures
         .into_iter()
         .enumerate()
         .map(|(client, future)| {
-            let (start, runtime) = (Arc::clone(&start), Handle::current());
+            let (start, runtime, waited_for) = (Arc::clone(&start), Handle::current(), Arc::downgrade(&waits));
             spawn_blocking(move || {
+                WAITED_FOR.set(Some(waited_for));
                 let _core = OnOneCore::for_client(client);
                 start.wait();
                 runtime.block_on(future)
@@ -185,8 +259,7 @@ impl Start {
     const SPIN: Duration = Duration::from_micros(200);
 
     fn of(threads: usize) -> Self {
-        let cores = available_parallelism().map_or(1, NonZero::get);
-        let awake_together = if threads <= cores { threads } else { 0 };
+        let awake_together = if have_a_core_each(threads) { threads } else { 0 };
         Self { barrier: Barrier::new(threads), threads: awake_together, awake: AtomicUsize::new(0) }
     }
 
@@ -217,8 +290,7 @@ struct Table {
 
 /// The seats of a table.
 pub(crate) fn table(seats: usize) -> Vec<Seat> {
-    let a_core_each = available_parallelism().is_ok_and(|cores| seats <= cores.get());
-    let spins = if a_core_each { Seat::SPINS } else { 100 };
+    let spins = if have_a_core_each(seats) { Seat::SPINS } else { 100 };
     let table = Arc::new(Table { seats, arrivals: AtomicUsize::new(0), left: AtomicBool::new(false), spins });
     (0..seats).map(|_| Seat { table: Arc::clone(&table), meetings: 0 }).collect()
 }
@@ -230,7 +302,7 @@ impl Seat {
     const SPINS: u32 = 20_000;
 
     /// Waits until all are there, on the thread, since what is woken comes too late to meet anybody; false where somebody
-    /// has left.
+    /// has left, or nobody waits any more for those of [`together`], of whom one may hang.
     pub(crate) fn meet(&mut self) -> bool {
         self.meetings += 1;
         self.table.arrivals.fetch_add(1, Ordering::AcqRel);
@@ -240,7 +312,13 @@ impl Seat {
                 return false;
             }
             spins += 1;
-            if spins.is_multiple_of(self.table.spins) { yield_now() } else { spin_loop() }
+            if !spins.is_multiple_of(self.table.spins) {
+                spin_loop();
+            } else if is_given_up() {
+                return false;
+            } else {
+                yield_now();
+            }
         }
         true
     }
@@ -282,7 +360,7 @@ where
 pub(crate) async fn poll_then_drop<T>(future: impl Future<Output = T>, times: usize) -> Option<T> {
     let mut future = pin!(future);
     let mut left = times;
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         if left == 0 {
             return Poll::Ready(None);
         }
@@ -294,4 +372,77 @@ pub(crate) async fn poll_then_drop<T>(future: impl Future<Output = T>, times: us
         }
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+
+    fn runtime() -> Runtime {
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(2).on_thread_start(on_any_core).build().expect("a runtime")
+    }
+
+    #[test]
+    fn who_meets_one_that_hangs_ends_when_nobody_waits_any_more() {
+        let runtime = runtime();
+        let ((begins, begun), (meets, met)) = (channel(), channel());
+        let (ends_hanging, hangs) = channel::<()>();
+        let [hanging, mut meeting] = <[Seat; 2]>::try_from(table(2)).ok().expect("two seats");
+        let clients: [Pin<Box<dyn Future<Output = ()> + Send>>; 2] = [
+            Box::pin(async move {
+                let _seat = hanging;
+                assert!(hangs.recv().is_err(), "it ends with the test");
+            }),
+            Box::pin(async move {
+                begins.send(()).expect("the test listens");
+                meets.send(meeting.meet()).expect("the test listens");
+            }),
+        ];
+        let case = runtime.spawn(together(clients));
+        begun.recv().expect("the client begins");
+        case.abort();
+        runtime.shutdown_background();
+        assert_eq!(met.recv_timeout(Duration::from_mins(5)), Ok(false));
+        drop(ends_hanging);
+    }
+
+    #[cfg(target_os = "linux")]
+    mod cores {
+        use rustix::thread::sched_getaffinity;
+
+        use super::*;
+
+        fn own() -> Vec<usize> {
+            let cores = sched_getaffinity(None).expect("the system says it");
+            (0..1024).filter(|core| cores.is_set(*core)).collect()
+        }
+
+        #[test]
+        fn clients_are_on_cores_by_turns_whoever_started_their_threads() {
+            let all = own();
+            let clients = |count| {
+                let client = |_| async {
+                    let (here, pooled) = (own(), spawn_blocking(own).await.expect("no panic"));
+                    let opened = starting_threads(async { std::thread::spawn(own).join().expect("no panic") }).await;
+                    (here, pooled, opened, own())
+                };
+                (0..count).map(client).collect::<Vec<_>>()
+            };
+            runtime().block_on(async {
+                for count in [2, 4, 8] {
+                    let seen = together(clients(count)).await.expect("no panic");
+                    for (client, (here, pooled, opened, after)) in seen.into_iter().enumerate() {
+                        let due = vec![all[client % all.len()]];
+                        assert_eq!((&here, &after), (&due, &due), "client {client} of {count}");
+                        assert_eq!((&pooled, &opened), (&all, &all), "threads of client {client} of {count}");
+                    }
+                }
+            });
+        }
+    }
 }

@@ -20,6 +20,7 @@ use crate::{
     crashes::CrashCounter,
     disk::Disk,
     failure::{Failure, Outcome, demanded_here},
+    luck::{Hopes, Luck, Times},
     patience,
 };
 
@@ -237,9 +238,23 @@ impl Context {
         self.rounds_within(A_WHILE, least, most)
     }
 
+    /// What counts how often something met that depends on luck, and says how long to go on for it.
+    pub(crate) fn luck(&self, hopes: Hopes) -> Arc<Luck> {
+        let Hopes { floor, enough, rounds } = hopes;
+        let [floor, enough] = [floor, enough].map(|met| self.rounds(met));
+        let hopes = Hopes { floor, enough, rounds: rounds.map(|rounds| self.rounds(rounds)) };
+        let [moment, a_while, at_last] = [A_MOMENT, A_WHILE, self.patience()].map(|time| self.thoroughly(time));
+        Arc::new(Luck::new(hopes, Times { moment, a_while, at_last }))
+    }
+
+    /// As many times what a quick run takes as there are times its rounds.
+    fn thoroughly(&self, quick: Duration) -> Duration {
+        quick.saturating_mul(u32::try_from(self.rounds(1)).unwrap_or(u32::MAX))
+    }
+
     fn rounds_within(&self, time: Duration, least: usize, most: usize) -> impl Iterator<Item = usize> + Send + use<> {
         let (least, most) = (self.rounds(least), self.rounds(most));
-        let time = time * u32::try_from(self.rounds(1)).unwrap_or(u32::MAX);
+        let time = self.thoroughly(time);
         let began = Instant::now();
         (0..most).take_while(move |round| *round < least || began.elapsed() < time)
     }

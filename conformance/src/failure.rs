@@ -212,11 +212,13 @@ macro_rules! ensure_eq {
     };
 }
 
-/// Demands an error of a kind, and gives it: `expect_error!(result, Closed, "message")`.
+/// Demands an error of a kind, and gives it: `expect_error!(result, Closed, "message")`. That the store cannot answer at
+/// present breaks no clause here either.
 macro_rules! expect_error {
     ($result:expr, $kind:ident, $($message:tt)+) => {
         match $result {
             Err(error) if error.kind() == ::store_api::ErrorKind::$kind => error,
+            Err(error) if error.is_retryable() => return Err($crate::failure::Failure::from(error)),
             Err(error) => {
                 return Err($crate::failure::Failure::broken(format_args!(
                     "{}: `{:?}` where `{}` is due: {error}",
@@ -247,6 +249,19 @@ mod tests {
     #[test]
     fn a_store_that_cannot_answer_at_present_breaks_no_clause() {
         let kind = |kind| Failure::from(Error::new(kind, "an error")).kind();
+        assert_eq!(kind(ErrorKind::Unavailable), Kind::Inconclusive);
+        assert_eq!(kind(ErrorKind::Timeout), Kind::Inconclusive);
+        assert_eq!(kind(ErrorKind::Other), Kind::Broken);
+    }
+
+    #[test]
+    fn nor_does_one_that_cannot_answer_where_an_error_is_due() {
+        let demanded = |kind| {
+            expect_error!(Err::<(), _>(Error::new(kind, "an error")), Closed, "a write");
+            Ok(())
+        };
+        let kind = |kind| demanded(kind).expect_err("it must not pass").kind();
+        assert!(demanded(ErrorKind::Closed).is_ok());
         assert_eq!(kind(ErrorKind::Unavailable), Kind::Inconclusive);
         assert_eq!(kind(ErrorKind::Timeout), Kind::Inconclusive);
         assert_eq!(kind(ErrorKind::Other), Kind::Broken);

@@ -83,6 +83,7 @@ mod generated;
 mod handles;
 mod histories;
 pub mod history;
+mod luck;
 mod operations;
 mod options;
 mod patience;

@@ -160,10 +160,11 @@ impl Options {
     }
 
     /// How long the suite waits for what must happen, such as an event of a watch, before it is a failure; 30 seconds
-    /// by default. Only time counts in which a control timer got its turn, so that a loaded machine accuses nobody; and it
-    /// is longer by what the backend declares and shows: the lag of its watches, and the time that an answer takes.
+    /// by default. Only time counts in which a control timer got its turn, so that busy cores accuse nobody, and nobody is
+    /// accused while the disk of temporary files is slow to sync; and it is longer by what the backend declares and shows:
+    /// the lag of its watches, and the time that an answer takes.
     ///
-    /// A case hangs when the store has answered nothing for ten times as long.
+    /// As long does a case go on in which too little meets by chance; it is inconclusive then. A case hangs when the store has answered nothing for ten times as long.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;

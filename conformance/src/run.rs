@@ -25,6 +25,7 @@ use crate::{
     calls::Calls,
     case::{Case, Claims},
     cases,
+    clients::on_any_core,
     context::{Conditions, key},
     crashes::CrashCounter,
     failure::{Failure, Kind, Outcome},
@@ -306,8 +307,9 @@ fn in_runtime<T: Send + 'static>(
     endless: u32,
     future: impl Future<Output = Outcome<T>> + Send + 'static,
 ) -> Outcome<T> {
-    let runtime: Runtime =
-        Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Failure::harness)?;
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().on_thread_start(on_any_core);
+    let runtime: Runtime = builder.build().map_err(Failure::harness)?;
     let (send, ended) = sync_channel(1);
     runtime.spawn(async move {
         // Nobody listens any more where it came too late.

@@ -94,6 +94,9 @@ impl Said {
     }
 }
 
+/// Says that no worker goes on: to all of them the store could not answer.
+pub(crate) const STOPPED: &str = "stopped";
+
 /// Precedes what was acknowledged, where a step is only taken when that was synced.
 const ACKNOWLEDGED: &str = "acknowledged ";
 

@@ -7,7 +7,6 @@ use std::{
         Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -21,6 +20,7 @@ use crate::{
     content::{add_all, listed},
     context::Context,
     failure::{Outcome, ensure},
+    luck::{Hopes, Luck},
     operations::value,
 };
 
@@ -48,12 +48,11 @@ fn value_of(round: usize, i: usize) -> Bytes {
     value(format_args!("{round} {i}"))
 }
 
-/// How many batches a writer began to commit, how many were acknowledged, and how many a reader looked at in between.
+/// How many batches a writer began to commit, and how many were acknowledged.
 #[derive(Default)]
 struct Progress {
     begun: AtomicUsize,
     acknowledged: AtomicUsize,
-    looked_at: AtomicUsize,
 }
 
 /// Commits batch after batch, and does not wait for anyone: whenever it loses its core, it is as likely within a commit as
@@ -62,22 +61,17 @@ struct Writer {
     content: Arc<dyn Indexable>,
     progress: Arc<Progress>,
     lengths: Lengths,
-    /// How many batches there are at least, and at most.
+    /// How many batches there are at least, and at most, while more looks at commits are wanted.
     rounds: [usize; 2],
-    /// How many of the commits a reader is to fall into: then there are no more than the least.
-    looks: usize,
-    /// When it is given up to wait for that.
-    limit: Duration,
+    looks: Arc<Luck>,
     _at_work: Arc<()>,
 }
 
 impl Writer {
     async fn write(self) -> Outcome {
-        let began = Instant::now();
         let [least, most] = self.rounds;
         for round in 0..most {
-            let enough = self.progress.looked_at.load(Ordering::SeqCst) >= self.looks || began.elapsed() >= self.limit;
-            if round >= least && enough || Arc::strong_count(&self.progress) == 1 {
+            if round >= least && !self.looks.is_wanted() || Arc::strong_count(&self.progress) == 1 {
                 // Nobody looks any more, or there is no need to.
                 break;
             }
@@ -119,6 +113,8 @@ impl Question {
 struct Reader {
     content: Arc<dyn Indexable>,
     progress: Arc<Progress>,
+    /// A look at a batch while it was committed is one that met.
+    looks: Arc<Luck>,
     lengths: Lengths,
     lists: bool,
     questions: &'static [Question],
@@ -141,7 +137,7 @@ impl Reader {
                 }
                 let amid = self.progress.acknowledged.load(Ordering::SeqCst) <= round;
                 if amid && last.replace(round) != Some(round) {
-                    self.progress.looked_at.fetch_add(1, Ordering::SeqCst);
+                    self.looks.meet();
                 }
             }
             if over {
@@ -227,23 +223,59 @@ impl Reader {
     }
 }
 
-/// A writer and a reader, who either asks or lists. They go on until the reader has looked at two hundred batches while
-/// they were committed, or for four fifths of a second: a store that shows a part of a batch in a twentieth of the time that a
-/// commit takes is missed about once in a hundred then, and hardly ever with the rounds of the standard profile.
+/// Where the reader asks.
+#[derive(Clone, Copy)]
+enum Asking {
+    InTheSameInstance,
+    InAnother,
+}
+
+impl Asking {
+    /// Handles for the writer and the reader.
+    async fn handles(self, context: &Context) -> Outcome<[Arc<dyn Indexable>; 2]> {
+        let writing = context.open().await?;
+        let reading = match self {
+            Self::InTheSameInstance => writing.clone(),
+            Self::InAnother => context.open().await?,
+        };
+        Ok([writing.content(), reading.content()])
+    }
+}
+
+/// What a reader does, and in how many stores.
+#[derive(Clone, Copy)]
+struct Looks {
+    lists: bool,
+    /// How many batches a writer commits in each store at least, and at most.
+    batches: [usize; 2],
+    /// How many of the commits the reader is to look at, and how many stores there are.
+    hopes: Hopes,
+}
+
+/// A store that shows a part of a batch in a twentieth of the time that a commit takes is missed about once in a hundred by
+/// two hundred looks, by thirty with one in five, and hardly ever by those of the standard profile.
+const ASKS: Looks =
+    Looks { lists: false, batches: [30, 1_000], hopes: Hopes { floor: 30, enough: 200, rounds: [1, 1] } };
+
+/// Who lists reads all that was ever committed, and is to come to the end of it while a commit goes on: so there are
+/// several stores, each with little.
+const LISTS: Looks = Looks { lists: true, batches: [3, 3], hopes: Hopes { floor: 12, enough: 200, rounds: [12, 24] } };
+
 fn writer_and_reader(
     context: &Context,
-    lists: bool,
+    wanted: Looks,
+    looks: &Arc<Luck>,
     [writing, reading]: [Arc<dyn Indexable>; 2],
     random: Rng,
 ) -> (Writer, Reader) {
     let lengths = [2, 40, 1000];
-    let rounds = if lists { [3, 3] } else { [30, 1000] };
     let (progress, at_work) = (Arc::<Progress>::default(), Arc::new(()));
     let reader = Reader {
         content: reading,
         progress: Arc::clone(&progress),
+        looks: Arc::clone(looks),
         lengths,
-        lists,
+        lists: wanted.lists,
         questions: Question::all(context.guarantees().index),
         random,
         at_work: Arc::downgrade(&at_work),
@@ -252,70 +284,50 @@ fn writer_and_reader(
         content: writing,
         progress,
         lengths,
-        rounds: rounds.map(|rounds| context.rounds(rounds)),
-        looks: context.rounds(200),
-        limit: Duration::from_millis(800) * u32::try_from(context.rounds(1)).unwrap_or(1),
+        rounds: wanted.batches.map(|batches| context.rounds(batches)),
+        looks: Arc::clone(looks),
         _at_work: at_work,
     };
     (writer, reader)
 }
 
-async fn on_threads(context: &Context, lists: bool, contents: [Arc<dyn Indexable>; 2], random: Rng) -> Outcome {
-    let (writer, reader) = writer_and_reader(context, lists, contents, random);
-    both(reader.read(), writer.write()).await.map(drop)
-}
-
-async fn handles(context: &Context) -> Outcome<[Arc<dyn Indexable>; 2]> {
-    let instance = context.open().await?;
-    Ok([instance.content(), instance.content()])
-}
-
-async fn instances(context: &Context) -> Outcome<[Arc<dyn Indexable>; 2]> {
-    Ok([context.open().await?.content(), context.open().await?.content()])
+/// A writer and a reader on threads of their own, who go on until the reader has looked at many batches while they were
+/// committed.
+async fn look_amid_commits(context: &Context, wanted: Looks, asking: Asking) -> Outcome {
+    let mut random = context.random();
+    let looks = context.luck(wanted.hopes);
+    for _ in looks.rounds() {
+        let store = context.another_store().await?;
+        let handles = asking.handles(&store).await?;
+        let (writer, reader) = writer_and_reader(&store, wanted, &looks, handles, random.fork());
+        both(reader.read(), writer.write()).await?;
+    }
+    looks.judge("batches were looked at while they were committed")
 }
 
 async fn all_or_nothing(context: Context) -> Outcome {
-    let contents = handles(&context).await?;
-    on_threads(&context, false, contents, context.random()).await
+    look_amid_commits(&context, ASKS, Asking::InTheSameInstance).await
 }
 
 async fn all_or_nothing_in_another_instance(context: Context) -> Outcome {
-    let contents = instances(&context).await?;
-    on_threads(&context, false, contents, context.random()).await
-}
-
-/// Who lists reads all that was ever committed, and is to come to the end of it while a commit goes on: so there are
-/// several stores, each with little.
-fn stores(context: &Context) -> impl Iterator<Item = usize> + use<> {
-    context.rounds_of_patience(12, 24)
+    look_amid_commits(&context, ASKS, Asking::InAnother).await
 }
 
 async fn listed_or_not(context: Context) -> Outcome {
-    let mut random = context.random();
-    for _ in stores(&context) {
-        let store = context.another_store().await?;
-        let contents = handles(&store).await?;
-        on_threads(&store, true, contents, random.fork()).await?;
-    }
-    Ok(())
+    look_amid_commits(&context, LISTS, Asking::InTheSameInstance).await
 }
 
 async fn listed_or_not_in_another_instance(context: Context) -> Outcome {
-    let mut random = context.random();
-    for _ in stores(&context) {
-        let store = context.another_store().await?;
-        let contents = instances(&store).await?;
-        on_threads(&store, true, contents, random.fork()).await?;
-    }
-    Ok(())
+    look_amid_commits(&context, LISTS, Asking::InAnother).await
 }
 
-/// Both take turns on one thread, so that the reader looks wherever a commit waits for something.
+/// Both take turns on one thread, so that the reader looks wherever a commit waits for something. It takes no luck: where
+/// there are no such steps, there is nothing to look behind.
 async fn between_the_steps(context: Context) -> Outcome {
-    let contents = handles(&context).await?;
-    let (mut writer, reader) = writer_and_reader(&context, false, contents, context.random());
-    // Each step is looked behind: it takes no luck, and where there are none, no time.
-    writer.limit = Duration::ZERO;
+    let wanted = Looks { batches: [30, 30], ..ASKS };
+    let handles = Asking::InTheSameInstance.handles(&context).await?;
+    let looks = context.luck(wanted.hopes);
+    let (writer, reader) = writer_and_reader(&context, wanted, &looks, handles, context.random());
     let (read, written) = tokio::join!(reader.read(), writer.write());
     read.and(written)
 }

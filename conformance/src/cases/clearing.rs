@@ -1,15 +1,19 @@
 //! A8: what `clear` removes while others write, and that watches stay and are told.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
-use store_api::{AtomicWrite, EntryReadExt, Key};
+use store_api::{EntryReadExt, Key};
 
 use crate::{
     case::{Case, case},
-    clients::beside,
-    context::{Context, key},
+    clients::over_and_over,
+    context::{Context, Instance, key},
     failure::{Outcome, ensure, ensure_eq},
     following::{Follower, Scope, State},
+    luck::{Hopes, Luck},
     operations::{entries_sorted, insist, number, set_all, value},
     show::shown,
 };
@@ -97,40 +101,63 @@ async fn reopened(context: Context) -> Outcome {
     Ok(())
 }
 
-/// Counts one key up, so often, by a client of its own; gives the last number.
-async fn count_up(context: Context, entries: Arc<dyn AtomicWrite>, counter: Key) -> Outcome<u64> {
-    let mut last = 0;
-    for (_, next) in context.rounds_of_luck(100, 20_000).zip(1..) {
-        insist(|| entries.set(&counter, value(next))).await?;
-        last = next;
-    }
-    Ok(last)
-}
+/// How many clears are to have met a write, for what is there to go wrong with them; and how many there are.
+const CLEARS: Hopes = Hopes { floor: 10, enough: 30, rounds: [10, 1_000] };
 
 /// Beside a key that is set over and over, `clear` removes all that stayed, and brings nothing back.
 async fn amid_writes(context: Context) -> Outcome {
     let instance = context.open().await?;
     let (entries, counter) = (instance.entries(), key("0/counter"));
     let mut follower = Follower::from_nothing(&context, &*entries, &Scope::everything()).await?;
-    let counting = beside(count_up(context.clone(), instance.entries(), counter.clone())).await?;
-    while !counting.is_finished() {
-        set_all(&*entries, hundred().into_iter().take(10)).await?;
-        let before = number(insist(|| entries.find(&counter)).await?.as_ref())?;
-        insist(|| entries.clear()).await?;
-        for (k, left) in entries_sorted(&*entries, &Key::root()).await? {
-            ensure!(k == counter, "{} was there all through a `clear`, and is there afterwards", shown(&k));
-            let left = number(Some(&left))?;
-            ensure!(left >= before, "after a `clear` the counter is {left}, and was {before} before");
+    let luck = context.luck(CLEARS);
+    let last = Arc::new(AtomicU64::new(0));
+    let counting = {
+        let (entries, counter, last) = (instance.entries(), counter.clone(), Arc::clone(&last));
+        over_and_over(move |_| {
+            let (entries, counter, last) = (Arc::clone(&entries), counter.clone(), Arc::clone(&last));
+            async move {
+                let next = last.load(Ordering::Relaxed) + 1;
+                insist(|| entries.set(&counter, value(next))).await?;
+                last.store(next, Ordering::Relaxed);
+                Ok(())
+            }
+        })
+        .await?
+    };
+    let clearing = async {
+        for _ in luck.rounds() {
+            clear_beside(&instance, &counter, &last, &luck).await?;
         }
-    }
-    let last = counting.await??;
+        Ok(())
+    };
+    counting.meanwhile(clearing).await?;
+    let last = last.load(Ordering::Relaxed);
     let left: State = entries_sorted(&*entries, &Key::root()).await?.into_iter().collect();
     ensure!(
         left.values().all(|left| *left == value(last)),
         "something else is left than the last number: {}",
         shown(&left)
     );
-    follower.converge(&left).await
+    follower.converge(&left).await?;
+    luck.judge("clears had a write beside them")
+}
+
+/// Clears a store in which nobody else writes but the one who counts.
+async fn clear_beside(instance: &Instance, counter: &Key, last: &AtomicU64, luck: &Luck) -> Outcome {
+    let entries = instance.entries();
+    set_all(&*entries, hundred().into_iter().take(10)).await?;
+    let before = number(insist(|| entries.find(counter)).await?.as_ref())?;
+    let counted = last.load(Ordering::Relaxed);
+    insist(|| entries.clear()).await?;
+    if last.load(Ordering::Relaxed) > counted {
+        luck.meet();
+    }
+    for (k, left) in entries_sorted(&*entries, &Key::root()).await? {
+        ensure!(k == *counter, "{} was there all through a `clear`, and is there afterwards", shown(&k));
+        let left = number(Some(&left))?;
+        ensure!(left >= before, "after a `clear` the counter is {left}, and was {before} before");
+    }
+    Ok(())
 }
 
 async fn watches_stay(context: Context) -> Outcome {

@@ -1,13 +1,17 @@
 //! A1, A4, A5 and A6 among clients that really run beside each other: what each was told fits together.
 //!
 //! How a fault that needs luck is met: clients meet at each step and go on within a microsecond of each other, on as many
-//! threads as the machine runs at once; or they run freely, until they were told often enough of each other. Where two
-//! compares that meet go wrong once in a hundred times, 500 steps miss it with a chance of 0.7 %, a thousand increments
-//! that met with one of 0.004 %; a fast store does several times as many of both, also on a machine that is busy.
+//! threads as the machine runs at once; or they run freely, until they were told often enough of each other. What met in
+//! fact is counted: where two compares that meet go wrong once in a hundred times, 500 calls that met another miss it with
+//! a chance of 0.7 %, a thousand increments that met with one of 0.004 %. With less the cases show nothing, and say so; on
+//! a machine that is not busy a fast store does several times as many of both.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -16,11 +20,12 @@ use store_api::{AtomicWrite, EntryReadExt, ErrorKind, Key, TestAndSet};
 
 use crate::{
     case::{Case, case},
-    clients::{Seat, all, as_many_as_cores, beside, both, table},
+    clients::{Seat, all, as_many_as_cores, beside, both, have_a_core_each, table},
     context::{Context, key},
     failure::{Failure, Outcome, ensure, ensure_eq},
     histories::{act, linearizable, pass_over},
     history::{Client, Recorder},
+    luck::{Hopes, Luck},
     operations::{increment, insist, number, value},
     show::shown,
 };
@@ -73,47 +78,53 @@ fn clients(handles: &Handles, count: usize) -> impl Iterator<Item = Arc<dyn Atom
 
 async fn increments_of_handles(context: Context) -> Outcome {
     let handles = of_one_instance(&context).await?;
-    increments(&context, handles, 8, (125, 20_000), 1).await
+    increments(&context, handles, SHORT).await
 }
 
 async fn increments_of_instances(context: Context) -> Outcome {
     let handles = of_two_instances(&context).await?;
-    increments(&context, handles, 8, (125, 20_000), 1).await
+    increments(&context, handles, SHORT).await
 }
 
 /// Values that a store compares off its own threads are compared with what is there at the instant of the write.
 async fn long_increments(context: Context) -> Outcome {
     let handles = of_one_instance(&context).await?;
-    increments(&context, handles, 4, (6, 50), 300_000).await
+    increments(&context, handles, LONG).await
 }
 
-/// How many increments are to have met another. Where a fault is open for less time than the other needs to try again, as
-/// where a write is sent twice, one meeting in a thousand shows it: with a tenth of these it was missed by 6 % of seeds.
-const MEETINGS: usize = 20_000;
-
-/// Increments a counter by many clients, each `least` to `most` times. Each number that a client was told it made is one
-/// that nobody else was told, and together they are all there are.
-async fn increments(
-    context: &Context,
-    handles: Handles,
-    count: usize,
-    (least, most): (usize, usize),
+/// Increments of one counter by several clients.
+#[derive(Clone, Copy)]
+struct Increments {
+    clients: usize,
+    /// How many digits the number is written with at least.
     width: usize,
-) -> Outcome {
+    /// How many increments are to have met another, and how many each client makes.
+    hopes: Hopes,
+}
+
+/// Where a fault is open for less time than the other needs to try again, as where a write is sent twice, one meeting in
+/// a thousand shows it: with a tenth of what is enough it was missed by 6 % of seeds.
+const SHORT: Increments =
+    Increments { clients: 8, width: 1, hopes: Hopes { floor: 1_000, enough: 20_000, rounds: [125, 20_000] } };
+
+/// These take so long that what goes wrong in them hardly needs luck.
+const LONG: Increments =
+    Increments { clients: 4, width: 300_000, hopes: Hopes { floor: 20, enough: 20_000, rounds: [6, 50] } };
+
+/// Increments a counter. Each number that a client was told it made is one that nobody else was told, and together they are
+/// all there are.
+async fn increments(context: &Context, handles: Handles, wanted: Increments) -> Outcome {
     let counter = key("counter");
-    let met = Arc::new(AtomicUsize::new(0));
-    let enough = context.rounds(MEETINGS);
-    let counting = clients(&handles, count).map(|entries| {
-        let (context, counter, met) = (context.clone(), counter.clone(), Arc::clone(&met));
+    let luck = context.luck(wanted.hopes);
+    let counting = clients(&handles, wanted.clients).map(|entries| {
+        let (counter, luck) = (counter.clone(), Arc::clone(&luck));
         async move {
             let mut made: Vec<u64> = Vec::new();
-            for round in context.rounds_of_patience(least, most) {
-                if round >= context.rounds(least) && met.load(Ordering::Relaxed) >= enough {
-                    break;
+            for _ in luck.rounds() {
+                let next = increment(&*entries, &counter, wanted.width).await?;
+                if made.last().is_some_and(|last| last + 1 != next) {
+                    luck.meet();
                 }
-                let next = increment(&*entries, &counter, width).await?;
-                let alone = made.last().is_none_or(|last| last + 1 == next);
-                met.fetch_add(usize::from(!alone), Ordering::Relaxed);
                 made.push(next);
             }
             Ok(made)
@@ -129,7 +140,7 @@ async fn increments(
         let counted = number(entries.find(&counter).await?.as_ref())?;
         ensure_eq!(counted, made.len() as u64, "the counter after so many increments");
     }
-    Ok(())
+    luck.judge("increments met another")
 }
 
 async fn reads_by_handles(context: Context) -> Outcome {
@@ -142,20 +153,24 @@ async fn reads_by_instances(context: Context) -> Outcome {
     reads_while_counting(&context, one.entries(), vec![two.entries(), one.entries()]).await
 }
 
-/// Reads a number while it grows: no reader sees less than was acknowledged before its call, or less than it saw.
+/// Reads a number while it grows: no reader sees less than was acknowledged before its call, or less than it saw. How often
+/// a reader sees that it grew is what depends on luck.
 async fn reads_while_counting(context: &Context, writer: Arc<dyn AtomicWrite>, readers: Handles) -> Outcome {
+    let luck = context.luck(Hopes { floor: 100, enough: 300, rounds: [300, 20_000] });
     let acknowledged = Arc::new(AtomicU64::new(0));
     let over = Arc::new(AtomicBool::new(false));
     let k = key("k");
     let mut reading = Vec::new();
     for reader in readers {
-        let (acknowledged, over, k) = (Arc::clone(&acknowledged), Arc::clone(&over), k.clone());
+        let (acknowledged, over, luck, k) =
+            (Arc::clone(&acknowledged), Arc::clone(&over), Arc::clone(&luck), k.clone());
         // Each reads before anything is written, and once behind it.
         insist(|| reader.find(&k)).await?;
         let read = async move {
             let mut seen = 0;
             loop {
                 let last = over.load(Ordering::Acquire);
+                let before = seen;
                 let known = acknowledged.load(Ordering::Acquire).max(seen);
                 seen = number(insist(|| reader.find(&k)).await?.as_ref())?;
                 ensure!(seen >= known, "a read went back: {seen} where {known} was known before it began");
@@ -164,20 +179,24 @@ async fn reads_while_counting(context: &Context, writer: Arc<dyn AtomicWrite>, r
                 if last {
                     return Ok(());
                 }
+                if seen > before {
+                    luck.meet();
+                }
             }
         };
         reading.push(beside(read).await?);
     }
-    let written = count_up(context, &*writer, &k, &acknowledged).await;
+    let written = count_up(&luck, &*writer, &k, &acknowledged).await;
     over.store(true, Ordering::Release);
     for read in try_join_all(reading).await? {
         read?;
     }
-    written
+    written?;
+    luck.judge("reads saw that the number had grown")
 }
 
-async fn count_up(context: &Context, writer: &dyn AtomicWrite, k: &Key, acknowledged: &AtomicU64) -> Outcome {
-    for (_, next) in context.rounds_of_luck(300, 20_000).zip(1..) {
+async fn count_up(luck: &Arc<Luck>, writer: &dyn AtomicWrite, k: &Key, acknowledged: &AtomicU64) -> Outcome {
+    for (_, next) in luck.rounds().zip(1..) {
         if next % 2 == 0 {
             insist(|| writer.set(k, value(next))).await?;
         } else {
@@ -194,18 +213,19 @@ async fn count_up(context: &Context, writer: &dyn AtomicWrite, k: &Key, acknowle
 /// another. Who reads waits for nobody, and who writes goes on until many values were seen: what is there for a twentieth
 /// of the time that a write takes is missed by 300 changes with a chance below a millionth, by sixty with one of 5 %.
 async fn whole_reads(context: Context) -> Outcome {
-    const CHANGES: usize = 300;
     let instance = context.open().await?;
     let (reader, writer, k) = (instance.entries(), instance.entries(), key("k"));
-    let (over, changes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let (ended, seen) = (Arc::clone(&over), Arc::clone(&changes));
-    let enough = context.rounds(CHANGES);
+    let luck = context.luck(Hopes { floor: 60, enough: 300, rounds: [60, 1_000_000] });
+    let (over, changes) = (Arc::new(AtomicBool::new(false)), Arc::clone(&luck));
+    // Whoever drops it reads no more.
+    let reads_on = Arc::new(());
+    let (ended, readers) = (Arc::clone(&over), Arc::downgrade(&reads_on));
+    let writing = Arc::clone(&luck);
     let writes = async move {
         let mut written = Ok(());
-        for (_, byte) in context.rounds_of_patience(60, 1_000_000).zip((0..=u8::MAX).cycle()) {
+        for (_, byte) in writing.rounds().zip((0..=u8::MAX).cycle()) {
             written = insist(|| writer.set(&k, of_one(byte))).await;
-            let nobody_reads = Arc::strong_count(&seen) == 1;
-            if written.is_err() || nobody_reads || seen.load(Ordering::Relaxed) >= enough {
+            if written.is_err() || readers.strong_count() == 0 {
                 break;
             }
         }
@@ -213,15 +233,19 @@ async fn whole_reads(context: Context) -> Outcome {
         written
     };
     let reads = async move {
+        let _reads_on = reads_on;
         let mut last = None;
         while !over.load(Ordering::Acquire) {
             let found = read_of_one(&*reader).await?;
-            changes.fetch_add(usize::from(found != last), Ordering::Relaxed);
+            if found != last {
+                changes.meet();
+            }
             last = found;
         }
         Ok(())
     };
-    both(reads, writes).await.map(drop)
+    both(reads, writes).await?;
+    luck.judge("reads saw that the value had changed")
 }
 
 /// A long value of one byte; the lengths differ, too.
@@ -304,12 +328,17 @@ type Attempt = (Bytes, TestAndSet);
 
 /// Clients that test for the same value at the same moment, over and over: one is applied, and the others are told its
 /// value.
+///
+/// They meet at each step, unless there are fewer cores than clients and that was of no use: a call that never waits is over
+/// before another client has the core. Then each goes through many keys on its own, and who loses its core amid a call is
+/// met there by the next. As they come to the keys in the same order, and meet behind the last, each still knows what was
+/// there before.
 async fn contests(context: &Context, handles: Handles) -> Outcome {
     let seats = table(as_many_as_cores());
-    let overlaps = Arc::new(Overlaps::default());
+    let overlaps = Arc::new(Overlaps::new(context.luck(CONTESTS)));
     let contesting = clients(&handles, seats.len()).zip(seats).enumerate().map(|(client, (entries, seat))| {
-        let (context, overlaps) = (context.clone(), Arc::clone(&overlaps));
-        async move { contest(&context, client, &*entries, seat, &overlaps).await }
+        let overlaps = Arc::clone(&overlaps);
+        async move { contest(client, &*entries, seat, &overlaps).await }
     });
     let attempts = all(contesting).await?;
     let rounds = attempts.iter().map(Vec::len).min().unwrap_or_default();
@@ -322,47 +351,67 @@ async fn contests(context: &Context, handles: Handles) -> Outcome {
             ensure_eq!(*verdict, due, "what one of the others was told");
         }
     }
-    Ok(())
-}
-
-/// How many calls began while another was under way.
-#[derive(Default)]
-struct Overlaps {
-    under_way: AtomicUsize,
-    seen: AtomicUsize,
-}
-
-impl Overlaps {
-    async fn beside<T>(&self, call: impl Future<Output = T>) -> T {
-        let others = self.under_way.fetch_add(1, Ordering::Relaxed);
-        self.seen.fetch_add(usize::from(others > 0), Ordering::Relaxed);
-        let done = call.await;
-        self.under_way.fetch_sub(1, Ordering::Relaxed);
-        done
-    }
+    overlaps.luck.judge("calls began while another of the same key was under way")
 }
 
 /// Rounds until many of them were contests in fact: where others keep the cores busy, clients that start together take
 /// turns all the same, and 500 rounds of a fault in a hundred may hold none that anybody met.
+const CONTESTS: Hopes = Hopes { floor: 500, enough: 5_000, rounds: [500, 100_000] };
+
+/// The calls that begin while another of the same key is under way.
+struct Overlaps {
+    /// By the numbers of the keys.
+    under_way: Vec<AtomicUsize>,
+    /// Whether there is a core for each client.
+    a_core_each: bool,
+    luck: Arc<Luck>,
+}
+
+impl Overlaps {
+    const KEYS: usize = 20_000;
+
+    /// So many steps are tried in which all meet.
+    const STEPS: usize = 5_000;
+
+    fn new(luck: Arc<Luck>) -> Self {
+        let under_way = (0..Self::KEYS).map(|_| AtomicUsize::new(0)).collect();
+        Self { under_way, a_core_each: have_a_core_each(as_many_as_cores()), luck }
+    }
+
+    /// The number of the key of a round, which begins with a meeting where that is zero.
+    fn key_of(&self, round: usize) -> usize {
+        if self.a_core_each || round < Self::STEPS { 0 } else { round % Self::KEYS }
+    }
+
+    async fn beside<T>(&self, key: usize, call: impl Future<Output = T>) -> T {
+        let under_way = &self.under_way[key];
+        let others = under_way.fetch_add(1, Ordering::Relaxed);
+        if others > 0 {
+            self.luck.meet();
+        }
+        let done = call.await;
+        under_way.fetch_sub(1, Ordering::Relaxed);
+        done
+    }
+}
+
 async fn contest(
-    context: &Context,
     client: usize,
     entries: &dyn AtomicWrite,
     mut seat: Seat,
     overlaps: &Overlaps,
 ) -> Outcome<Vec<Attempt>> {
-    const ENOUGH: usize = 5_000;
-    let k = key("k");
-    let (mut attempts, mut test) = (Vec::new(), None);
-    for round in context.rounds_of_patience(500, 20 * ENOUGH) {
-        let enough = round >= context.rounds(500) && overlaps.seen.load(Ordering::Relaxed) >= context.rounds(ENOUGH);
-        if enough || !seat.meet() {
+    let (mut attempts, mut known) = (Vec::new(), HashMap::new());
+    for round in overlaps.luck.rounds() {
+        let number = overlaps.key_of(round);
+        if number == 0 && !seat.meet() {
             break;
         }
+        let (k, test) = (key(format!("k/{number}")), known.remove(&number).flatten());
         let mine = value(format_args!("{round} by {client}"));
         let attempt = insist(|| entries.test_and_set(&k, test.clone(), Some(mine.clone())));
-        let verdict = overlaps.beside(attempt).await?;
-        test = after(verdict.clone(), mine.clone());
+        let verdict = overlaps.beside(number, attempt).await?;
+        known.insert(number, after(verdict.clone(), mine.clone()));
         attempts.push((mine, verdict));
     }
     Ok(attempts)

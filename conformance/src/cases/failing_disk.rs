@@ -236,7 +236,7 @@ pub(super) async fn write_until_full(attempts: &mut Attempts, entries: &dyn Atom
             break error;
         }
     };
-    ensure_eq!(error.kind(), ErrorKind::NoSpace, "E1: the error of a write on a full disk");
+    expect_error!(Err::<(), _>(error), NoSpace, "E1: the error of a write on a full disk");
     attempts.check(entries).await.map_err(|failure| failure.within("on a full disk"))
 }
 

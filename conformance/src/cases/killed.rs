@@ -1,13 +1,15 @@
 //! A10, A8, I7, X1 and L4 after a kill: what a killed process leaves behind.
 
+use std::time::{Duration, Instant};
+
 use crate::{
     case::{Case, case},
-    child::say,
+    child::{say, wait_to_go},
     context::{Context, key},
     failure::{Failure, Outcome, ensure_eq},
     operations::value,
     roles::{Cue, Role, role},
-    work::{self, Batches, Clears, Entries, Names, Reopenings, Round, STEP, Said, Work},
+    work::{self, Batches, Clears, Entries, Names, Reopenings, Round, STEP, STOPPED, Said, Work},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -53,7 +55,7 @@ async fn killed<W: Work>(context: Context) -> Outcome {
 
 /// What was never acknowledged cannot be lost: where no child got so far, nothing was shown.
 pub(super) fn ensure_worked(rounds: &[Said]) -> Outcome {
-    if rounds.iter().all(|said| said.lines.is_empty()) {
+    if rounds.iter().flat_map(|said| &said.lines).all(|line| line == STOPPED) {
         return Err(Failure::inconclusive("no child had anything acknowledged before it was cut off"));
     }
     Ok(())
@@ -62,35 +64,108 @@ pub(super) fn ensure_worked(rounds: &[Said]) -> Outcome {
 const AFTER_A_KILL: &str = "an open after a kill";
 
 const OPENING: &str = "opening";
+/// Precedes how many microseconds it took.
+const OPEN: &str = "open ";
 
 async fn open(cue: Cue) -> Outcome {
+    wait_to_go();
     say(OPENING);
+    let began = Instant::now();
     let instance = cue.open().await?;
-    say("open");
+    say(format_args!("{OPEN}{}", began.elapsed().as_micros()));
     instance.close().await?;
     Ok(())
 }
 
-/// Kills a child somewhere in an `open`.
+/// Kills of children that are to come in the middle of an `open`.
+#[derive(Debug)]
+struct Kills {
+    /// Within this time of when a child is let go they come; it is set by those that came too early or too late.
+    within: Duration,
+    /// How long the longest `open` took of those that came to their end.
+    longest: Duration,
+}
+
+impl Kills {
+    /// So many children are tried for one that is killed in its `open`.
+    const ATTEMPTS: usize = 20;
+
+    /// An `open` that takes less has no middle that a kill could be aimed at.
+    const AT_ONCE: Duration = Duration::from_micros(300);
+
+    fn new() -> Self {
+        Self { within: 8 * STEP, longest: Duration::ZERO }
+    }
+
+    /// Kills a child at a random moment; whether that was in the middle of its `open`.
+    fn attempt(&mut self, context: &Context, random: &mut fastrand::Rng) -> Outcome<bool> {
+        let mut child = context.child("open", &[])?;
+        child.until_ready()?;
+        child.go()?;
+        let said = child.kill_after(0, random, self.within)?;
+        if let Some(took) = said.iter().find_map(|line| line.strip_prefix(OPEN)) {
+            self.longest = self.longest.max(Duration::from_micros(took.parse().map_err(Failure::harness)?));
+            self.within = self.within.mul_f64(0.7);
+            return Ok(false);
+        }
+        let began = said.iter().any(|line| line == OPENING);
+        if !began {
+            self.within = self.within.mul_f64(1.5);
+        }
+        Ok(began)
+    }
+
+    /// Kills children on stores that nobody opened before, until one was killed while it made its store; gives that.
+    async fn in_a_first_open(&mut self, context: &Context, random: &mut fastrand::Rng) -> Outcome<Context> {
+        let mut store = context.another_store().await?;
+        for _ in 1..Self::ATTEMPTS {
+            if self.attempt(&store, random)? {
+                return Ok(store);
+            }
+            store = context.another_store().await?;
+        }
+        self.never_hit().map(|()| store)
+    }
+
+    /// Kills children on a store until one was killed while it opened it.
+    fn in_an_open(&mut self, context: &Context, random: &mut fastrand::Rng) -> Outcome {
+        for _ in 0..Self::ATTEMPTS {
+            if self.attempt(context, random)? {
+                return Ok(());
+            }
+        }
+        self.never_hit()
+    }
+
+    /// What it shows that no kill came in the middle of an `open`.
+    fn never_hit(&self) -> Outcome {
+        if self.longest < Self::AT_ONCE {
+            return Ok(());
+        }
+        let longest = self.longest;
+        let missed = format_args!("no kill came in the middle of an open, of which the longest took {longest:?}");
+        Err(Failure::inconclusive(missed))
+    }
+}
+
+/// Kills a child somewhere about its `open`.
 pub(super) fn kill_while_opening(context: &Context, random: &mut fastrand::Rng) -> Outcome {
-    let mut child = context.child("open", &[])?;
-    child.until(OPENING)?;
-    child.kill_after(0, random, 8 * STEP).map(drop)
+    Kills::new().attempt(context, random).map(drop)
 }
 
 /// A store opens after a kill in the `open` that creates it, and in those that find what a killed writer left.
 async fn killed_while_opening(context: Context) -> Outcome {
     let mut random = context.random();
+    let (mut first, mut later) = (Kills::new(), Kills::new());
     for number in 0..context.rounds(2) {
-        let context = context.another_store().await?;
-        kill_while_opening(&context, &mut random)?;
+        let context = first.in_a_first_open(&context, &mut random).await?;
         let instance = context.open_when_free("an open after a kill in the first open").await?;
         let (k, v) = (key("k"), value("v"));
         instance.entries().set(&k, v.clone()).await?;
         instance.close().await?;
         let said = [cut_off::<Entries>(&context, number, &mut random)?];
         for _ in 0..2 {
-            kill_while_opening(&context, &mut random)?;
+            later.in_an_open(&context, &mut random)?;
         }
         let instance = context.open_when_free("an open after kills in later opens").await?;
         Entries::check(&instance, &said).await?;

@@ -25,7 +25,7 @@ use crate::{
     operations::{increment, insist, number, set_all, value},
     remote::{self, Remote},
     roles::{Cue, Role, role},
-    work::{Names, STEP, Work},
+    work::{Names, STEP, STOPPED, Work},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -184,7 +184,9 @@ async fn names_of_another(context: Context) -> Outcome {
     let mut child = context.child(Names::ROLE, &["0"])?;
     for _ in 0..context.rounds(40) {
         // Each line is a name that has moved, and another one may be about to.
-        child.line()?;
+        if child.line()? == STOPPED {
+            return Err(Failure::inconclusive("the store could not answer the other process"));
+        }
         for name in entries.list_sorted(&key("names")).await? {
             let Some(named) = entries.find(&name).await? else { continue };
             let named = std::str::from_utf8(&named).ok().and_then(|text| text.parse::<ContentKey>().ok());

@@ -291,10 +291,12 @@ async fn close_beside_the_start(context: Context) -> Outcome {
                 yield_now().await;
             }
             let closed = closing.close().await;
-            begun.closed.store(true, Ordering::Release);
+            // Where it failed nothing is known of the handle, and who starts need not go on.
+            let known = if closed.is_ok() { &begun.closed } else { &begun.gave_up };
+            known.store(true, Ordering::Release);
             Ok(closed?)
         };
-        let (all, ()) = both(start_until_closed(context.clone(), entries, progress), close).await?;
+        let ((), all) = both(close, start_until_closed(context.clone(), entries, progress)).await?;
         for follower in all {
             follower.expect_closed().await?;
         }
@@ -321,6 +323,9 @@ async fn start_until_closed(
     let mut all = Vec::new();
     loop {
         let closed = progress.closed.load(Ordering::Acquire);
+        if progress.gave_up.load(Ordering::Acquire) {
+            return Ok(all);
+        }
         if all.len() >= AT_MOST && !closed {
             yield_now().await;
             continue;

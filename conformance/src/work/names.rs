@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use store_api::{AtomicWrite, ContentKey, Indexable, IndexedExt, Key, Result};
 
-use super::{Round, Said, Work, each_in_a_task, random_bytes, say_step, stops_with};
+use super::{Round, STOPPED, Said, Work, each_in_a_task, random_bytes, say_step, stops_with};
 use crate::{
+    child::say,
     context::{Instance, key},
     failure::{Failure, Outcome, ensure},
     roles::Cue,
@@ -44,7 +45,9 @@ impl Work for Names {
     async fn work(cue: Cue, round: Round) -> Outcome {
         let instance = cue.open().await?;
         let writers = (0..WRITERS).map(|writer| write(instance.entries(), instance.content(), round, writer));
-        each_in_a_task(writers).await
+        each_in_a_task(writers).await?;
+        say(STOPPED);
+        Ok(())
     }
 
     async fn check(instance: &Instance, rounds: &[Said]) -> Outcome {
