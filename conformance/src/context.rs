@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::task::yield_now;
 
 use crate::{
-    Place, Profile, Settings, SharedFactory, Site,
+    Growth, Place, Profile, Settings, SharedFactory, Site,
     calls::Calls,
     case::Claims,
     child::{Child, Part},
@@ -65,6 +65,7 @@ struct Run {
     claims: Claims,
     calls: Arc<Calls>,
     crashes: Arc<CrashCounter>,
+    growth: Arc<Mutex<Option<Growth>>>,
     seed: u64,
     profile: Profile,
     patience: Duration,
@@ -80,6 +81,8 @@ pub(crate) struct Conditions {
     pub(crate) calls: Arc<Calls>,
     /// Takes in how often the case cuts them off.
     pub(crate) crashes: Arc<CrashCounter>,
+    /// Takes in by how much a process grew that the case loaded.
+    pub(crate) growth: Arc<Mutex<Option<Growth>>>,
     pub(crate) seed: u64,
     pub(crate) profile: Profile,
     pub(crate) patience: Duration,
@@ -89,9 +92,9 @@ pub(crate) struct Conditions {
 impl Context {
     /// With an empty store.
     pub(crate) async fn new(conditions: Conditions) -> Outcome<Self> {
-        let Conditions { factory, claims, calls, crashes, seed, profile, patience, faulty_fs } = conditions;
+        let Conditions { factory, claims, calls, crashes, growth, seed, profile, patience, faulty_fs } = conditions;
         let stores = Mutex::new(Vec::new());
-        let run = Run { factory, claims, calls, crashes, seed, profile, patience, faulty_fs, stores };
+        let run = Run { factory, claims, calls, crashes, growth, seed, profile, patience, faulty_fs, stores };
         Self::at(Arc::new(run), Ground::Anywhere).await
     }
 
@@ -290,6 +293,11 @@ impl Context {
             arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
             seed: self.run.seed,
         }
+    }
+
+    /// Reports by how much a process grew that was loaded.
+    pub(crate) fn grew(&self, growth: Growth) {
+        *self.run.growth.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default() += growth;
     }
 
     /// Removes the stores of the case.

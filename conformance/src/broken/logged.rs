@@ -32,6 +32,25 @@ pub(super) const BUGS: &[Bug] = &[
         on Filed Logged<FailedSyncForgotten>
     ),
     bug!(
+        "failed-sync-acknowledged",
+        "Whether a sync failed is not looked at.",
+        [
+            "error/E3-a-failed-sync-refuses-writes-until-a-reopen",
+            "atomic/A10-nothing-is-shown-that-is-not-synced",
+        ],
+        on Filed Logged<FailedSyncAcknowledged>
+    ),
+    bug!(
+        "nothing-synced",
+        "A store that declares that it survives a power loss has forgotten to sync.",
+        [
+            "atomic/A10-a-power-loss-loses-nothing-acknowledged",
+            "atomic/A10-nothing-is-shown-that-is-not-synced",
+            "atomic/A10-a-sync-lies-between-each-write-and-its-answer",
+        ],
+        on Filed Logged<NothingSynced>
+    ),
+    bug!(
         "rename-not-synced",
         "A file is renamed, and its directory not synced.",
         ["atomic/A10-a-power-loss-loses-nothing-acknowledged"],
@@ -116,8 +135,12 @@ pub(super) trait Care: Default + Send + Sync {
         true
     }
 
+    fn sync(file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
     fn sync_names(directory: &Path) -> io::Result<()> {
-        File::open(directory)?.sync_all()
+        Self::sync(&File::open(directory)?)
     }
 
     fn lock(file: &File) -> Result<()> {
@@ -146,6 +169,25 @@ struct FailedSyncForgotten;
 
 impl Care for FailedSyncForgotten {
     const STOPS: bool = false;
+}
+
+#[derive(Default)]
+struct FailedSyncAcknowledged;
+
+impl Care for FailedSyncAcknowledged {
+    fn sync(file: &File) -> io::Result<()> {
+        let _ = file.sync_all();
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct NothingSynced;
+
+impl Care for NothingSynced {
+    fn sync(_: &File) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[derive(Default)]
@@ -335,9 +377,9 @@ impl Log {
         let failed = |error| Error::new(ErrorKind::Other, "the log cannot be tidied").with_source(error);
         let records = records::<C>(entries).await?;
         let mut file = &self.file;
-        file.set_len(0).and_then(|()| file.sync_all()).map_err(failed)?;
+        file.set_len(0).and_then(|()| C::sync(file)).map_err(failed)?;
         tokio::time::sleep(SLOW).await;
-        file.rewind().and_then(|()| file.write_all(&records)).and_then(|()| file.sync_all()).map_err(failed)
+        file.rewind().and_then(|()| file.write_all(&records)).and_then(|()| C::sync(file)).map_err(failed)
     }
 
     fn keep<C: Care>(&mut self, change: &Change) -> Result<()> {
@@ -347,7 +389,7 @@ impl Log {
         if !C::keeps(change) {
             return Ok(());
         }
-        let kept = C::write(&self.file, &record::<C>(change)).and_then(|()| self.file.sync_all());
+        let kept = C::write(&self.file, &record::<C>(change)).and_then(|()| C::sync(&self.file));
         kept.map_err(|error| {
             self.stopped = C::STOPS;
             let failed = Error::new(ErrorKind::Other, "the log cannot be written").with_source(error);
@@ -367,7 +409,7 @@ fn write_anew<C: Care>(path: &Path, records: &[u8]) -> io::Result<File> {
     let beside = path.with_added_extension("anew");
     let mut file = File::create(&beside)?;
     file.write_all(records)?;
-    file.sync_all()?;
+    C::sync(&file)?;
     fs::rename(&beside, path)?;
     path.parent().map_or(Ok(()), C::sync_names)?;
     Ok(file)
