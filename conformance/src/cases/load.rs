@@ -58,7 +58,7 @@ const MEMORY_KIB: u64 = 16 * 1024;
 const TURN_BYTES: u64 = 256;
 
 /// For so many ticks what a process holds may be more than before: threads and tasks that are to end take a moment.
-const SETTLES: usize = 50;
+const SETTLES: usize = 20;
 
 /// Shorter than a tick: threads of the runtime that have nothing to do are gone when it is counted.
 const KEEP_ALIVE: Duration = Duration::from_millis(10);
