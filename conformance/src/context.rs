@@ -201,6 +201,11 @@ impl Context {
         self.run.factory.insists_on().hash.is_some_and(|own| own != function)
     }
 
+    /// Whether the store declares that it does not see a file of this name removed.
+    pub(crate) fn overlooks(&self, file: &str) -> bool {
+        self.run.factory.overlooks(file)
+    }
+
     /// How many bytes the longest key has.
     pub(crate) fn max_key_len(&self) -> usize {
         self.run.factory.max_key_len()

@@ -158,7 +158,11 @@ mod tests {
     fn a_mount_point_where_nothing_is_mounted_is_no_lack_of_equipment() {
         let gone = Path::new("/nowhere").join("faulty");
         let created = Disk::create(&gone, Arc::default()).expect_err("there is no disk");
-        assert_eq!((created.kind(), created.to_string().contains("/nowhere/faulty")), (Kind::Harness, true), "{created}");
+        assert_eq!(
+            (created.kind(), created.to_string().contains("/nowhere/faulty")),
+            (Kind::Harness, true),
+            "{created}"
+        );
         let directory = tempfile::tempdir().expect("a directory");
         let asked = Disk::create(directory.path(), Arc::default()).and_then(|disk| disk.mend());
         assert_eq!(asked.expect_err("nobody answers").kind(), Kind::Harness);

@@ -7,6 +7,7 @@ use std::{
     fs::{self, File},
     io::{self, Seek, Write},
     marker::PhantomData,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -111,6 +112,12 @@ pub(super) const BUGS: &[Bug] = &[
         on Filed Logged<SecondOpenNotRefused>
     ),
     bug!(
+        "removed-log-unnoticed",
+        "Of its files a store looks for the lock alone.",
+        ["atomic/A10-a-store-that-was-removed-acknowledges-nothing"],
+        on Filed Logged<RemovedLogUnnoticed>
+    ),
+    bug!(
         "tidied-in-place",
         "When a store is closed, its log is emptied and then written anew.",
         [
@@ -120,6 +127,10 @@ pub(super) const BUGS: &[Bug] = &[
         on Filed Logged<TidiedInPlace>
     ),
 ];
+
+fn has_a_name(file: &File) -> bool {
+    file.metadata().is_ok_and(|file| file.nlink() > 0)
+}
 
 /// What the author of a log has to think of.
 pub(super) trait Care: Default + Send + Sync {
@@ -145,6 +156,11 @@ pub(super) trait Care: Default + Send + Sync {
 
     fn lock(file: &File) -> Result<()> {
         file.try_lock().map_err(|error| Error::new(ErrorKind::InUse, "the store is open already").with_source(error))
+    }
+
+    /// Whether the files of a store still have names.
+    fn are_in_place(log: &File, locked: &File) -> bool {
+        has_a_name(log) && has_a_name(locked)
     }
 
     /// What is said of a log that is not what was written.
@@ -261,6 +277,15 @@ struct SecondOpenNotRefused;
 impl Care for SecondOpenNotRefused {
     fn lock(_: &File) -> Result<()> {
         Ok(())
+    }
+}
+
+#[derive(Default)]
+struct RemovedLogUnnoticed;
+
+impl Care for RemovedLogUnnoticed {
+    fn are_in_place(_: &File, locked: &File) -> bool {
+        has_a_name(locked)
     }
 }
 
@@ -385,6 +410,9 @@ impl Log {
     fn keep<C: Care>(&mut self, change: &Change) -> Result<()> {
         if self.stopped {
             return Err(Error::new(ErrorKind::Poisoned, "a sync failed: open the store again"));
+        }
+        if !C::are_in_place(&self.file, &self.locked) {
+            return Err(Error::new(ErrorKind::Other, "a file of the store was removed: open it again"));
         }
         if !C::keeps(change) {
             return Ok(());

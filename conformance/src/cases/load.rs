@@ -149,15 +149,16 @@ impl Judge {
             let [threads, tasks, files, memory_kib] = compared.map(Compared::growth);
             let turns = self.windows as u64 * TURNS;
             self.growth += Growth { turns, threads, tasks, files, memory_kib };
-            let grows_again =
-                |grown: &Compared| row == 0 || suspects.iter().any(|suspect| suspect.what == grown.what);
+            let grows_again = |grown: &Compared| row == 0 || suspects.iter().any(|suspect| suspect.what == grown.what);
             suspects = compared.into_iter().filter(|compared| compared.is_growth() && grows_again(compared)).collect();
             if suspects.is_empty() {
                 return Ok(());
             }
         }
-        let grown: Vec<String> =
-            suspects.iter().map(|Compared { what, first, last, .. }| format!("{last} {what}, and had {first}")).collect();
+        let grown: Vec<String> = suspects
+            .iter()
+            .map(|Compared { what, first, last, .. }| format!("{last} {what}, and had {first}"))
+            .collect();
         Err(Failure::broken(format_args!(
             "L2: a process whose handles and watches came and went has, {when}, {}, {} turns before",
             grown.join("; "),

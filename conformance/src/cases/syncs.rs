@@ -89,7 +89,9 @@ fn judge(singles: usize, fates: &[Fate]) -> Outcome {
     match fates.iter().filter(|fate| **fate == Fate::Unseen).count() {
         0 => Ok(()),
         all if all == fates.len() => Err(Failure::untested("the store's system calls do not show bytes as they are")),
-        some => Err(Failure::inconclusive(format_args!("the system calls do not show {some} of {} writes", fates.len()))),
+        some => {
+            Err(Failure::inconclusive(format_args!("the system calls do not show {some} of {} writes", fates.len())))
+        }
     }
 }
 
