@@ -2,10 +2,10 @@
 
 use std::ops::AddAssign;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-/// By how much a process grew whose store was loaded: nothing, where it held no more in the end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+/// By how much a process grew whose store was loaded, in the last of its turns: nothing, where it held no more in the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Growth {
     /// How often a handle came and went, and with it a watch, a listing and a batch.

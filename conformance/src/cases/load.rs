@@ -39,9 +39,9 @@ const WARM_UP: usize = 2;
 /// How many at each end are compared: the best of the last with the worst of the first.
 const COMPARED: usize = 2;
 
-/// In how many rows of windows something has to grow, one behind the other: what an engine fills once, such as a pool, is
-/// full at some time.
-const ROWS: usize = 3;
+/// In how many rows of windows something has to grow, one behind the other: what an engine fills by and by, such as a
+/// pool, is full at some time.
+const ROWS: usize = 5;
 
 const CLIENTS: u64 = 4;
 
@@ -143,17 +143,22 @@ impl Judge {
     fn ensure_flat(&mut self, when: &str, mut next: impl FnMut() -> Outcome<Held>) -> Outcome {
         (0..WARM_UP).try_for_each(|_| next().map(drop))?;
         let mut suspects: Vec<Compared> = Vec::new();
+        let mut growth = Growth::default();
         for row in 0..ROWS {
             let held = (0..self.windows).map(|_| next()).collect::<Outcome<Vec<Held>>>()?;
             let compared = compared(&held);
             let [threads, tasks, files, memory_kib] = compared.map(Compared::growth);
-            let turns = self.windows as u64 * TURNS;
-            self.growth += Growth { turns, threads, tasks, files, memory_kib };
+            let turns = growth.turns + self.windows as u64 * TURNS;
+            growth = Growth { turns, threads, tasks, files, memory_kib };
             let grows_again = |grown: &Compared| row == 0 || suspects.iter().any(|suspect| suspect.what == grown.what);
             suspects = compared.into_iter().filter(|compared| compared.is_growth() && grows_again(compared)).collect();
             if suspects.is_empty() {
-                return Ok(());
+                break;
             }
+        }
+        self.growth += growth;
+        if suspects.is_empty() {
+            return Ok(());
         }
         let grown: Vec<String> = suspects
             .iter()
@@ -425,7 +430,7 @@ mod tests {
         let judged = judged.expect_err("it grows");
         let message = judged.to_string();
         assert_eq!(judged.kind(), Kind::Broken);
-        assert!(message.contains("28 open files, and had 25, 4400 turns before"), "{message}");
+        assert!(message.contains("40 open files, and had 37, 4400 turns before"), "{message}");
         assert_eq!((growth.files, growth.threads, growth.turns), (3, 0, (ROWS * WINDOWS) as u64 * TURNS));
     }
 
