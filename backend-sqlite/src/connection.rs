@@ -50,7 +50,7 @@ impl Location {
         if self.identity_at_path() == self.identity {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Other, format!("{} was removed or replaced; open the store again", self.shown())))
+        Err(was_removed(&self.path))
     }
 
     fn temporary() -> Result<Self> {
@@ -67,9 +67,18 @@ impl Location {
 
     /// The file of SQLite's write-ahead log.
     pub(crate) fn log(&self) -> PathBuf {
-        let mut log = self.path.clone().into_os_string();
-        log.push("-wal");
-        log.into()
+        self.beside("-wal")
+    }
+
+    /// The files that SQLite keeps beside it, for as long as anybody has a connection.
+    pub(crate) fn companions(&self) -> [PathBuf; 2] {
+        [self.log(), self.beside("-shm")]
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(suffix);
+        path.into()
     }
 
     pub(crate) fn is_permanent(&self) -> bool {
@@ -169,9 +178,46 @@ impl Location {
         io_error(format_args!("{} cannot be opened", self.shown()), error)
     }
 
-    /// The path in one line.
     fn shown(&self) -> String {
-        self.path.display().to_string().escape_debug().to_string()
+        shown(&self.path)
+    }
+}
+
+/// A path in one line.
+fn shown(path: &Path) -> String {
+    path.display().to_string().escape_debug().to_string()
+}
+
+fn was_removed(path: &Path) -> Error {
+    let message = format!("{} was removed or replaced; open the store again", shown(path));
+    Error::new(ErrorKind::Other, message)
+}
+
+/// A file that stays as long as somebody has a connection: SQLite makes it with the first, and removes it with the last.
+pub(crate) struct Companion {
+    path: PathBuf,
+    /// Nothing until it is there.
+    identity: Option<Identity>,
+}
+
+impl Companion {
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { path, identity: None }
+    }
+
+    fn found(&self) -> Option<Identity> {
+        fs::metadata(&self.path).ok().as_ref().map(identity_of)
+    }
+
+    /// Notes which file it is, unless that is known.
+    pub(crate) fn note(&mut self) {
+        self.identity = self.identity.or_else(|| self.found());
+    }
+
+    /// `Ok` while it is the one that was noted: what is written to a log that was removed is lost with this process, and who
+    /// makes the other file anew takes no notice of this one's locks.
+    pub(crate) fn check_in_place(&self) -> Result<()> {
+        if self.identity.is_none() || self.identity == self.found() { Ok(()) } else { Err(was_removed(&self.path)) }
     }
 }
 

@@ -75,7 +75,7 @@ impl Writer {
             connection.pragma_update(None, "fullfsync", true)?;
             connection.pragma_update(None, "checkpoint_fullfsync", true)?;
             connection.pragma_update(None, "synchronous", if permanent { FULL } else { OFF })?;
-            let mut log = Log::new(connection, permanent.then(|| location.log()))?;
+            let mut log = Log::new(connection, &location)?;
             // Before anything is read: what another process left behind when it was killed was not synced, and is not
             // to be shown before it is (A10). Where others have the store open, what they show they have synced.
             log.freshen(connection, Duration::ZERO)?;
@@ -185,7 +185,7 @@ impl Engine for Writer {
         patience: Patience,
         told: &mut Wakers,
     ) -> Result<Vec<Result<Written>>, Failure> {
-        self.location.check_in_place().map_err(Failure::Failed)?;
+        self.location.check_in_place().and_then(|()| self.log.check_in_place()).map_err(Failure::Failed)?;
         let syncs = group.iter().any(|write| matches!(write, Write::Sync)) && self.location.is_permanent();
         match patience {
             Patience::None if self.log.is_empty() && self.location.is_permanent() => return Err(Failure::WouldBlock),

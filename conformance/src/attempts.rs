@@ -65,6 +65,11 @@ impl Attempts {
         written
     }
 
+    /// What those behind the first so many were told.
+    pub(crate) fn told_behind(&self, first: usize) -> &[Told] {
+        &self.told[first.min(self.told.len())..]
+    }
+
     /// What the last one was told, as a line that a child says.
     pub(crate) fn last_line(&self) -> String {
         format!("{:?}", self.told.last().unwrap_or(&Told::Unknown))

@@ -171,6 +171,10 @@ impl Factory for Broken {
         self.sound.insists_on()
     }
 
+    fn overlooks(&self, file: &str) -> bool {
+        self.sound.overlooks(file)
+    }
+
     fn max_key_len(&self) -> usize {
         (self.bug.twist)().max_key_len(self.sound.max_key_len())
     }

@@ -214,6 +214,12 @@ impl Child {
     /// One that came to its end by itself is not accused.
     #[track_caller]
     pub(crate) fn kill_after(self, lines: usize, random: &mut fastrand::Rng, moment: Duration) -> Outcome<Vec<String>> {
+        Ok(self.cut_off_after(lines, random, moment)?.lines)
+    }
+
+    /// The same, and whether the kill came before its end.
+    #[track_caller]
+    pub(crate) fn cut_off_after(self, lines: usize, random: &mut fastrand::Rng, moment: Duration) -> Outcome<CutOff> {
         let mut said = Vec::with_capacity(lines);
         while said.len() < lines
             && let Some(line) = self.next_line()?
@@ -228,11 +234,12 @@ impl Child {
         }
         let crashes = Arc::clone(&self.crashes);
         let (end, lines) = self.end_now()?;
-        if matches!(end, End::Killed) {
+        let killed = matches!(end, End::Killed);
+        if killed {
             crashes.count_kill();
         }
         said.extend(lines);
-        Ok(said)
+        Ok(CutOff { lines: said, killed })
     }
 
     /// Kills it (SIGKILL), and gives what it said that was not read.
@@ -327,6 +334,15 @@ impl Killer {
     }
 }
 
+/// What is left of a child that was to be killed.
+#[derive(Debug)]
+pub(crate) struct CutOff {
+    /// All that it said.
+    pub(crate) lines: Vec<String>,
+    /// Whether it had not come to its end by itself.
+    pub(crate) killed: bool,
+}
+
 /// How a process ended.
 #[derive(Debug)]
 enum End {
@@ -358,15 +374,17 @@ impl Drop for Child {
     }
 }
 
+/// A shell in the place of a child.
+#[cfg(test)]
+pub(crate) fn shell(script: &str) -> Child {
+    let process = Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    Child::of(process.expect("a shell"), Duration::from_mins(5), Arc::default()).expect("it has pipes")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::failure::Kind;
-
-    fn shell(script: &str) -> Child {
-        let process = Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        Child::of(process.expect("a shell"), Duration::from_mins(5), Arc::default()).expect("it has pipes")
-    }
 
     fn kind_of<T: std::fmt::Debug>(outcome: Outcome<T>) -> Kind {
         outcome.expect_err("it must not pass").kind()

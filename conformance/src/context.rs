@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::task::yield_now;
 
 use crate::{
-    Place, Profile, Settings, SharedFactory, Site,
+    Growth, Place, Profile, Settings, SharedFactory, Site,
     calls::Calls,
     case::Claims,
     child::{Child, Part},
@@ -66,6 +66,7 @@ struct Run {
     claims: Claims,
     calls: Arc<Calls>,
     crashes: Arc<CrashCounter>,
+    growth: Arc<Mutex<Option<Growth>>>,
     seed: u64,
     profile: Profile,
     patience: Duration,
@@ -81,6 +82,8 @@ pub(crate) struct Conditions {
     pub(crate) calls: Arc<Calls>,
     /// Takes in how often the case cuts them off.
     pub(crate) crashes: Arc<CrashCounter>,
+    /// Takes in by how much a process grew that the case loaded.
+    pub(crate) growth: Arc<Mutex<Option<Growth>>>,
     pub(crate) seed: u64,
     pub(crate) profile: Profile,
     pub(crate) patience: Duration,
@@ -90,9 +93,9 @@ pub(crate) struct Conditions {
 impl Context {
     /// With an empty store.
     pub(crate) async fn new(conditions: Conditions) -> Outcome<Self> {
-        let Conditions { factory, claims, calls, crashes, seed, profile, patience, faulty_fs } = conditions;
+        let Conditions { factory, claims, calls, crashes, growth, seed, profile, patience, faulty_fs } = conditions;
         let stores = Mutex::new(Vec::new());
-        let run = Run { factory, claims, calls, crashes, seed, profile, patience, faulty_fs, stores };
+        let run = Run { factory, claims, calls, crashes, growth, seed, profile, patience, faulty_fs, stores };
         Self::at(Arc::new(run), Ground::Anywhere).await
     }
 
@@ -197,6 +200,11 @@ impl Context {
     /// Whether a store that was created with a hash function is one that [`open`](Self::open) may refuse.
     pub(crate) fn insists_on_other_than(&self, function: HashFunction) -> bool {
         self.run.factory.insists_on().hash.is_some_and(|own| own != function)
+    }
+
+    /// Whether the store declares that it does not see a file of this name removed.
+    pub(crate) fn overlooks(&self, file: &str) -> bool {
+        self.run.factory.overlooks(file)
     }
 
     /// How many bytes the longest key has.
@@ -305,6 +313,11 @@ impl Context {
             arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
             seed: self.run.seed,
         }
+    }
+
+    /// Reports by how much a process grew that was loaded.
+    pub(crate) fn grew(&self, growth: Growth) {
+        *self.run.growth.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default() += growth;
     }
 
     /// Removes the stores of the case.

@@ -60,8 +60,8 @@ impl Disk {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("conformance-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = mount_point.join(&name);
-        fs::create_dir(&path)
-            .map_err(|error| Failure::untested(format_args!("no faulty-fs at {}: {error}", mount_point.display())))?;
+        // A mount point that was named is to be one: a file system that died amid a run must not end in what is untested.
+        fs::create_dir(&path).map_err(|error| no_answer(mount_point, &error))?;
         let directory = path.join("store");
         let disk = Self(Arc::new(Mounted { mount_point: mount_point.to_owned(), name, directory, crashes }));
         fs::create_dir(disk.directory()).map_err(Failure::harness)?;
@@ -133,17 +133,38 @@ impl Disk {
             Ok((Err(_), answer)) => {
                 Err(Failure::harness(format_args!("the faulty-fs refused `{command}`: {}", answer.trim())))
             }
-            Err(error) => {
-                let control = self.0.mount_point.display();
-                Err(Failure::untested(format_args!("no faulty-fs answers at {control}: {error}")))
-            }
+            Err(error) => Err(no_answer(&self.0.mount_point, &error)),
         }
     }
+}
+
+fn no_answer(mount_point: &Path, error: &io::Error) -> Failure {
+    Failure::harness(format_args!("no faulty-fs answers at {}: {error}", mount_point.display()))
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
         // What is left goes with the mount.
         let _ = fs::remove_dir_all(self.mount_point.join(&self.name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Kind;
+
+    #[test]
+    fn a_mount_point_where_nothing_is_mounted_is_no_lack_of_equipment() {
+        let gone = Path::new("/nowhere").join("faulty");
+        let created = Disk::create(&gone, Arc::default()).expect_err("there is no disk");
+        assert_eq!(
+            (created.kind(), created.to_string().contains("/nowhere/faulty")),
+            (Kind::Harness, true),
+            "{created}"
+        );
+        let directory = tempfile::tempdir().expect("a directory");
+        let asked = Disk::create(directory.path(), Arc::default()).and_then(|disk| disk.mend());
+        assert_eq!(asked.expect_err("nobody answers").kind(), Kind::Harness);
     }
 }

@@ -76,6 +76,13 @@ pub trait Factory: Send + Sync {
         Settings::default()
     }
 
+    /// Whether a store cannot tell that its file of this name was removed while it was open, so that what it acknowledges
+    /// then may be lost: say so to your users, too. By default the removal of any file shows, or does no harm.
+    fn overlooks(&self, file: &str) -> bool {
+        let _ = file;
+        false
+    }
+
     /// How many bytes the longest key has: fewer than [`Key::MAX_LEN`] for a wrapper that takes a part of them, and 64 at
     /// least, which the suite needs for its own.
     fn max_key_len(&self) -> usize {

@@ -90,6 +90,11 @@ impl Files {
         numbers.into_iter()
     }
 
+    /// The paths of all files in the directory.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| &*file.path)
+    }
+
     /// The names of the files, without those of their folders.
     pub(crate) fn file_names(&self) -> BTreeSet<String> {
         let names = self.files.iter().filter_map(|file| file.path.file_name());

@@ -114,8 +114,14 @@ impl Remote {
     }
 
     /// The failure that it ended with, if it did.
-    pub(crate) fn ended(self) -> Outcome {
-        self.failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    pub(crate) fn ended(&self) -> Outcome {
+        lock(&self.failure).clone().map_or(Ok(()), Err)
+    }
+
+    /// How that ended which was asked of it: where it does not answer any more, why it does not.
+    pub(crate) fn answered<T>(&self, asked: Outcome<T>) -> Outcome<T> {
+        self.ended()?;
+        asked
     }
 
     /// Kills it after a while, whatever it does then.
@@ -131,7 +137,7 @@ impl Remote {
     }
 
     /// Demands that it ended, and with it what was asked of it, since it was killed.
-    pub(crate) fn was_killed(self, asked: Outcome) -> Outcome {
+    pub(crate) fn was_killed(&self, asked: Outcome) -> Outcome {
         match (asked, self.ended()) {
             // Its end accuses nobody: the system might have killed it.
             (Err(_), Err(end)) if end.kind() == Kind::Inconclusive => Ok(()),
@@ -235,5 +241,20 @@ impl AtomicWrite for Remote {
 
     async fn close(&self) -> Result<()> {
         Err(unsupported())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{child::shell, histories::act, history::Recorder};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_process_that_the_system_kills_amid_calls_accuses_nobody() {
+        let remote = Remote::new(shell("echo serving; read call; kill -KILL $$")).expect("it serves");
+        let (recorder, random) = (Recorder::new(), fastrand::Rng::with_seed(0));
+        let asked = act(&mut recorder.client(), &remote, &[key("a")], random, 10).await;
+        let failure = remote.answered(asked).expect_err("it must not pass");
+        assert_eq!(failure.kind(), Kind::Inconclusive, "{failure}");
     }
 }

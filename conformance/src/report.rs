@@ -11,7 +11,7 @@ use std::{fmt, time::Duration};
 use serde::Serialize;
 use store_api::Guarantees;
 
-use crate::{Clause, Crashes, history::Witness};
+use crate::{Clause, Crashes, Growth, growth::sum, history::Witness};
 
 /// How a case ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -86,6 +86,8 @@ pub struct CaseReport {
     pub duration: Duration,
     /// How often it cut the store off, over all passes.
     pub crashes: Crashes,
+    /// By how much a process grew that it loaded, over all passes; nothing where it loads none.
+    pub growth: Option<Growth>,
     /// What led to the failure: lines for people.
     pub details: Option<String>,
     /// The shortest history found that is impossible.
@@ -97,11 +99,13 @@ impl CaseReport {
     fn add(&mut self, other: Self) {
         let (duration, mut crashes) = (self.duration + other.duration, self.crashes);
         crashes += other.crashes;
+        let growth = sum(self.growth, other.growth);
         if other.verdict > self.verdict {
             *self = other;
         }
         self.duration = duration;
         self.crashes = crashes;
+        self.growth = growth;
     }
 }
 
@@ -190,6 +194,11 @@ impl BackendReport {
         let Crashes { kills, power_losses } = self.crashes();
         let crashes = [(kills, "kills"), (power_losses, "power losses")];
         figures.extend(crashes.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")));
+        if let Some(Growth { turns, threads, tasks, files, memory_kib }) = self.growth() {
+            figures.push(format!(
+                "{turns} turns of load (grown by {threads} threads, {tasks} tasks, {files} open files, {memory_kib} KiB)"
+            ));
+        }
         figures.push(format!("{:.1} s", self.duration().as_secs_f64()));
         figures.join(", ")
     }
@@ -255,6 +264,12 @@ impl BackendReport {
         let mut all = Crashes::default();
         self.cases.iter().for_each(|case| all += case.crashes);
         all
+    }
+
+    /// By how much processes grew that its cases loaded; nothing where none did.
+    #[must_use]
+    pub fn growth(&self) -> Option<Growth> {
+        self.cases.iter().fold(None, |growth, case| sum(growth, case.growth))
     }
 
     /// Whether the backend kept what was tested: no failure, no case that is not settled, and one at least that passed.
@@ -364,13 +379,21 @@ mod tests {
         let good = Report { backends: vec![sample::report().backends.remove(0)], ..sample::report() };
         let mut bad = good.clone();
         let crashes = Crashes { kills: 2, power_losses: 1 };
+        let grown = |files, memory_kib| Some(Growth { turns: 10, files, memory_kib, ..Growth::default() });
         let case = bad.backends[0].cases[1].clone();
-        bad.backends[0].cases[1] = CaseReport { seed: 8, verdict: Verdict::Fail, crashes, ..case };
-        let both = good.clone().and(bad).and(good);
+        let growth = grown(0, 7);
+        bad.backends[0].cases[1] = CaseReport { seed: 8, verdict: Verdict::Fail, crashes, growth, ..case };
+        let mut last = good.clone();
+        last.backends[0].cases[1].growth = grown(1, 5);
+        let both = good.and(bad).and(last);
         let [backend] = &both.backends[..] else { panic!("one backend") };
         assert_eq!((backend.passes, backend.cases.len()), (3, 4));
         let case = &backend.cases[1];
         assert_eq!((case.verdict, case.seed, case.duration), (Verdict::Fail, 8, Duration::from_millis(4500)));
         assert_eq!(backend.crashes(), crashes);
+        assert_eq!(backend.growth(), Some(Growth { turns: 20, files: 1, memory_kib: 7, ..Growth::default() }));
+        let shown = backend.figures();
+        let figure = "20 turns of load (grown by 0 threads, 0 tasks, 1 open files, 7 KiB), ";
+        assert!(shown.contains(figure), "{shown}");
     }
 }

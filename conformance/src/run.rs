@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    BackendReport, CaseReport, Context, Crashes, Factory, Options, Place, Profile, Progress, Report, Settings,
+    BackendReport, CaseReport, Context, Crashes, Factory, Growth, Options, Place, Profile, Progress, Report, Settings,
     SharedFactory, Verdict,
     calls::Calls,
     case::{Case, Claims},
@@ -30,6 +30,7 @@ use crate::{
     crashes::CrashCounter,
     failure::{Failure, Kind, Outcome},
     fnv::fnv1a,
+    growth::sum,
     operations::value,
     patience::{Patience, TICK, soon},
 };
@@ -155,12 +156,14 @@ impl Runner {
     fn attempt(&self, case: &'static Case) -> CaseReport {
         let began = Instant::now();
         let crashes = Arc::new(CrashCounter::default());
+        let growth = Arc::default();
         let ended = match (&self.claims, self.lack(case)) {
             (Err(error), _) => Err(Failure::harness(error)),
             (Ok(_), Some(lack)) => Err(Failure::unsupported(lack)),
-            (Ok(claims), None) => self.body(case, claims, &crashes),
+            (Ok(claims), None) => self.body(case, claims, &crashes, &growth),
         };
-        self.report(case, ended, began.elapsed(), crashes.crashes())
+        let growth = *growth.lock().unwrap_or_else(PoisonError::into_inner);
+        CaseReport { growth, ..self.report(case, ended, began.elapsed(), crashes.crashes()) }
     }
 
     fn tell(&self, report: &CaseReport) {
@@ -169,13 +172,20 @@ impl Runner {
         }
     }
 
-    fn body(&self, case: &'static Case, claims: &Claims, crashes: &Arc<CrashCounter>) -> Outcome {
+    fn body(
+        &self,
+        case: &'static Case,
+        claims: &Claims,
+        crashes: &Arc<CrashCounter>,
+        growth: &Arc<Mutex<Option<Growth>>>,
+    ) -> Outcome {
         let calls = Arc::new(Calls::default());
         let conditions = Conditions {
             factory: Arc::clone(&self.factory),
             claims: *claims,
             calls: Arc::clone(&calls),
             crashes: Arc::clone(crashes),
+            growth: Arc::clone(growth),
             seed: seed_of(self.seed, case.id),
             profile: self.options.profile,
             patience: self.options.patience,
@@ -208,6 +218,7 @@ impl Runner {
             replay: self.options.replay(&self.factory.name(), self.seed, case.id),
             duration,
             crashes,
+            growth: None,
             details: None,
             witness: None,
         };
@@ -234,6 +245,7 @@ impl Runner {
 fn again(first: &CaseReport, mut second: CaseReport) -> CaseReport {
     second.duration += first.duration;
     second.crashes += first.crashes;
+    second.growth = sum(first.growth, second.growth);
     second
 }
 

@@ -156,6 +156,7 @@ mod tests {
             replay: None,
             duration: Duration::ZERO,
             crashes: Crashes::default(),
+            growth: None,
             details: None,
             witness: None,
         };

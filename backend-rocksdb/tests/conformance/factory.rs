@@ -29,4 +29,8 @@ impl Factory for RocksdbFactory {
             settings.apply(options, RocksdbOptions::hash, RocksdbOptions::verify, RocksdbOptions::batch_limit);
         Ok(Arc::new(options.open().await?))
     }
+
+    fn overlooks(&self, file: &str) -> bool {
+        file.ends_with(".log")
+    }
 }

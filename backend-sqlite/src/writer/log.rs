@@ -14,9 +14,10 @@ use std::{
 
 use backend_kit::folder;
 use rusqlite::{Connection, ffi, hooks::Wal, wal::CheckpointMode};
+use store_api::Result;
 
 use crate::{
-    connection::retry_while_busy,
+    connection::{Companion, Location, retry_while_busy},
     error::{is_busy, is_full},
 };
 
@@ -35,6 +36,8 @@ const A_MOMENT: Duration = Duration::from_millis(5);
 pub(super) struct Log {
     /// Its file, where that is to survive a power loss.
     file: Option<PathBuf>,
+    /// That file, and the one with SQLite's locks.
+    companions: Vec<Companion>,
     /// In the log after the last commit, as SQLite told.
     pages: Arc<AtomicU64>,
     checkpoint_at: u64,
@@ -47,14 +50,17 @@ pub(super) struct Log {
 
 impl Log {
     /// Takes the place of SQLite's automatic checkpoint, which would run inside a caller's commit.
-    pub(super) fn new(connection: &mut Connection, file: Option<PathBuf>) -> rusqlite::Result<Self> {
+    pub(super) fn new(connection: &mut Connection, location: &Location) -> rusqlite::Result<Self> {
+        let permanent = location.is_permanent();
+        let file = permanent.then(|| location.log());
+        let companions = if permanent { Vec::from(location.companions().map(Companion::at)) } else { Vec::new() };
         let pages = Arc::new(AtomicU64::new(0));
         let told = Arc::clone(&pages);
         connection.wal_hook(Some(move |_: &mut Wal, pages: c_int| {
             told.store(u64::try_from(pages).unwrap_or_default(), Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Self { file, pages, checkpoint_at: CHECKPOINT_PAGES, is_fresh: false, is_empty: true })
+        Ok(Self { file, companions, pages, checkpoint_at: CHECKPOINT_PAGES, is_fresh: false, is_empty: true })
     }
 
     pub(super) fn is_fresh(&self) -> bool {
@@ -68,6 +74,16 @@ impl Log {
     /// Notes that a commit went into it.
     pub(super) fn committed(&mut self) {
         self.is_empty = false;
+        self.note_files();
+    }
+
+    fn note_files(&mut self) {
+        self.companions.iter_mut().for_each(Companion::note);
+    }
+
+    /// `Ok` while its files are those that SQLite has open.
+    pub(super) fn check_in_place(&self) -> Result<()> {
+        self.companions.iter().try_for_each(Companion::check_in_place)
     }
 
     /// Writes all that it holds into the file, syncs that, and starts it anew, which is synced, too: a log that is back
@@ -81,6 +97,7 @@ impl Log {
                 self.sync_file()?;
                 self.is_fresh = true;
                 self.started_anew();
+                self.note_files();
                 Ok(())
             }
             // What the log holds is synced before it is copied: where the file cannot grow, only the copy is missing.

@@ -46,6 +46,25 @@ async fn e1_a_watch_tells_that_the_file_was_replaced() {
 }
 
 #[tokio::test]
+async fn a10_a_file_beside_it_that_was_removed_is_told_and_nothing_is_lost() {
+    for suffix in ["-wal", "-shm"] {
+        let scene = Scene::new();
+        let store = scene.open().await;
+        let entries = entries_of(&store);
+        entries.set(&key("k"), value("before")).await.unwrap();
+        let mut beside = scene.file().as_os_str().to_owned();
+        beside.push(suffix);
+        fs::remove_file(&beside).unwrap();
+        let error = refused(ErrorKind::Other, entries.set(&key("k"), value("behind")).await);
+        assert!(error.to_string().contains(&format!("{suffix} was removed or replaced")), "{error}");
+        store.close().await.unwrap();
+        let store = scene.open().await;
+        assert_eq!(entries_of(&store).find(&key("k")).await.unwrap(), Some(value("before")), "{suffix}");
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a1_a_read_is_not_of_the_file_that_took_the_place() {
     let scene = Scene::new();
     let store = scene.open().await;

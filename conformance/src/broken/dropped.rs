@@ -101,43 +101,50 @@ impl Twist for DroppedReadKeepsItsLock {
     }
 }
 
-/// Writes that come again, and behind how many others.
-type Again = Mutex<Vec<(usize, Key, Bytes)>>;
-
-/// A write on its way, which comes again where it is dropped there.
-struct OnItsWay<'a> {
-    again: &'a Again,
-    write: Option<(Key, Bytes)>,
-}
-
-impl Drop for OnItsWay<'_> {
-    fn drop(&mut self) {
-        const BEHIND: usize = 3;
-        lock(self.again).extend(self.write.take().map(|(key, value)| (BEHIND, key, value)));
-    }
-}
-
+/// Writes that come later, and behind how many others.
 #[derive(Default)]
-struct DroppedWriteComesAgain {
-    again: Again,
-}
+struct Late(Mutex<Vec<(usize, Key, Bytes)>>);
 
-#[async_trait]
-impl Twist for DroppedWriteComesAgain {
-    async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
-        let mut way = OnItsWay { again: &self.again, write: Some((key.clone(), value.clone())) };
-        on.set(key, value).await?;
-        yield_now().await;
-        way.write = None;
+impl Late {
+    /// Does those whose turn it is behind another one.
+    async fn come(&self, on: &Arc<dyn AtomicWrite>) -> Result<()> {
         let due: Vec<_> = {
-            let mut again = lock(&self.again);
-            again.iter_mut().for_each(|(behind, ..)| *behind -= 1);
-            again.extract_if(.., |(behind, ..)| *behind == 0).collect()
+            let mut late = lock(&self.0);
+            late.iter_mut().for_each(|(behind, ..)| *behind -= 1);
+            late.extract_if(.., |(behind, ..)| *behind == 0).collect()
         };
         for (_, key, value) in due {
             on.set(&key, value).await?;
         }
         Ok(())
+    }
+}
+
+/// A write on its way, which comes later where it is dropped there.
+struct OnItsWay<'a> {
+    late: &'a Late,
+    write: Option<(usize, Key, Bytes)>,
+}
+
+impl Drop for OnItsWay<'_> {
+    fn drop(&mut self) {
+        lock(&self.late.0).extend(self.write.take());
+    }
+}
+
+#[derive(Default)]
+struct DroppedWriteComesAgain {
+    again: Late,
+}
+
+#[async_trait]
+impl Twist for DroppedWriteComesAgain {
+    async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
+        let mut way = OnItsWay { late: &self.again, write: Some((3, key.clone(), value.clone())) };
+        on.set(key, value).await?;
+        yield_now().await;
+        way.write = None;
+        self.again.come(on).await
     }
 }
 
@@ -170,5 +177,60 @@ impl Twist for DroppedInstanceIsClosed {
     fn backend_dropped(&self, on: &dyn Backend) {
         // A store in memory closes without waiting.
         on.close().now_or_never();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backend_mem::MemOptions;
+
+    use super::*;
+    use crate::{
+        Factory, Options, Place, Settings, Site, Verdict,
+        broken::{Broken, Sound, ended},
+    };
+
+    /// A sound store whose writes that are dropped take effect once each, right behind the next one (A9).
+    #[derive(Default)]
+    struct DroppedWriteComesLate {
+        late: Late,
+    }
+
+    #[async_trait]
+    impl Twist for DroppedWriteComesLate {
+        async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
+            let mut way = OnItsWay { late: &self.late, write: Some((1, key.clone(), value.clone())) };
+            yield_now().await;
+            way.write = None;
+            on.set(key, value).await?;
+            self.late.come(on).await
+        }
+    }
+
+    static LATE: Bug = bug!("dropped-write-comes-late", "Nothing is wrong with it.", ["none"], DroppedWriteComesLate);
+
+    struct InMemory;
+
+    #[async_trait]
+    impl Factory for InMemory {
+        fn name(&self) -> String {
+            format!("{:?}", Sound::Shared)
+        }
+
+        async fn create(&self, place: Place<'_>) -> Result<Site> {
+            Site::without_files(place)
+        }
+
+        async fn open(&self, token: &str, _: &Settings) -> Result<Arc<dyn Backend>> {
+            Ok(Arc::new(MemOptions::named(token).open().await?))
+        }
+    }
+
+    #[test]
+    fn a_write_that_was_dropped_may_come_behind_the_next_one() {
+        let factory: crate::SharedFactory = Arc::new(Broken::new(&LATE, Arc::new(InMemory)));
+        let case = "atomic/A9-a-dropped-write-is-told-at-most-once";
+        let report = ended(&factory, case, Options::new()).unwrap_or_else(|error| panic!("{error:?}"));
+        assert_eq!(report.verdict, Verdict::Pass, "{report}");
     }
 }

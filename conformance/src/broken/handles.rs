@@ -146,9 +146,21 @@ pub(super) const BUGS: &[Bug] = &[
     ),
     bug!(
         "handle-leaves-a-file-open",
-        "Each handle of the entries opens a file, and its end does not close it.",
+        "Some handles of the entries open a file, and their end does not close it.",
         ["handle/L2-what-comes-and-goes-leaves-nothing-behind"],
         HandleLeavesAFileOpen
+    ),
+    bug!(
+        "instance-leaves-a-file-open",
+        "Each instance opens a file, and its end does not close it.",
+        ["handle/L2-what-comes-and-goes-leaves-nothing-behind"],
+        InstanceLeavesAFileOpen
+    ),
+    bug!(
+        "ended-handles-are-kept",
+        "What belonged to a handle of the entries is kept until the instance is gone.",
+        ["handle/L2-what-comes-and-goes-leaves-nothing-behind"],
+        EndedHandlesAreKept
     ),
     bug!("close-twice-fails", "To close again is an error.", ["handle/L1-closing-again-is-fine"], CloseTwiceFails),
     bug!(
@@ -423,16 +435,47 @@ impl Twist for KnownTwiceAccepted {
     }
 }
 
+/// Where no more can be opened enough is left.
+fn leave_a_file_open() {
+    if let Ok(file) = File::open("/dev/null") {
+        let _ = file.into_raw_fd();
+    }
+}
+
 #[derive(Default)]
-struct HandleLeavesAFileOpen;
+struct HandleLeavesAFileOpen(Nth);
 
 impl Twist for HandleLeavesAFileOpen {
     fn atomic_write(&self, on: &dyn Backend) -> Option<Arc<dyn AtomicWrite>> {
-        // Where no more can be opened it has left enough.
-        if let Ok(file) = File::open("/dev/null") {
-            let _ = file.into_raw_fd();
+        if self.0.of(200) {
+            leave_a_file_open();
         }
         on.atomic_write()
+    }
+}
+
+#[derive(Default)]
+struct InstanceLeavesAFileOpen;
+
+#[async_trait]
+impl Twist for InstanceLeavesAFileOpen {
+    async fn open(&self, sound: &dyn Factory, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
+        leave_a_file_open();
+        sound.open(token, settings).await
+    }
+}
+
+#[derive(Default)]
+struct EndedHandlesAreKept(Mutex<Vec<Vec<u8>>>);
+
+impl Twist for EndedHandlesAreKept {
+    fn entries_dropped(&self, _: &Arc<dyn AtomicWrite>) {
+        // Written to: otherwise it takes no memory.
+        lock(&self.0).push(vec![1; 8 * 1024]);
+    }
+
+    fn backend_dropped(&self, _: &dyn Backend) {
+        lock(&self.0).clear();
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
     fs::{self, File},
     io::{self, Seek, Write},
     marker::PhantomData,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -30,6 +31,25 @@ pub(super) const BUGS: &[Bug] = &[
         "After a failed sync the store goes on as if nothing had been.",
         ["error/E3-a-failed-sync-refuses-writes-until-a-reopen"],
         on Filed Logged<FailedSyncForgotten>
+    ),
+    bug!(
+        "failed-sync-acknowledged",
+        "Whether a sync failed is not looked at.",
+        [
+            "error/E3-a-failed-sync-refuses-writes-until-a-reopen",
+            "atomic/A10-nothing-is-shown-that-is-not-synced",
+        ],
+        on Filed Logged<FailedSyncAcknowledged>
+    ),
+    bug!(
+        "nothing-synced",
+        "A store that declares that it survives a power loss has forgotten to sync.",
+        [
+            "atomic/A10-a-power-loss-loses-nothing-acknowledged",
+            "atomic/A10-nothing-is-shown-that-is-not-synced",
+            "atomic/A10-a-sync-lies-between-each-write-and-its-answer",
+        ],
+        on Filed Logged<NothingSynced>
     ),
     bug!(
         "rename-not-synced",
@@ -92,6 +112,12 @@ pub(super) const BUGS: &[Bug] = &[
         on Filed Logged<SecondOpenNotRefused>
     ),
     bug!(
+        "removed-log-unnoticed",
+        "Of its files a store looks for the lock alone.",
+        ["atomic/A10-a-store-that-was-removed-acknowledges-nothing"],
+        on Filed Logged<RemovedLogUnnoticed>
+    ),
+    bug!(
         "tidied-in-place",
         "When a store is closed, its log is emptied and then written anew.",
         [
@@ -101,6 +127,10 @@ pub(super) const BUGS: &[Bug] = &[
         on Filed Logged<TidiedInPlace>
     ),
 ];
+
+fn has_a_name(file: &File) -> bool {
+    file.metadata().is_ok_and(|file| file.nlink() > 0)
+}
 
 /// What the author of a log has to think of.
 pub(super) trait Care: Default + Send + Sync {
@@ -116,12 +146,21 @@ pub(super) trait Care: Default + Send + Sync {
         true
     }
 
+    fn sync(file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
     fn sync_names(directory: &Path) -> io::Result<()> {
-        File::open(directory)?.sync_all()
+        Self::sync(&File::open(directory)?)
     }
 
     fn lock(file: &File) -> Result<()> {
         file.try_lock().map_err(|error| Error::new(ErrorKind::InUse, "the store is open already").with_source(error))
+    }
+
+    /// Whether the files of a store still have names.
+    fn are_in_place(log: &File, locked: &File) -> bool {
+        has_a_name(log) && has_a_name(locked)
     }
 
     /// What is said of a log that is not what was written.
@@ -146,6 +185,25 @@ struct FailedSyncForgotten;
 
 impl Care for FailedSyncForgotten {
     const STOPS: bool = false;
+}
+
+#[derive(Default)]
+struct FailedSyncAcknowledged;
+
+impl Care for FailedSyncAcknowledged {
+    fn sync(file: &File) -> io::Result<()> {
+        let _ = file.sync_all();
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct NothingSynced;
+
+impl Care for NothingSynced {
+    fn sync(_: &File) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[derive(Default)]
@@ -219,6 +277,15 @@ struct SecondOpenNotRefused;
 impl Care for SecondOpenNotRefused {
     fn lock(_: &File) -> Result<()> {
         Ok(())
+    }
+}
+
+#[derive(Default)]
+struct RemovedLogUnnoticed;
+
+impl Care for RemovedLogUnnoticed {
+    fn are_in_place(_: &File, locked: &File) -> bool {
+        has_a_name(locked)
     }
 }
 
@@ -335,19 +402,22 @@ impl Log {
         let failed = |error| Error::new(ErrorKind::Other, "the log cannot be tidied").with_source(error);
         let records = records::<C>(entries).await?;
         let mut file = &self.file;
-        file.set_len(0).and_then(|()| file.sync_all()).map_err(failed)?;
+        file.set_len(0).and_then(|()| C::sync(file)).map_err(failed)?;
         tokio::time::sleep(SLOW).await;
-        file.rewind().and_then(|()| file.write_all(&records)).and_then(|()| file.sync_all()).map_err(failed)
+        file.rewind().and_then(|()| file.write_all(&records)).and_then(|()| C::sync(file)).map_err(failed)
     }
 
     fn keep<C: Care>(&mut self, change: &Change) -> Result<()> {
         if self.stopped {
             return Err(Error::new(ErrorKind::Poisoned, "a sync failed: open the store again"));
         }
+        if !C::are_in_place(&self.file, &self.locked) {
+            return Err(Error::new(ErrorKind::Other, "a file of the store was removed: open it again"));
+        }
         if !C::keeps(change) {
             return Ok(());
         }
-        let kept = C::write(&self.file, &record::<C>(change)).and_then(|()| self.file.sync_all());
+        let kept = C::write(&self.file, &record::<C>(change)).and_then(|()| C::sync(&self.file));
         kept.map_err(|error| {
             self.stopped = C::STOPS;
             let failed = Error::new(ErrorKind::Other, "the log cannot be written").with_source(error);
@@ -367,7 +437,7 @@ fn write_anew<C: Care>(path: &Path, records: &[u8]) -> io::Result<File> {
     let beside = path.with_added_extension("anew");
     let mut file = File::create(&beside)?;
     file.write_all(records)?;
-    file.sync_all()?;
+    C::sync(&file)?;
     fs::rename(&beside, path)?;
     path.parent().map_or(Ok(()), C::sync_names)?;
     Ok(file)

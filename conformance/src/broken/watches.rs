@@ -219,6 +219,12 @@ pub(super) const BUGS: &[Bug] = &[
         UnwatchEndsAnother
     ),
     bug!(
+        "watch-leaves-a-task",
+        "Some watches start a task that does not end with them.",
+        ["handle/L2-what-comes-and-goes-leaves-nothing-behind"],
+        WatchLeavesATask
+    ),
+    bug!(
         "known-ignored-on-disk",
         "A watch of a file that names what it knows is begun at the current state.",
         ["watch/W1-a-watcher-resumes-with-a-reopened-store"],
@@ -670,6 +676,18 @@ twist_events!(EventLostWithItsReader, |self, watch| {
         }))
     })
 });
+
+#[derive(Default)]
+struct WatchLeavesATask(Nth);
+
+impl Twist for WatchLeavesATask {
+    fn events(&self, _: &Arc<dyn AtomicWrite>, watch: Watch) -> Watch {
+        if self.0.of(200) {
+            tokio::spawn(std::future::pending::<()>());
+        }
+        watch
+    }
+}
 
 #[derive(Default)]
 struct UnwatchEndsAnother {

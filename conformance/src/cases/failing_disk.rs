@@ -1,17 +1,20 @@
 //! E3, E1, A5, A10 and W10 on a disk whose operations fail, and where files are removed underneath.
 
+use std::{fs, path::PathBuf};
+
 use bytes::Bytes;
 use store_api::{AtomicWrite, Durability, Effect, ErrorKind};
 
 use crate::{
-    attempts::Attempts,
+    Settings,
+    attempts::{Attempts, Told},
     case::{Case, case},
     cases::{killed::cut_off, power::stays},
     child::{Child, hear, say},
     context::{Context, Instance, key},
     disk::Keep,
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
-    files::empty,
+    files::{Files, empty},
     following::{Follower, Scope},
     operations::value,
     roles::{Cue, Role, role},
@@ -23,12 +26,13 @@ pub(super) const CASES: &[Case] = &[
     case!("error/E1-a-full-disk-is-no-space-until-there-is-room", [Entries, Embedded, Reopens], full_disk),
     case!("atomic/A5-errors-of-the-disk-tell-the-effect", [Entries, Embedded, SurvivesKill], failing_operations),
     case!("atomic/A5-a-disk-that-takes-no-changes-loses-nothing", [Entries, Embedded, Reopens], no_changes),
-    case!("atomic/A10-a-store-that-was-removed-acknowledges-nothing", [Entries, Embedded, Reopens], removed),
+    case!("atomic/A10-a-store-that-was-removed-acknowledges-nothing", [Entries, Embedded, SurvivesKill], removed),
     case!("watch/W10-a-watch-goes-on-behind-a-full-disk", [Entries, Embedded, Reopens], watch_full_disk),
     case!("atomic/A10-short-writes-lose-nothing", [Entries, Embedded, Reopens], short_writes),
 ];
 
-pub(super) const ROLES: &[Role] = &[role!("poison", poison), role!("attempt", attempt)];
+pub(super) const ROLES: &[Role] =
+    &[role!("poison", poison), role!("attempt", attempt), role!("write-twice", write_twice)];
 
 /// A sync that fails shows in so many writes.
 const WRITES: usize = 400;
@@ -288,8 +292,21 @@ async fn no_changes(context: Context) -> Outcome {
     Ok(())
 }
 
-/// Who removes the files of a store that is open is told by its next write; and in their place another can be made.
+/// Who removes the files of a store that is open is told, whether all of them or one.
 async fn removed(context: Context) -> Outcome {
+    all_removed(&context).await?;
+    let mut files = 1;
+    let mut number = 0;
+    while number < files {
+        let context = context.store_in_directory().await?;
+        files = one_removed(&context, number).await?;
+        number += 1;
+    }
+    Ok(())
+}
+
+/// The next write tells; and in their place another store can be made.
+async fn all_removed(context: &Context) -> Outcome {
     let context = context.store_in_directory().await?;
     let instance = context.open().await?;
     let entries = instance.entries();
@@ -310,6 +327,60 @@ async fn removed(context: Context) -> Outcome {
     instance.entries().set(&k, v.clone()).await?;
     ensure_eq!(instance.entries().find(&k).await?, Some(v), "A1: an entry of a store that was made in another's place");
     Ok(instance.close().await?)
+}
+
+/// How many writes come before a file is removed, and how many behind that.
+const BESIDE: usize = 5;
+
+/// Writes some, and some more when it is told to, whatever each is told.
+async fn write_twice(cue: Cue) -> Outcome {
+    let instance = cue.open().await?;
+    let entries = instance.entries();
+    let mut attempts = attempts_of(&cue)?;
+    loop {
+        for _ in 0..BESIDE {
+            // The line says how it ended.
+            let _ = attempts.write(&*entries).await;
+            say(attempts.last_line());
+        }
+        hear();
+    }
+}
+
+fn hear_some(child: &mut Child, attempts: &mut Attempts) -> Outcome {
+    (0..BESIDE).try_for_each(|_| {
+        attempts.hear(&child.line()?);
+        Ok(())
+    })
+}
+
+/// Where one of the files is removed, the next writes tell, or the next open, or everything that was acknowledged is there:
+/// the file was not needed. Gives how many files there are.
+async fn one_removed(context: &Context, number: usize) -> Outcome<usize> {
+    let mut attempts = Attempts::new(Round { number, seed: context.seed() });
+    let mut child = context.child("write-twice", &[&number.to_string()])?;
+    hear_some(&mut child, &mut attempts)?;
+    let acknowledged = attempts.told_behind(0).iter().all(|told| *told == Told::Applied);
+    ensure!(acknowledged, "E1: a write to an empty store is refused");
+    let files: Vec<PathBuf> = Files::of(context.directory())?.paths().map(PathBuf::from).collect();
+    let Some(file) = files.get(number) else { return Ok(files.len()) };
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    if context.overlooks(&name) {
+        return Ok(files.len());
+    }
+    fs::remove_file(context.directory().join(file)).map_err(Failure::harness)?;
+    child.go()?;
+    hear_some(&mut child, &mut attempts)?;
+    child.kill()?;
+    if attempts.told_behind(BESIDE).iter().any(|told| *told != Told::Applied) {
+        return Ok(files.len());
+    }
+    if let Ok(instance) = context.try_open(&Settings::default()).await {
+        let checked = attempts.check(&*instance.entries()).await;
+        checked.map_err(|failure| failure.within(format_args!("{name} was removed while the store was open")))?;
+        instance.close().await?;
+    }
+    Ok(files.len())
 }
 
 /// A watch that has told of a fault goes on when that has passed, and folds to the store.

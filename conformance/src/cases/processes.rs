@@ -52,8 +52,9 @@ pub(super) const ROLES: &[Role] =
 
 const PROCESSES: usize = 5;
 
-/// Where some of them are killed.
+/// Where some of them are killed, and how many are.
 const MANY: usize = 8;
+const DOOMED: usize = 4;
 
 fn counter() -> Key {
     key("counter")
@@ -86,25 +87,31 @@ fn let_go(context: &Context, processes: usize, increments: usize) -> Outcome<Vec
     Ok(children)
 }
 
-/// Of processes that increment a counter every other one is killed at a random moment, while the rest goes on: each number
-/// was made once, and those that nobody told of are no more than were killed.
+/// Of processes that increment a counter some are killed at random moments, while the rest goes on: each number was made
+/// once, and those that nobody told of are no more than were killed.
 async fn increments_amid_kills(context: Context) -> Outcome {
     let mut random = context.random();
     let increments = context.rounds(15);
     let mut made = BTreeSet::new();
     let mut killed = 0;
     for _ in 0..context.rounds(2) {
-        for (number, child) in let_go(&context, MANY, increments)?.into_iter().enumerate() {
-            let lines = if number.is_multiple_of(2) {
-                killed += 1;
-                child.kill_after(random.usize(..increments), &mut random, STEP)?
-            } else {
-                child.finish()?
-            };
-            for line in lines {
-                let number: u64 = line.parse().map_err(Failure::harness)?;
-                ensure!(made.insert(number), "A1: two processes made {number} of the counter");
-            }
+        let mut doomed = let_go(&context, MANY, increments)?;
+        let rest = doomed.split_off(DOOMED);
+        // All count at once: whose turn comes first is killed first, or it would have come to its end before that.
+        let mut moments: Vec<usize> = doomed.iter().map(|_| random.usize(..increments)).collect();
+        moments.sort_unstable();
+        let mut lines = Vec::new();
+        for (child, said) in doomed.into_iter().zip(moments) {
+            let cut_off = child.cut_off_after(said, &mut random, STEP)?;
+            killed += u64::from(cut_off.killed);
+            lines.extend(cut_off.lines);
+        }
+        for child in rest {
+            lines.extend(child.finish()?);
+        }
+        for line in lines {
+            let number: u64 = line.parse().map_err(Failure::harness)?;
+            ensure!(made.insert(number), "A1: two processes made {number} of the counter");
         }
     }
     let count =
@@ -115,6 +122,9 @@ async fn increments_amid_kills(context: Context) -> Outcome {
         count - told <= killed,
         "A1: the counter is {count} after {told} increments that were told of, and {killed} kills"
     );
+    if killed == 0 {
+        return Err(Failure::inconclusive("each process had come to its end before it was killed"));
+    }
     Ok(())
 }
 
@@ -162,15 +172,16 @@ async fn recorded_amid_kills(context: Context) -> Outcome {
         let context = context.clone();
         async move {
             let doomed = Remote::new(context.child("serve", &[])?)?;
-            histories::act(&mut client, &doomed, &keys, random.fork(), random.usize(..operations)).await?;
+            let acted = histories::act(&mut client, &doomed, &keys, random.fork(), random.usize(..operations)).await;
+            doomed.answered(acted)?;
             let kill = doomed.kill_within(STEP.mul_f64(random.f64()));
             // It ends with an error: what was asked last has an outcome that nobody knows.
             let ended = histories::act(&mut client, &doomed, &keys, random.fork(), usize::MAX).await;
             kill.join().map_err(|_| Failure::harness("the thread that kills panicked"))??;
             doomed.was_killed(ended)?;
             let next = Remote::new(context.child("serve", &[])?)?;
-            histories::act(&mut client, &next, &keys, random.fork(), operations).await?;
-            next.ended()
+            let acted = histories::act(&mut client, &next, &keys, random.fork(), operations).await;
+            next.answered(acted)
         }
     });
     clients::all(clients).await?;

@@ -74,15 +74,42 @@ async fn synced_before_answered(context: Context) -> Outcome {
     let trace = Trace::new()?;
     context.child_below(trace.command(), "answer", &[&singles.to_string()])?.finish()?;
     let calls = trace.calls()?;
-    for number in 0..singles + GROUP {
-        // As strace shows the end of a line.
-        let fate = calls.fate(&mark(number), &format!(r"{}\n", answer_to(number)));
+    // As strace shows the end of a line.
+    let fate_of = |number| calls.fate(&mark(number), &format!(r"{}\n", answer_to(number)));
+    judge(singles, &(0..singles + GROUP).map(fate_of).collect::<Vec<_>>())
+}
+
+/// Of writes one after the other, so many, and some at once.
+fn judge(singles: usize, fates: &[Fate]) -> Outcome {
+    for (number, fate) in fates.iter().enumerate() {
         let who = if number < singles { "a write" } else { "a write beside others" };
-        ensure!(fate != Fate::Written, "A10: {who} was acknowledged before the file that has its bytes was synced");
-        ensure!(fate != Fate::Late, "A10: {who} was acknowledged before its bytes were written");
-        if fate == Fate::Unseen {
-            return Err(Failure::inconclusive("the system calls do not show how the store writes"));
+        ensure!(*fate != Fate::Written, "A10: {who} was acknowledged before the file that has its bytes was synced");
+        ensure!(*fate != Fate::Late, "A10: {who} was acknowledged before its bytes were written");
+    }
+    match fates.iter().filter(|fate| **fate == Fate::Unseen).count() {
+        0 => Ok(()),
+        all if all == fates.len() => Err(Failure::untested("the store's system calls do not show bytes as they are")),
+        some => {
+            Err(Failure::inconclusive(format_args!("the system calls do not show {some} of {} writes", fates.len())))
         }
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Kind;
+
+    fn kind_of(fates: &[Fate]) -> Option<Kind> {
+        judge(1, fates).err().map(|failure| failure.kind())
+    }
+
+    #[test]
+    fn a_store_whose_bytes_no_call_shows_is_untested_for_good() {
+        assert_eq!(kind_of(&[Fate::Synced, Fate::Synced]), None);
+        assert_eq!(kind_of(&[Fate::Unseen, Fate::Unseen]), Some(Kind::Untested));
+        assert_eq!(kind_of(&[Fate::Synced, Fate::Unseen]), Some(Kind::Inconclusive));
+        assert_eq!(kind_of(&[Fate::Unseen, Fate::Written]), Some(Kind::Broken));
+        assert_eq!(kind_of(&[Fate::Late, Fate::Synced]), Some(Kind::Broken));
+    }
 }

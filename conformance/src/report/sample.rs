@@ -87,6 +87,7 @@ fn case(id: &'static str, verdict: Verdict) -> CaseReport {
         replay: None,
         duration,
         crashes: Crashes::default(),
+        growth: None,
         details: None,
         witness: None,
     }

@@ -13,7 +13,7 @@ use backend_kit::{
     folder::{self, Layout, LockFile},
     io_error,
 };
-use store_api::Result;
+use store_api::{Error, ErrorKind, Result};
 
 const LOG: &str = "log";
 const NEW_LOG: &str = "log.new";
@@ -32,9 +32,14 @@ impl Folder {
         Ok(Self { path, lock })
     }
 
-    /// `Ok` while it is there.
+    /// `Ok` while it is there, and a log in it.
     pub(crate) fn check_in_place(&self) -> Result<()> {
-        self.lock.check_in_place()
+        self.lock.check_in_place()?;
+        match self.path.join(LOG).try_exists() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::new(ErrorKind::Other, "the log of the store was removed; open the store again")),
+            Err(error) => Err(io_error("the log cannot be looked for", error)),
+        }
     }
 
     /// The log, if there is one.

@@ -79,6 +79,24 @@ fn a_soak_goes_on_with_the_next_seed_where_the_one_before_stopped() {
 }
 
 #[test]
+fn a_soak_keeps_by_how_much_a_loaded_process_grew() {
+    let sandbox = Sandbox::new();
+    let growth = || {
+        let case = "handle/L2-what-comes-and-goes-leaves-nothing-behind";
+        let shown =
+            sandbox.ok(&["conform", "mem:", "--profile", "quick", "--case", case, "--for", "0s", "--report", "out"]);
+        assert!(shown.contains(" turns of load (grown by 0 threads, 0 tasks, 0 open files, "), "{shown}");
+        let kept: serde_json::Value =
+            serde_json::from_slice(&fs::read(sandbox.path("out/soak.json")).unwrap()).unwrap();
+        (kept["growth"]["turns"].as_u64().unwrap(), kept["growth"]["threads"].as_u64())
+    };
+    let (turns, threads) = growth();
+    assert!(turns > 0);
+    assert_eq!(threads, Some(0));
+    assert!(growth().0 >= 2 * turns);
+}
+
+#[test]
 fn a_soak_counts_how_often_the_stores_were_cut_off() {
     let sandbox = Sandbox::new();
     let case = "atomic/A10-a-killed-writer-brings-back-nothing-cleared";

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use conformance::Report;
+use conformance::{Growth, Report};
 use serde::{Deserialize, Serialize};
 
 use crate::{failure::Failure, file::write_file};
@@ -43,6 +43,9 @@ struct State {
     kills: u64,
     #[serde(default)]
     power_losses: u64,
+    /// By how much processes grew whose stores were loaded, where any was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    growth: Option<Growth>,
     next_pass: u64,
     /// The commands that replay what failed, or was not settled, and the passes in which nothing passed.
     failures: BTreeSet<String>,
@@ -71,6 +74,7 @@ impl Soak {
             seed: seed.unwrap_or_else(random_seed),
             kills: 0,
             power_losses: 0,
+            growth: None,
             next_pass: 0,
             failures: BTreeSet::new(),
         };
@@ -103,6 +107,9 @@ impl Soak {
             let crashes = backend.crashes();
             self.state.kills += crashes.kills;
             self.state.power_losses += crashes.power_losses;
+            if let Some(growth) = backend.growth() {
+                *self.state.growth.get_or_insert_default() += growth;
+            }
         }
         self.state.next_pass += 1;
         let Some(file) = &self.file else { return Ok(()) };

@@ -124,6 +124,11 @@ impl Factory for Tested {
         settings
     }
 
+    fn overlooks(&self, file: &str) -> bool {
+        // RocksDB gives no way to ask for its log, and its next open takes one that is missing for one that was not needed.
+        self.address.scheme() == "rocksdb" && file.ends_with(".log")
+    }
+
     async fn destroy(&self, site: Site) -> Result<()> {
         let made = self.scratch().contains(site.token());
         if made {
