@@ -6,7 +6,7 @@
 //! ```
 //!
 //! What it does is in its `--help`. It exits with 0 when all is fine, with 1 when something is absent, does not match or
-//! failed a check, with 2 on an error, with 130 after Ctrl-C, and with 141 when the reader of its output went away.
+//! failed a check, with 2 on an error, with 130 when a `conform` or `bench` was interrupted, and with 141 when the reader of its output went away.
 //! `RUST_LOG` sets what it logs to standard error: with `irminsul=info`, each operation on a store.
 
 mod batch_writer;
