@@ -35,10 +35,14 @@ fn expect_panic_without_value(output: &Output, said: &str) {
     assert!(told.contains(said) && told.contains("stack backtrace:"), "{told}");
 }
 
+fn key() -> Key {
+    Key::new("key").unwrap()
+}
+
 async fn store() -> Arc<dyn AtomicWrite> {
     let store = MemOptions::new().open().await.unwrap();
     let entries = store.atomic_write().unwrap();
-    entries.set(&Key::new("key").unwrap(), VALUE.into()).await.unwrap();
+    entries.set(&key(), VALUE.into()).await.unwrap();
     entries
 }
 
@@ -49,11 +53,12 @@ async fn e2_a_handler_that_panics_shows_no_value() {
         return expect_panic_without_value(&output_of("e2_a_handler_that_panics_shows_no_value"), said);
     }
     let entries = store().await;
-    let guard = entries.on_change(&Key::root(), Init::Current, move |event| async move {
+    let handler = move |event| async move {
         let _at_hand = event;
         panic!("{said}");
-    });
-    println!("{}", guard.await.unwrap().ended().await.unwrap_err());
+    };
+    let mut guard = entries.on_change(&Key::root(), Init::Current, handler).await.unwrap();
+    println!("{}", guard.ended().await.unwrap_err());
 }
 
 #[tokio::test]
@@ -62,10 +67,10 @@ async fn e2_an_update_that_panics_shows_no_value() {
     if env::var_os(CHILD).is_none() {
         return expect_panic_without_value(&output_of("e2_an_update_that_panics_shows_no_value"), said);
     }
-    let entries = store().await;
-    let update = entries.update(&Key::new("key").unwrap(), |held: Option<Bytes>| -> Option<Bytes> {
+    let next = |held: Option<Bytes>| -> Option<Bytes> {
         let _at_hand = held;
         panic!("{said}");
-    });
-    println!("{:?}", update.await);
+    };
+    let updated = store().await.update(&key(), next).await;
+    println!("{updated:?}");
 }
