@@ -31,6 +31,11 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+/// The example of the readme.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod atomic_write;
 mod client;
 mod entries;

@@ -2,8 +2,13 @@
 //! the test, under concurrency, kill, reopen and power loss, with a verdict that can be trusted in both directions.
 //!
 //! ```toml
+//! [dependencies]
+//! async-trait = "0.1"
+//! irminsul-store-api = "0.1" # in code: `store_api`
+//!
 //! [dev-dependencies]
-//! irminsul-conformance = "0.1"
+//! irminsul-backend-mem = "0.1" # in code: `backend_mem`; yours in its place
+//! irminsul-conformance = "0.1" # in code: `conformance`
 //!
 //! [[test]]
 //! name = "conformance"

@@ -6,8 +6,13 @@
 //! ```
 //!
 //! What it does is in its `--help`. It exits with 0 when all is fine, with 1 when something is absent, does not match or
-//! failed a check, with 2 on an error, with 130 after Ctrl-C, and with 141 when the reader of its output went away.
+//! failed a check, with 2 on an error, with 130 when a `conform` or `bench` was interrupted, and with 141 when the reader of its output went away.
 //! `RUST_LOG` sets what it logs to standard error: with `irminsul=info`, each operation on a store.
+
+/// The example of the readme.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod batch_writer;
 mod checked_read;

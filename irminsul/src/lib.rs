@@ -231,8 +231,9 @@
 //! | `compression` | `none`, `lz4`, `zstd` | `lz4` | `rocksdb` only: how what is written is compressed |
 //!
 //! The first five are accepted by every scheme, so that a configuration can switch engines. The same choices are typed
-//! in [`mem::MemOptions`], [`sqlite::SqliteOptions`], `rocksdb::RocksdbOptions` and `s3::S3Options`. A [`Registry`]
-//! is what [`open`] asks; give it your own engine with [`Registry::register`].
+//! in [`mem::MemOptions`], [`sqlite::SqliteOptions`], `rocksdb::RocksdbOptions` and `s3::S3Options`, which have a few that
+//! an address has not (`change_log`; `patience`, `watch_limit`). A [`Registry`] is what [`open`] asks; [`Opener`] shows how
+//! an engine of your own is given to it.
 //!
 //! Credentials of S3 and Azure come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, ..), never from
 //! an address.
@@ -261,10 +262,16 @@
 //! - **No transactions over several keys.** Put what belongs together into content, and move one name.
 //! - **No version tokens.** `test_and_set` compares values; where A, B, A must not pass for A, put a counter into them.
 //! - **No deleting of content.** Copy what is reachable to a new store.
-//! - **No runtime of its own.** [`update`](AtomicWriteExt::update), [`on_change`](OnChangeExt::on_change) and
-//!   [`Registry::scratch`] need tokio; the contracts themselves do not.
+//! - **No runtime of its own.** Stores in S3 and Azure need tokio, and so do [`update`](AtomicWriteExt::update),
+//!   [`on_change`](OnChangeExt::on_change) and [`Registry::scratch`]; the contracts and the embedded engines do not.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+/// The examples of the readmes.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../README.md")]
+#[doc = include_str!("../../README.md")]
+struct Readme;
 
 mod address;
 mod on_change;

@@ -15,9 +15,90 @@ use crate::{
     openers,
 };
 
-/// Opens the stores of one scheme.
+/// Opens the stores of one scheme: with this, an engine of one's own has addresses.
 ///
-/// A third party's engine implements this and is added with [`Registry::register`].
+/// It is added with [`Registry::register`]; the command takes such a registry, too (`irminsul_cli::run`). Only trials need
+/// [`scratch`](Self::scratch) and [`destroy`](Self::destroy): the command's `conform` and `bench`.
+///
+/// ```
+/// use std::{
+///     process,
+///     sync::{
+///         Arc,
+///         atomic::{AtomicU64, Ordering},
+///     },
+/// };
+///
+/// use irminsul::{
+///     Address, Backend, Error, ErrorKind, Key, Opener, OptionSpec, OptionValues, Options, Registry, Result, prelude::*,
+/// };
+/// # use irminsul::mem::MemOptions as MyOptions;
+///
+/// struct MyOpener;
+///
+/// /// What the names of stores to try begin with, and no other store's.
+/// const TRIAL: &str = "my-trial-";
+///
+/// #[async_trait::async_trait]
+/// impl Opener for MyOpener {
+///     fn options(&self) -> &'static [OptionSpec] {
+///         const {
+///             &[
+///                 OptionSpec::HASH,
+///                 OptionSpec::VERIFY,
+///                 OptionSpec::BATCH,
+///                 OptionSpec::POLL.unused(),
+///                 OptionSpec::BUSY.unused(),
+///                 OptionSpec::new("shelf", OptionValues::Text, "top", "which shelf it stands on"),
+///             ]
+///         }
+///     }
+///
+///     async fn open(&self, address: &Address, options: &Options) -> Result<Arc<dyn Backend>> {
+///         let shelf = options.text("shelf").unwrap_or("top");
+///         let mut store = MyOptions::named(format!("{shelf}/{}", address.location()));
+///         if let Some(name) = options.choice("hash") {
+///             store = store.hash(name.parse()?);
+///         }
+///         if let Some(on) = options.switch("verify") {
+///             store = store.verify(on);
+///         }
+///         if let Some(bytes) = options.bytes("batch") {
+///             store = store.batch_limit(bytes);
+///         }
+///         Ok(Arc::new(store.open().await?))
+///     }
+///
+///     async fn scratch(&self, address: &Address) -> Result<Address> {
+///         static TRIALS: AtomicU64 = AtomicU64::new(0);
+///         let number = TRIALS.fetch_add(1, Ordering::Relaxed);
+///         Ok(address.clone().with_location(format!("{TRIAL}{}-{number}", process::id())))
+///     }
+///
+///     async fn destroy(&self, address: &Address) -> Result<()> {
+///         if !address.location().starts_with(TRIAL) {
+///             return Err(Error::new(ErrorKind::InvalidInput, "no store to try: remove it by hand"));
+///         }
+///         // Then its files are removed; these stores have none.
+///         Ok(())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> irminsul::Result<()> {
+/// let mut registry = Registry::default();
+/// registry.register("mine", MyOpener)?;
+/// let store = registry.open("mine:books?shelf=lower").await?;
+/// let entries = store.atomic_write().expect("it has entries");
+/// entries.set(&Key::new("greeting")?, "hello".into()).await?;
+///
+/// let trial = registry.scratch("mine:books?shelf=lower").await?;
+/// assert_eq!(trial.option("shelf"), Some("lower"));
+/// registry.destroy(&trial).await?;
+/// # assert_eq!(registry.destroy("mine:books").await.map_err(|e| e.kind()), Err(ErrorKind::InvalidInput));
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait Opener: Send + Sync {
     /// The options that an address of this scheme may have. Those common to all schemes are [`OptionSpec::HASH`],
@@ -31,8 +112,11 @@ pub trait Opener: Send + Sync {
 
     /// The address of a fresh, empty store beside or below the given one, which is left alone; the store there can be
     /// opened more than once. The address keeps the options, as far as they make sense for a store that does not
-    /// exist yet.
-    async fn scratch(&self, address: &Address) -> Result<Address>;
+    /// exist yet. `Unsupported` by default.
+    async fn scratch(&self, address: &Address) -> Result<Address> {
+        let _ = address;
+        Err(no_trials())
+    }
 
     /// Like [`scratch`](Self::scratch), with all files of the store in an empty directory: that of a disk which is about
     /// to fail. `Unsupported` by default, for an engine without files of its own.
@@ -50,8 +134,15 @@ pub trait Opener: Send + Sync {
     }
 
     /// Removes a store that [`scratch`](Self::scratch) made, with everything that belongs to it; one that is not there
-    /// is fine. Any other address is `InvalidInput`, and nothing is removed.
-    async fn destroy(&self, address: &Address) -> Result<()>;
+    /// is fine. Any other address is `InvalidInput`, and nothing is removed. `Unsupported` by default.
+    async fn destroy(&self, address: &Address) -> Result<()> {
+        let _ = address;
+        Err(no_trials())
+    }
+}
+
+fn no_trials() -> Error {
+    Error::new(ErrorKind::Unsupported, "this engine makes no stores to try: it cannot be put to `conform` or `bench`")
 }
 
 /// The schemes that can be opened, each with its [`Opener`].
@@ -134,7 +225,7 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open).
+    /// Those of [`open`](Self::open), and `Unsupported` where the engine makes none.
     pub async fn scratch(&self, address: impl IntoAddress) -> Result<Address> {
         let (opener, address, _) = self.resolve(address)?;
         opener.scratch(&address).await

@@ -179,6 +179,34 @@ async fn a_strangers_engine_opens_by_its_scheme() {
     assert!(shown.ends_with("the options of `shelves` are hash=blake3|sha256, shelf=TEXT"), "{shown}");
 }
 
+/// An engine whose stores are opened, and no more.
+struct Opens;
+
+#[async_trait]
+impl Opener for Opens {
+    fn options(&self) -> &'static [OptionSpec] {
+        &[]
+    }
+
+    async fn open(&self, address: &Address, _: &Options) -> Result<Arc<dyn Backend>> {
+        Ok(Arc::new(MemOptions::named(address.location()).open().await?))
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_makes_no_stores_to_try_says_so() {
+    let mut registry = Registry::empty();
+    registry.register("opens", Opens).unwrap();
+    registry.open("opens:a").await.unwrap();
+    assert!(!registry.is_temporary("opens:a").unwrap());
+    let refused = [registry.scratch("opens:a").await.map(drop), registry.destroy("opens:a").await];
+    for refused in refused {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("no stores to try"), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_scheme_that_is_taken_or_is_none_is_refused() {
     let mut registry = Registry::default();

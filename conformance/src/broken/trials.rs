@@ -1,6 +1,6 @@
 //! Bugs as tests: each case that is said to catch one has to.
 
-use std::{env, process::ExitCode, sync::Arc};
+use std::{env, fmt::Display, num::NonZeroU64, ops::Range, process::ExitCode, str::FromStr, sync::Arc};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
@@ -9,20 +9,32 @@ use crate::{CaseReport, Crashes, Options, SharedFactory, Verdict, suite::EQUIPPE
 
 /// Holds with how many seeds each bug is tried.
 const SEEDS: &str = "IRMINSUL_SEEDS";
+/// Holds the first of them.
+const FIRST_SEED: &str = "IRMINSUL_FIRST_SEED";
 
-/// With how many seeds each bug is tried, as `IRMINSUL_SEEDS` says; with one where it is not set.
+/// The seeds with which each bug is tried: as many as `IRMINSUL_SEEDS` says, from `IRMINSUL_FIRST_SEED` on; where they
+/// are not set one, and from zero.
 ///
 /// # Errors
 ///
-/// A line that says what it may be.
-pub fn seeds_from_env() -> Result<u64, String> {
-    env::var(SEEDS).map_or(Ok(1), |seeds| {
-        seeds.parse().map_err(|error| format!("{SEEDS}: {error}: how many seeds to try each broken store with"))
-    })
+/// A line that says what they may be.
+pub fn seeds_from_env() -> Result<Range<u64>, String> {
+    seeds(env::var(FIRST_SEED).ok().as_deref(), env::var(SEEDS).ok().as_deref())
+}
+
+fn seeds(first: Option<&str>, number: Option<&str>) -> Result<Range<u64>, String> {
+    let first = parsed(FIRST_SEED, first, 0_u64, "the first of the seeds")?;
+    let number = parsed(SEEDS, number, NonZeroU64::MIN, "with how many seeds to try each broken store")?;
+    let end = first.checked_add(number.get()).ok_or_else(|| format!("{FIRST_SEED}: there are no such seeds"))?;
+    Ok(first..end)
+}
+
+fn parsed<T: FromStr<Err: Display>>(variable: &str, value: Option<&str>, unset: T, what: &str) -> Result<T, String> {
+    value.map_or(Ok(unset), |value| value.parse().map_err(|error| format!("{variable}: {error}: {what}")))
 }
 
 /// The `main` of a test target that puts a bug, by its name, on stores of an engine of one's own: the tests are those of
-/// [`trials`], with as many seeds as `IRMINSUL_SEEDS` says.
+/// [`trials`], with the seeds that the environment names ([`seeds_from_env`]).
 ///
 /// # Panics
 ///
@@ -33,7 +45,7 @@ pub fn main(bug: &str, sound: &SharedFactory, options: impl FnOnce() -> Result<O
     crate::child(|_| Some(broken));
     match options().and_then(|options| Ok((options, seeds_from_env()?))) {
         Ok((options, seeds)) => {
-            let trials = trials(bug, sound, &options, seeds);
+            let trials = trials(bug, sound, &options, &seeds);
             libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
         }
         Err(error) => {
@@ -46,14 +58,14 @@ pub fn main(bug: &str, sound: &SharedFactory, options: impl FnOnce() -> Result<O
 /// One test for each case that is to catch a bug, put on the stores of `sound`: it has to with every seed, and says in how
 /// many crashes it did.
 #[must_use]
-pub fn trials(bug: &'static Bug, sound: &SharedFactory, options: &Options, seeds: u64) -> Vec<Trial> {
+pub fn trials(bug: &'static Bug, sound: &SharedFactory, options: &Options, seeds: &Range<u64>) -> Vec<Trial> {
     let trial = |case: &&'static str| {
-        let (case, options, sound) = (*case, options.clone(), Arc::clone(sound));
+        let (case, options, sound, seeds) = (*case, options.clone(), Arc::clone(sound), seeds.clone());
         let name = format!("{}::{case}", bug.name);
         Trial::ignorable_test(name.clone(), move || {
             let broken: SharedFactory = Arc::new(Broken::new(bug, sound));
             let mut all = Crashes::default();
-            for seed in 0..seeds {
+            for seed in seeds.clone() {
                 let report = ended(&broken, case, options.clone().seed(seed))?;
                 all += report.crashes;
                 match report.verdict {
@@ -65,7 +77,8 @@ pub fn trials(bug: &'static Bug, sound: &SharedFactory, options: &Options, seeds
                 }
             }
             if all != Crashes::default() {
-                eprintln!("{name}: caught {seeds} times in {} kills, {} power losses", all.kills, all.power_losses);
+                let times = seeds.end - seeds.start;
+                eprintln!("{name}: caught {times} times in {} kills, {} power losses", all.kills, all.power_losses);
             }
             Ok(Completion::Completed)
         })
@@ -93,5 +106,24 @@ pub fn untested(report: CaseReport) -> Result<Completion, Failed> {
     if env::var_os(EQUIPPED).is_some() {
         return Err(report.to_string().into());
     }
-    Ok(Completion::ignored_with(report.reason.unwrap_or_default()))
+    Ok(Completion::ignored_with(format!("untested: {}", report.reason.unwrap_or_default())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_as_many_as_asked_for_from_the_first_on() {
+        assert_eq!(seeds(None, None), Ok(0..1));
+        assert_eq!(seeds(None, Some("20")), Ok(0..20));
+        assert_eq!(seeds(Some("7"), None), Ok(7..8));
+        assert_eq!(seeds(Some("7"), Some("2")), Ok(7..9));
+        for (first, number) in
+            [(None, Some("0")), (None, Some("all")), (Some("-1"), None), (Some(&*u64::MAX.to_string()), None)]
+        {
+            let refused = seeds(first, number).expect_err("no seeds");
+            assert!(refused.starts_with(if number.is_some() { SEEDS } else { FIRST_SEED }), "{refused}");
+        }
+    }
 }

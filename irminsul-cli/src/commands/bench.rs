@@ -50,6 +50,9 @@ pub(crate) struct Bench {
     /// How many records a store has before it is measured [default: 10000, or 1000 with --quick]
     #[arg(long, value_name = "N")]
     records: Option<NonZeroUsize>,
+    /// Only these workloads, by the names that reports use, such as find,ycsb-b
+    #[arg(long = "workload", value_name = "NAME", value_delimiter = ',', value_parser = workload)]
+    workloads: Vec<Workload>,
     /// Write report.html, report.json and report.md into a directory
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -119,7 +122,8 @@ impl Bench {
             benched.iter().map(|store| store as &dyn Measured).chain([&nothing as &dyn Measured]).collect();
         let levels = LEVELS
             .map(|level| subjects.iter().copied().filter(|subject| subject.facts().durability == level).collect());
-        let loads = || levels.iter().map(|subjects: &Vec<_>| Load { subjects, workloads: &Workload::ALL, plan: &plan });
+        let workloads = self.workloads();
+        let loads = || levels.iter().map(|subjects: &Vec<_>| Load { subjects, workloads: &workloads, plan: &plan });
         let watch = DeliveryPlan { watchers: vec![0, 1, 100], changes: 200, value_len: plan.value_len };
         let others = benched.len() * (watch.watchers.len() + 1);
         let progress = Progress::start(loads().map(|load| load.runs()).sum::<u64>() + others as u64);
@@ -139,6 +143,12 @@ impl Bench {
         Ok(report.ended())
     }
 
+    /// Those that were asked for, in the order in which they are due: some insert.
+    fn workloads(&self) -> Vec<Workload> {
+        let asked = |workload: &Workload| self.workloads.is_empty() || self.workloads.contains(workload);
+        Workload::ALL.into_iter().filter(asked).collect()
+    }
+
     /// What measures it again.
     fn command(&self) -> String {
         let mut command = "irminsul bench".to_owned();
@@ -149,7 +159,10 @@ impl Bench {
         let clients = (!clients.is_empty()).then(|| clients.join(","));
         let value = self.value.map(|len| len.to_string());
         let records = self.records.map(|records| records.to_string());
-        for (option, given) in [("--clients", clients), ("--value", value), ("--records", records)] {
+        let workloads: Vec<String> = self.workloads.iter().map(|workload| as_argument(*workload)).collect();
+        let workloads = (!workloads.is_empty()).then(|| workloads.join(","));
+        let options = [("--clients", clients), ("--value", value), ("--records", records), ("--workload", workloads)];
+        for (option, given) in options {
             command.extend(given.map(|given| format!(" {option} {given}")));
         }
         command.extend(self.stores.iter().map(|store| format!(" {}", quoted(&store.to_string()))));
@@ -166,6 +179,19 @@ impl Bench {
         }
         Ok(())
     }
+}
+
+/// A workload by its name, with dashes or spaces between its words.
+fn workload(name: &str) -> Result<Workload, String> {
+    let name = name.to_lowercase().replace(' ', "-");
+    Workload::ALL.into_iter().find(|workload| as_argument(*workload) == name).ok_or_else(|| {
+        let names = Workload::ALL.map(as_argument).join(", ");
+        format!("the workloads are {names}")
+    })
+}
+
+fn as_argument(workload: Workload) -> String {
+    workload.name().to_lowercase().replace(' ', "-")
 }
 
 /// The directory of the first store that lies in files.

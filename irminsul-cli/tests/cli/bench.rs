@@ -15,12 +15,23 @@ fn stores_of_one_durability_share_a_table_with_a_store_that_does_nothing() {
         "A neighbour of a loaded store\n",
         " 1 client ",
         "2 clients ",
+        "visibility: ",
+        "there are no others",
     ] {
         assert!(told.contains(part), "{part}:\n{told}");
     }
     for store in [" mem: ", " sqlite: ", " nothing "] {
         assert!(told.lines().filter(|line| line.starts_with(store)).count() >= 10, "{store}:\n{told}");
     }
+}
+
+#[test]
+fn only_the_workloads_that_are_asked_for_are_measured() {
+    let arguments = ["bench", "mem:", "--quick", "--clients", "1", "--records", "10", "--workload", "YCSB B,find"];
+    let told = Sandbox::new().ok(&arguments);
+    assert!(told.contains("irminsul bench --quick --clients 1 --records 10 --workload ycsb-b,find mem:\n"), "{told}");
+    let measured = |workload: &str| told.lines().any(|line| line.starts_with(&format!("{workload}, where a write ")));
+    assert!(measured("find") && measured("YCSB B") && !measured("set") && !measured("YCSB A"), "{told}");
 }
 
 #[test]
@@ -55,6 +66,10 @@ fn what_no_run_can_have_is_refused_in_one_line() {
         (&["bench", "mem:", "--clients", "64", "--records", "63"], "64 clients need as many records"),
         (&["bench", "nosuch:"], "the scheme `nosuch` is not known"),
         (&["bench", "mem:", "--clients", "0"], "--clients"),
+        (
+            &["bench", "mem:", "--workload", "ycsb"],
+            "the workloads are find, set, test-and-set, contended-test-and-set, ",
+        ),
         (&["bench", "mem:", "--value", "67108865"], "64 MiB"),
         (&["bench", "mem:", "--records", "18446744073709551615"], "10000000 records or fewer"),
     ] {
