@@ -22,9 +22,9 @@ use std::{
 
 use backend_kit::OFFLOAD_LEN;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice,
-    DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, FlushOptions, InfoLogger, LogLevel, Options, ReadOptions, ReadTier,
-    Snapshot, WriteBufferManager,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DBPinnableSlice, DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, FlushOptions, InfoLogger, LogLevel, LruCacheOptions,
+    Options, ReadOptions, ReadTier, Snapshot, WriteBufferManager,
     properties::{
         COMPACTION_PENDING, IS_WRITE_STOPPED, MEM_TABLE_FLUSH_PENDING, NUM_IMMUTABLE_MEM_TABLE,
         NUM_RUNNING_COMPACTIONS, NUM_RUNNING_FLUSHES, PropName, num_files_at_level,
@@ -47,6 +47,12 @@ const OPEN_FILES: i32 = 512;
 /// After a full disk RocksDB goes on when so much is free at the most: it is how much is written before it is put into its
 /// place.
 const ROOM: usize = 64 * 1024 * 1024;
+
+/// The least that a part of the cache has, where the cache is larger than that; each has a lock of its own.
+const CACHE_PART: usize = 8 * 1024 * 1024;
+
+/// How many bytes the parts of a filter or an index have, as a block of data has.
+const INDEX_PART: usize = 4 * 1024;
 
 /// With less, each write would have to be put into its place.
 const LEAST_WRITE_MEMORY: usize = 8 * 1024 * 1024;
@@ -328,6 +334,14 @@ impl Lease<'_> {
     }
 }
 
+/// A cache in few parts, each with room for many blocks and for a large value: RocksDB's own choice is many small ones.
+fn cache_of(capacity: usize) -> Cache {
+    let mut options = LruCacheOptions::default();
+    options.set_capacity(capacity);
+    options.set_num_shard_bits((capacity / CACHE_PART).max(1).ilog2().min(6).cast_signed());
+    Cache::new_lru_cache_opts(&options)
+}
+
 /// How RocksDB is set up.
 struct Families {
     database: Options,
@@ -338,7 +352,7 @@ struct Families {
 
 impl Families {
     fn new(options: &RocksdbOptions) -> Self {
-        let cache = Cache::new_lru_cache(options.cache);
+        let cache = cache_of(options.cache);
         let write_memory = options.cache.max(LEAST_WRITE_MEMORY);
         let compression = match options.compression {
             Compression::None => DBCompressionType::None,
@@ -351,6 +365,12 @@ impl Families {
         blocks.set_cache_index_and_filter_blocks(true);
         blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
         blocks.set_bloom_filter(10.0, false);
+        // In parts: as one block a filter or an index has about a MiB, as much as a shard of the cache, and would drive out
+        // all else there.
+        blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+        blocks.set_partition_filters(true);
+        blocks.set_metadata_block_size(INDEX_PART);
+        blocks.set_pin_top_level_index_and_filter(true);
         let family = || {
             let mut family = Options::default();
             family.set_block_based_table_factory(&blocks);

@@ -9,7 +9,8 @@ use std::{
 use benches::{Client, Driven, Facts, Role, Store, Subject};
 use bytes::Bytes;
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, LruCacheOptions, Options, ReadOptions,
+    WriteBatch, WriteBufferManager, WriteOptions,
 };
 use store_api::{Durability, Key, Result, TestAndSet};
 
@@ -38,11 +39,19 @@ impl Subject for RawRocksdb {
     }
 
     async fn open(&self, place: &Path) -> Result<Shared> {
-        let database = DB::open(&options(&Cache::new_lru_cache(CACHE)), place.join("raw")).map_err(failed)?;
+        let database = DB::open(&options(&cache()), place.join("raw")).map_err(failed)?;
         let locks = (0..LOCKS).map(|_| Mutex::new(())).collect();
         let hasher = RandomState::new();
         Ok(Shared(Arc::new(Inner { database, locks, hasher, is_synced: self.durability == Durability::Power })))
     }
+}
+
+/// The cache of ours, with as many locks.
+pub(crate) fn cache() -> Cache {
+    let mut options = LruCacheOptions::default();
+    options.set_capacity(CACHE);
+    options.set_num_shard_bits(3);
+    Cache::new_lru_cache_opts(&options)
 }
 
 /// The settings of ours; what they are for is told there.
@@ -52,14 +61,21 @@ pub(crate) fn options(cache: &Cache) -> Options {
     blocks.set_cache_index_and_filter_blocks(true);
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
     blocks.set_bloom_filter(10.0, false);
+    blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    blocks.set_partition_filters(true);
+    blocks.set_metadata_block_size(4096);
+    blocks.set_pin_top_level_index_and_filter(true);
     let mut options = Options::default();
     options.create_if_missing(true);
     options.set_block_based_table_factory(&blocks);
     options.set_compression_type(DBCompressionType::Lz4);
-    options.set_write_buffer_size(CACHE);
+    options.set_write_buffer_size(CACHE / 2);
     options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(CACHE, false));
     options.set_max_total_wal_size(256 << 20);
     options.set_max_open_files(512);
+    options.set_level_zero_slowdown_writes_trigger(36);
+    options.set_level_zero_stop_writes_trigger(36);
+    options.set_soft_pending_compaction_bytes_limit(0);
     options.set_atomic_flush(true);
     options.set_avoid_unnecessary_blocking_io(true);
     options
@@ -104,6 +120,8 @@ impl Store for Shared {
     }
 
     async fn close(self) -> Result<()> {
+        // As ours does: the next open has no log to read.
+        self.0.database.flush().map_err(failed)?;
         self.0.database.cancel_all_background_work(true);
         Ok(())
     }

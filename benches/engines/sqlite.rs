@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -48,10 +49,10 @@ impl Subject for RawSqlite {
     }
 
     async fn open(&self, place: &Path) -> Result<Database> {
-        let database = Database { path: place.join("raw.db"), synchronous: self.synchronous() };
+        let database = Database { path: place.join("raw.db"), synchronous: self.synchronous(), idle: Arc::default() };
         let table = "CREATE TABLE IF NOT EXISTS entries
             (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, seq INTEGER NOT NULL, frame BLOB NOT NULL) STRICT";
-        database.client()?.0.execute_batch(table).map_err(failed)?;
+        database.client()?.sqlite().execute_batch(table).map_err(failed)?;
         Ok(database)
     }
 }
@@ -59,7 +60,11 @@ impl Subject for RawSqlite {
 pub(crate) struct Database {
     path: PathBuf,
     synchronous: &'static str,
+    idle: Idle,
 }
+
+/// Connections between runs: with the last one SQLite removes its log, and each run would begin with empty caches.
+type Idle = Arc<Mutex<Vec<Connection>>>;
 
 impl Store for Database {
     type Client = Connected;
@@ -74,32 +79,49 @@ impl Store for Database {
             connection.pragma_update(None, "synchronous", self.synchronous)?;
             Ok(connection)
         };
-        open().map(Connected).map_err(|error: rusqlite::Error| failed(error))
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = idle.map_or_else(open, Ok).map_err(|error: rusqlite::Error| failed(error))?;
+        Ok(Connected { connection: Some(connection), idle: Arc::clone(&self.idle) })
     }
 
     async fn fill(&self, entries: Vec<(Key, Bytes)>) -> Result<()> {
         let client = self.client()?;
-        client.0.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
+        client.sqlite().execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
         entries.iter().try_for_each(|(key, value)| client.put(key, value)).map_err(failed)?;
-        client.0.execute_batch("COMMIT").map_err(failed)
+        client.sqlite().execute_batch("COMMIT").map_err(failed)
     }
 
     async fn close(self) -> Result<()> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(())
     }
 }
 
-pub(crate) struct Connected(Connection);
+pub(crate) struct Connected {
+    /// There until it is given back.
+    connection: Option<Connection>,
+    idle: Idle,
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.connection.take());
+    }
+}
 
 impl Connected {
+    fn sqlite(&self) -> &Connection {
+        self.connection.as_ref().expect("it is given back when this is dropped")
+    }
+
     fn put(&self, key: &Key, value: &Bytes) -> rusqlite::Result<()> {
         let sql = "INSERT INTO entries (key, seq, frame) VALUES (?1, 0, ?2)
                    ON CONFLICT (key) DO UPDATE SET frame = excluded.frame";
-        self.0.prepare_cached(sql)?.execute(params![key.as_str().as_bytes(), &**value]).map(drop)
+        self.sqlite().prepare_cached(sql)?.execute(params![key.as_str().as_bytes(), &**value]).map(drop)
     }
 
     fn get(&self, key: &Key) -> rusqlite::Result<Option<Vec<u8>>> {
-        let mut find = self.0.prepare_cached("SELECT frame FROM entries WHERE key = ?1")?;
+        let mut find = self.sqlite().prepare_cached("SELECT frame FROM entries WHERE key = ?1")?;
         find.query_row([key.as_str().as_bytes()], |row| row.get(0)).optional()
     }
 
@@ -108,15 +130,15 @@ impl Connected {
         let name = key.as_str().as_bytes();
         let changed = match (test, set) {
             (Some(test), Some(set)) => self
-                .0
+                .sqlite()
                 .prepare_cached("UPDATE entries SET frame = ?3 WHERE key = ?1 AND frame = ?2")?
                 .execute(params![name, &**test, &**set])?,
             (Some(test), None) => self
-                .0
+                .sqlite()
                 .prepare_cached("DELETE FROM entries WHERE key = ?1 AND frame = ?2")?
                 .execute(params![name, &**test])?,
             (None, Some(set)) => self
-                .0
+                .sqlite()
                 .prepare_cached("INSERT INTO entries (key, seq, frame) VALUES (?1, 0, ?2) ON CONFLICT DO NOTHING")?
                 .execute(params![name, &**set])?,
             (None, None) => return Ok(self.get(key)?.is_none()),
@@ -127,7 +149,7 @@ impl Connected {
     fn count_below(&self, under: &Key) -> rusqlite::Result<usize> {
         let (from, to) = (format!("{under}/"), format!("{under}0"));
         let mut select =
-            self.0.prepare_cached("SELECT key, frame FROM entries WHERE key >= ?1 AND key < ?2 ORDER BY key")?;
+            self.sqlite().prepare_cached("SELECT key, frame FROM entries WHERE key >= ?1 AND key < ?2 ORDER BY key")?;
         let rows = select.query_map([from.as_bytes(), to.as_bytes()], |row| {
             Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?))
         })?;

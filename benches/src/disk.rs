@@ -31,7 +31,8 @@ pub(crate) fn bytes_below(directory: &Path) -> Result<u64> {
 
 const SYNCED: usize = 64;
 
-/// How long the disk takes to append 4 KiB to a file and to sync it: no durable write of one client is faster.
+/// How long the disk takes to append 4 KiB to a file and to sync it: about the least of a durable write of one client. A log
+/// whose room was made before can be faster, as its length need not be written.
 pub(crate) fn sync_time(directory: &Path) -> Result<Duration> {
     let path = directory.join("synced");
     let times = (|| {

@@ -67,7 +67,8 @@ impl Records {
 
     /// What the store is filled with.
     pub(crate) fn entries(&self, value_len: usize) -> Vec<(Key, Bytes)> {
-        self.keys.iter().map(|key| (key.clone(), Bytes::from(vec![b'.'; value_len]))).collect()
+        let mut values = Values::new(0, value_len);
+        self.keys.iter().map(|key| (key.clone(), values.next())).collect()
     }
 }
 
@@ -82,9 +83,11 @@ fn zipf(count: usize) -> Arc<[f64]> {
     summed.collect()
 }
 
-/// Values of one length, none twice.
+/// Values of one length, none twice. What is behind the mark that makes them so is as random as bytes can be made quickly:
+/// how well an engine compresses is not what is compared.
 pub(crate) struct Values {
     text: Vec<u8>,
+    rng: Rng,
     client: u32,
     count: u64,
 }
@@ -92,14 +95,16 @@ pub(crate) struct Values {
 impl Values {
     pub(crate) fn new(client: usize, len: usize) -> Self {
         let client = u32::try_from(client).expect("there are fewer clients than that");
-        Self { text: vec![b'.'; len], client, count: 0 }
+        Self { text: vec![0; len], rng: Rng::with_seed(client.into()), client, count: 0 }
     }
 
     pub(crate) fn next(&mut self) -> Bytes {
         self.count += 1;
         let mark = (u128::from(self.client) << 64 | u128::from(self.count)).to_be_bytes();
         let len = self.text.len().min(mark.len());
-        self.text[..len].copy_from_slice(&mark[mark.len() - len..]);
+        let (marked, random) = self.text.split_at_mut(len);
+        marked.copy_from_slice(&mark[mark.len() - len..]);
+        self.rng.fill(random);
         Bytes::copy_from_slice(&self.text)
     }
 }

@@ -1,9 +1,10 @@
-//! The load part: every subject in every workload. Within a row of runs the subjects take turns, and each run begins with
-//! another of them: what disturbs the machine disturbs them alike, and none always follows the same one.
+//! The load part: every subject in every workload. Within a row of runs the subjects take turns, in each run in an order of
+//! its own: what disturbs the machine disturbs them alike, and what one leaves behind for a moment no other always finds.
 
 use std::path::Path;
 
-use store_api::Result;
+use fastrand::Rng;
+use store_api::{Error, Result};
 
 use crate::{Measured, Opened, Plan, Progress, Series, Workload};
 
@@ -34,48 +35,80 @@ impl Load<'_> {
     }
 }
 
-/// Measures them, each in a directory below `place`.
-pub async fn load(load: Load<'_>, place: &Path, progress: &Progress) -> Result<Vec<Series>> {
-    let mut stores = Vec::new();
+/// What the load part found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Loaded {
+    /// The rows; of those that failed the ones that were whole before.
+    pub series: Vec<Series>,
+    /// The subjects that failed, by name.
+    pub failed: Vec<(String, Error)>,
+}
+
+/// Measures them, each in a directory below `place`; one that fails is left out from there on, and the others go on.
+pub async fn load(load: Load<'_>, place: &Path, progress: &Progress) -> Loaded {
+    let mut loaded = Loaded { series: Vec::new(), failed: Vec::new() };
+    let mut turns = Vec::new();
     for subject in load.subjects {
         let name = subject.facts().name;
         progress.doing(&format!("filling {name}"));
-        let place = crate::disk::directory(place, &name)?;
-        stores.push((name, subject.open_filled(&place, load.plan).await?));
-    }
-    let mut found = Vec::new();
-    for &workload in load.workloads {
-        for clients in load.clients(workload) {
-            found.extend(row(&load, &stores, workload, clients, progress).await?);
+        match opened(*subject, &name, place, load.plan).await {
+            Ok(store) => turns.push(Turn { name, store, failed: None }),
+            Err(error) => loaded.failed.push((name, error)),
         }
     }
-    for (_, store) in stores {
-        store.close().await?;
+    for &workload in load.workloads {
+        for clients in load.clients(workload) {
+            loaded.series.extend(row(&load, &mut turns, workload, clients, progress).await);
+        }
     }
-    Ok(found)
+    for Turn { name, store, failed } in turns {
+        let closed = store.close().await.err();
+        loaded.failed.extend(failed.or(closed).map(|error| (name, error)));
+    }
+    loaded
+}
+
+/// A subject that takes turns with the others.
+struct Turn {
+    name: String,
+    store: Box<dyn Opened>,
+    failed: Option<Error>,
+}
+
+async fn opened(subject: &dyn Measured, name: &str, place: &Path, plan: &Plan) -> Result<Box<dyn Opened>> {
+    subject.open_filled(&crate::disk::directory(place, name)?, plan).await
 }
 
 /// The runs of one workload with so many clients.
 async fn row(
     load: &Load<'_>,
-    stores: &[(String, Box<dyn Opened>)],
+    turns: &mut [Turn],
     workload: Workload,
     clients: usize,
     progress: &Progress,
-) -> Result<Vec<Series>> {
-    let mut series: Vec<Series> = stores.iter().map(|(name, _)| Series::new(name, workload, clients)).collect();
+) -> Vec<Series> {
+    let mut series: Vec<Series> = turns.iter().map(|turn| Series::new(&turn.name, workload, clients)).collect();
     for run in 0..load.plan.runs {
-        #[expect(clippy::cast_possible_truncation, reason = "there are few runs")]
-        let first = run as usize % stores.len().max(1);
-        for index in (first..stores.len()).chain(0..first) {
-            let ((name, store), series) = (&stores[index], &mut series[index]);
-            progress.doing(&format!("{workload}, {clients} clients: {name}"));
-            if run == 0 || !series.runs.is_empty() {
-                series.runs.extend(store.run(workload, clients, run).await?);
+        let mut order: Vec<usize> = (0..turns.len()).collect();
+        Rng::with_seed(load.plan.seed ^ run << 32 ^ clients as u64).shuffle(&mut order);
+        for index in order {
+            let (turn, series) = (&mut turns[index], &mut series[index]);
+            progress.doing(&format!("{workload}, {clients} clients: {}", turn.name));
+            // One that has no operation of this kind has no rows of it.
+            if turn.failed.is_none() && (run == 0 || !series.runs.is_empty()) {
+                match turn.store.run(workload, clients, run).await {
+                    Ok(found) => series.runs.extend(found),
+                    // A median of fewer runs is none of the others' kind.
+                    Err(error) => {
+                        series.runs.clear();
+                        turn.failed = Some(error);
+                    }
+                }
             }
             progress.done();
         }
     }
     series.retain(|series| !series.runs.is_empty());
-    Ok(series)
+    series
 }

@@ -24,11 +24,13 @@ pub struct Machine {
     pub cores: Option<usize>,
     /// How much memory there is.
     pub memory_bytes: Option<u64>,
-    /// How many processes wanted to run, on average over a minute, before the run began: above 0, others worked too.
+    /// How many processes wanted to run, on average over a minute, before the run began: what was measured right
+    /// before it counts as well.
     pub load_before: Option<f64>,
     /// The same when it had ended, this one included.
     pub load_after: Option<f64>,
-    /// How long the disk takes to append 4 KiB and sync them, the median of 64: the floor of every durable write.
+    /// How long the disk takes to append 4 KiB and sync them, the median of 64: about the least of a
+    /// durable write.
     #[serde(serialize_with = "microseconds")]
     pub sync_us: Duration,
     /// Where that was.

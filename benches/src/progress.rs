@@ -32,6 +32,11 @@ impl Progress {
         self.0.set_message(what.to_owned());
     }
 
+    /// So many steps are behind the run, those included that a failure left out.
+    pub fn reached(&self, steps: u64) {
+        self.0.set_position(steps);
+    }
+
     /// A step is done.
     pub fn done(&self) {
         self.0.inc(1);

@@ -9,13 +9,13 @@ mod sample;
 pub(crate) mod tables;
 mod terminal;
 
-use std::{error, time::Duration};
+use std::{error, iter, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use store_api::{Durability, Error, Result};
+use store_api::{Durability, Error, ErrorKind, Result};
 
 pub use self::headline::{Headline, Target};
-use crate::{Delivery, Facts, Growth, Machine, Plan, Remote, Slow, Stall, Syncs, Workload, driver::Times};
+use crate::{Delivery, Facts, Growth, Loaded, Machine, Plan, Remote, Slow, Stall, Syncs, Workload, driver::Times};
 
 /// What a run found, with everything that it depends on.
 #[derive(Clone, Debug, Serialize)]
@@ -185,6 +185,13 @@ impl Latency {
     }
 }
 
+/// An error in one line, with all that is behind it.
+#[must_use]
+pub fn told(error: &Error) -> String {
+    let causes = iter::successors(error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
+}
+
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -217,13 +224,29 @@ impl Report {
         }
     }
 
-    /// What a part found, or that it failed.
-    pub fn take<T>(&mut self, what: impl Into<String>, part: Result<T>) -> Option<T> {
-        let failed = |error: Error| {
-            let source = error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
-            Failed { what: what.into(), why: format!("{error}{source}") }
-        };
-        part.map_err(|error| self.failed.push(failed(error))).ok()
+    /// Takes the rows that a part found; one that failed is named and has none.
+    pub fn take<R>(&mut self, what: impl Into<String>, found: Result<Vec<R>>, rows: fn(&mut Self) -> &mut Vec<R>) {
+        match found {
+            Ok(found) => rows(self).extend(found),
+            Err(error) => self.failed.push(Failed { what: what.into(), why: told(&error) }),
+        }
+    }
+
+    /// Takes the rows of a table of loads, and which of its subjects failed.
+    pub fn take_loads(&mut self, durability: Durability, loaded: Loaded) {
+        self.load.extend(loaded.series);
+        for (subject, error) in loaded.failed {
+            let what = format!("loads at durability {durability}: {subject}");
+            self.failed.push(Failed { what, why: told(&error) });
+        }
+    }
+
+    /// That all of the run could be measured, or what could not be.
+    pub fn check(&self) -> Result<()> {
+        let [first, others @ ..] = &self.failed[..] else { return Ok(()) };
+        let others = if others.is_empty() { String::new() } else { format!(" (and {} more)", others.len()) };
+        let message = format!("a part of the run failed, {}: {}{others}", first.what, first.why);
+        Err(Error::new(ErrorKind::Other, message))
     }
 
     /// The same when the run is over.

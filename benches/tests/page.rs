@@ -9,6 +9,7 @@ use benches::{
 };
 use headless::Browser;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use store_api::Durability;
 use tempfile::TempDir;
 
 /// A command that would like to be more than text.
@@ -167,7 +168,9 @@ fn report() -> store_api::Result<Report> {
     let workloads = [Workload::Find, Workload::Set, Workload::TestAndSet];
     let subjects = Load { subjects: &[&nothing], workloads: &workloads, plan: &plan };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
-    report.load = runtime.block_on(load(subjects, place.path(), &Progress::none()))?;
+    let loaded = runtime.block_on(load(subjects, place.path(), &Progress::none()));
+    report.take_loads(Durability::Volatile, loaded);
+    report.check()?;
     let found = report.load.clone();
     for (index, name) in NAMES.into_iter().enumerate() {
         let beside = (index % 2 == 0).then(|| NAMES[index + 1].to_owned());

@@ -4,10 +4,11 @@
 use std::{path::Path, time::Duration};
 
 use benches::{
-    Client, Driven, Facts, Load, Measured, Nothing, Plan, Progress, StallPlan, Store, Subject, Workload, load, stall,
+    Client, Driven, Facts, Load, Loaded, Measured, Nothing, Plan, Progress, StallPlan, Store, Subject, Workload, load,
+    stall,
 };
 use bytes::Bytes;
-use store_api::{Key, Result, TestAndSet};
+use store_api::{Error, ErrorKind, Key, Result, TestAndSet};
 use tempfile::TempDir;
 
 fn nothing(plan: &Plan) -> Nothing {
@@ -21,7 +22,8 @@ async fn each_workload_runs_with_each_number_of_clients() {
     let subject = nothing(&plan);
     let subjects: [&dyn Measured; 1] = [&subject];
     let asked = Load { subjects: &subjects, workloads: &Workload::ALL, plan: &plan };
-    let found = load(asked, place.path(), &Progress::none()).await.unwrap();
+    let Loaded { series: found, failed, .. } = load(asked, place.path(), &Progress::none()).await;
+    assert!(failed.is_empty(), "{failed:?}");
     assert_eq!(found.len() as u64, asked.runs());
     for workload in Workload::ALL {
         let clients: Vec<usize> =
@@ -98,7 +100,7 @@ impl Client for Slow {
     }
 
     async fn scan(&mut self, _: &Key) -> Result<usize> {
-        Ok(0)
+        Err(Error::new(ErrorKind::Other, "it has no order"))
     }
 }
 
@@ -109,7 +111,8 @@ async fn what_a_store_takes_is_told_by_every_percentile_and_by_the_rate() {
     plan.clients.truncate(1);
     let workloads = [Workload::Find, Workload::Set, Workload::TestAndSet];
     let asked = Load { subjects: &[&Slow], workloads: &workloads, plan: &plan };
-    let found = load(asked, place.path(), &Progress::none()).await.unwrap();
+    let Loaded { series: found, failed, .. } = load(asked, place.path(), &Progress::none()).await;
+    assert!(failed.is_empty(), "{failed:?}");
     assert_eq!(found.len(), 3);
     for series in found {
         let latency = series.latency();
@@ -126,4 +129,20 @@ fn more_clients_than_records_are_refused() {
     let mut plan = Plan::quick(Duration::from_millis(10));
     plan.records = 63;
     assert!(plan.check().unwrap_err().to_string().contains("64 clients"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_fails_is_named_and_the_others_go_on() {
+    let place = TempDir::new().unwrap();
+    let plan = Plan::quick(Duration::from_millis(10));
+    let nothing = nothing(&plan);
+    let workloads = [Workload::C, Workload::E, Workload::D];
+    let asked = Load { subjects: &[&Slow, &nothing], workloads: &workloads, plan: &plan };
+    let Loaded { series, failed, .. } = load(asked, place.path(), &Progress::none()).await;
+    let of = |name: &str| series.iter().filter(|series| series.subject == name).map(|series| series.workload).collect();
+    let (slow, others): (Vec<Workload>, Vec<Workload>) =
+        (of(&Measured::facts(&Slow).name), of(&Measured::facts(&nothing).name));
+    assert_eq!((slow, others), (vec![Workload::C], workloads.to_vec()));
+    let [(name, error)] = &failed[..] else { panic!("{failed:?}") };
+    assert_eq!((name, error.to_string().contains("it has no order")), (&Measured::facts(&Slow).name, true));
 }

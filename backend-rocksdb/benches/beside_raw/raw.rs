@@ -3,8 +3,9 @@
 use std::{path::Path, thread, time::Duration};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DEFAULT_COLUMN_FAMILY_NAME,
-    Error, ErrorKind, Options, WriteBatch, WriteBufferManager, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DEFAULT_COLUMN_FAMILY_NAME, Error, ErrorKind, LruCacheOptions, Options, WriteBatch, WriteBufferManager,
+    WriteOptions,
 };
 
 const CONTENT: &str = "content";
@@ -23,7 +24,10 @@ pub(crate) struct Raw {
 
 impl Raw {
     pub(crate) fn open(path: &Path, sync: bool) -> Self {
-        let cache = Cache::new_lru_cache(MEMORY);
+        let mut parts = LruCacheOptions::default();
+        parts.set_capacity(MEMORY);
+        parts.set_num_shard_bits(3);
+        let cache = Cache::new_lru_cache_opts(&parts);
         let entries = family(&cache);
         let mut content = family(&cache);
         content.set_enable_blob_files(true);
@@ -94,6 +98,10 @@ fn family(cache: &Cache) -> Options {
     blocks.set_cache_index_and_filter_blocks(true);
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
     blocks.set_bloom_filter(10.0, false);
+    blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    blocks.set_partition_filters(true);
+    blocks.set_metadata_block_size(4096);
+    blocks.set_pin_top_level_index_and_filter(true);
     let mut family = Options::default();
     family.set_block_based_table_factory(&blocks);
     family.set_compression_type(DBCompressionType::Lz4);

@@ -40,7 +40,8 @@ pub(crate) fn in_a_process(subject: &str, arguments: &Arguments, progress: &Prog
     let ended = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().map_err(lost)?;
     progress.done();
     serde_json::from_slice(&ended.stdout).map_err(|error| {
-        Error::new(ErrorKind::Other, format!("the growth of {subject} was not measured")).with_source(error)
+        let message = format!("the growth of {subject} was not measured: its process ended with {}", ended.status);
+        Error::new(ErrorKind::Other, message).with_source(error)
     })
 }
 

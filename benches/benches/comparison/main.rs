@@ -22,8 +22,8 @@ use std::{
 };
 
 use benches::{
-    DeliveryPlan, Feeds, GrowthPlan, Load, Machine, Measure, Measured, Plan, Progress, Report, SlowPlan, StallPlan,
-    Workload, delivery, load, slow, stall,
+    DeliveryPlan, Feeds, GrowthPlan, Load, Machine, Measure, Plan, Progress, Report, SlowPlan, StallPlan, Workload,
+    delivery, slow, stall,
 };
 use clap::Parser;
 use store_api::{Durability, Error, ErrorKind, Result};
@@ -127,8 +127,7 @@ fn main() -> ExitCode {
     match runtime.block_on(run(&arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let source = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
-            eprintln!("comparison: {error}{source}");
+            eprintln!("comparison: {}", benches::told(&error));
             ExitCode::FAILURE
         }
     }
@@ -146,9 +145,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
     }
     let report = measure(arguments, &plans, scratch.path()).await?;
     println!("{report}");
-    if let Some(failed) = report.failed.first() {
-        return Err(Error::new(ErrorKind::Other, format!("a part of the run failed, {}: {}", failed.what, failed.why)));
-    }
+    report.check()?;
     let unequal = report.subjects.iter().find(|subject| subject.is_checked == Some(false));
     unequal.map_or(Ok(()), |subject| {
         let message = format!("{} is not as durable as its table says: see its syncs", subject.facts.name);
@@ -156,68 +153,85 @@ async fn run(arguments: &Arguments) -> Result<()> {
     })
 }
 
+/// A run under way. What its parts find goes into the report, which is kept after each of them.
+struct Run<'a> {
+    arguments: &'a Arguments,
+    report: Report,
+    progress: Progress,
+    /// How many steps are over.
+    steps: u64,
+}
+
+impl Run<'_> {
+    /// Takes the rows of a part of so many steps; one that failed is named and has none, and the others go on.
+    fn take<R>(
+        &mut self,
+        what: impl Into<String>,
+        steps: usize,
+        found: Result<Vec<R>>,
+        rows: fn(&mut Report) -> &mut Vec<R>,
+    ) -> Result<()> {
+        self.report.take(what, found, rows);
+        self.over(steps as u64)
+    }
+
+    fn over(&mut self, steps: u64) -> Result<()> {
+        self.steps += steps;
+        self.progress.reached(self.steps);
+        keep(&mut self.report, self.arguments)
+    }
+}
+
 async fn measure(arguments: &Arguments, plans: &Plans, place: &Path) -> Result<Report> {
     let subjects = Subjects::all(plans.load.value_len)?;
-    let machine = Machine::before(place, "the directory of the stores")?;
-    let mut report = Report::new(arguments.command(), machine, plans.load.clone());
-    let loads: Vec<Vec<&dyn Measured>> =
-        [Durability::Power, Durability::Process, Durability::Volatile].map(|level| subjects.with(level)).into();
-    let loads = || loads.iter().map(|subjects| Load { subjects, workloads: &Workload::ALL, plan: &plans.load });
-    let feeds = feeds();
-    let growing = growing::SUBJECTS.len();
-    let steps = 1
-        + sleepers().len()
-        + feeds.len() * plans.delivery.watchers.len()
-        + subjects.ours().len()
-        + growing
-        + subjects.all.len();
-    let progress = Progress::start(loads().map(|load| load.runs()).sum::<u64>() + steps as u64);
+    let levels =
+        [Durability::Power, Durability::Process, Durability::Volatile].map(|level| (level, subjects.with(level)));
+    let loads = levels.each_ref().map(|(level, subjects)| {
+        let load = Load { subjects: subjects.as_slice(), workloads: &Workload::ALL, plan: &plans.load };
+        (*level, load)
+    });
+    let (feeds, sleepers, ours, watchers) = (feeds(), sleepers(), subjects.ours(), plans.delivery.watchers.len());
+    let others =
+        subjects.all.len() + feeds.len() * watchers + sleepers.len() + ours.len() + growing::SUBJECTS.len() + 1;
+    let steps = loads.iter().map(|(_, load)| load.runs()).sum::<u64>() + others as u64;
 
+    let machine = Machine::before(place, "the directory of the stores")?;
+    let report = Report::new(arguments.command(), machine, plans.load.clone());
+    let mut run = Run { arguments, report, progress: Progress::start(steps), steps: 0 };
     if let Some(directory) = &arguments.criterion {
-        report.singles = singles::read(directory)?;
+        run.report.singles = singles::read(directory)?;
     }
     let counting = Counting::mount()?;
     for subject in &subjects.all {
-        let syncs = counting.count(&**subject, &plans.load, &progress).await?;
-        report.subjects.push(Measure::new(subject.facts(), syncs));
+        let syncs = counting.count(&**subject, &plans.load, &run.progress).await?;
+        run.report.subjects.push(Measure::new(subject.facts(), syncs));
     }
-    report.subjects.push(Measure::new(peers::broadcast::Broadcast.facts(), None));
-    for level in loads() {
-        let found = load(level, place, &progress).await;
-        let rows = report.take("a table of loads", found).unwrap_or_default();
-        report.load.extend(rows);
-        keep(&mut report, arguments)?;
+    run.report.subjects.push(Measure::new(peers::broadcast::Broadcast.facts(), None));
+    run.over(subjects.all.len() as u64)?;
+    for (level, load) in loads {
+        run.report.take_loads(level, benches::load(load, place, &run.progress).await);
+        run.over(load.runs())?;
     }
     for feed in feeds {
-        let found = delivery(&*feed, place, &plans.delivery, &progress).await;
-        let rows = report.take(format!("delivery: {}", feed.facts().name), found).unwrap_or_default();
-        report.deliveries.extend(rows);
-        keep(&mut report, arguments)?;
+        let found = delivery(&*feed, place, &plans.delivery, &run.progress).await;
+        run.take(format!("delivery: {}", feed.facts().name), watchers, found, |report| &mut report.deliveries)?;
     }
-    for feed in sleepers() {
-        let found = slow(&*feed, place, &plans.slow, &progress).await;
-        let rows = report.take(format!("a watcher that never looks: {}", feed.facts().name), found);
-        report.slow.extend(rows);
-        keep(&mut report, arguments)?;
+    for feed in sleepers {
+        let found = slow(&*feed, place, &plans.slow, &run.progress).await.map(|row| vec![row]);
+        run.take(format!("a watcher that never looks: {}", feed.facts().name), 1, found, |report| &mut report.slow)?;
     }
-    for subject in subjects.ours() {
-        let found = stall(subject, place, &plans.stall, &progress).await;
-        let rows = report.take(format!("a neighbour of {}", subject.facts().name), found);
-        report.stalls.extend(rows);
-        keep(&mut report, arguments)?;
+    for subject in ours {
+        let found = stall(subject, place, &plans.stall, &run.progress).await.map(|row| vec![row]);
+        run.take(format!("a neighbour of {}", subject.facts().name), 1, found, |report| &mut report.stalls)?;
     }
     for subject in growing::SUBJECTS {
-        let found = growing::in_a_process(subject, arguments, &progress);
-        let rows = report.take(format!("growth: {subject}"), found);
-        report.growth.extend(rows);
-        keep(&mut report, arguments)?;
+        let found = growing::in_a_process(subject, arguments, &run.progress).map(|row| vec![row]);
+        run.take(format!("growth: {subject}"), 1, found, |report| &mut report.growth)?;
     }
-    progress.doing("object stores");
+    run.progress.doing("object stores");
     let found = remote::measure(plans.remote).await;
-    report.remote = report.take("object stores", found).unwrap_or_default();
-    keep(&mut report, arguments)?;
-    progress.done();
-    Ok(report.ended())
+    run.take("object stores", 1, found, |report| &mut report.remote)?;
+    Ok(run.report.ended())
 }
 
 /// Writes what there is, after each part: what ends a run takes none of it away.

@@ -46,17 +46,26 @@ pub(crate) fn of(report: &Report) -> Vec<Headline> {
         add(format!("{ours}: set by 64 clients that is not synced, beside {raw}"), AtLeast(1.0), many);
     }
     for (ours, raw, most) in [("mem", map::NAME, 2.0), ("sqlite", "raw SQLite", 1.6), ("rocksdb", "raw RocksDB", 1.4)] {
-        let time = |operation| Some(report.single(operation, ours, 128)? / report.single(operation, raw, 128)?);
-        add(format!("{ours}, one call after another: time of a find, beside {raw}"), AtMost(most), time("find, hit"));
-        add(format!("{ours}, one call after another: time of a set, beside {raw}"), AtMost(3.0), time("set"));
-        let batch = time("content, batch");
-        add(format!("{ours}: time of a batch of 1,000, beside {raw}"), AtMost(1.2), batch);
+        let time = |operation, len| Some(report.single(operation, ours, len)? / report.single(operation, raw, len)?);
+        let one = format!("{ours}, one call after another");
+        add(format!("{one}: time of a find, beside {raw}"), AtMost(most), time("find, hit", 128));
+        add(format!("{one}: time of a set, beside {raw}"), AtMost(3.0), time("set", 128));
+        for (len, called) in [(128, "128 bytes"), (4096, "4 KiB")] {
+            let batch = time("content, batch", len);
+            add(format!("{ours}: time of a batch of 1,000 x {called}, beside {raw}"), AtMost(1.2), batch);
+        }
     }
     for ours in [name::SQLITE, name::ROCKSDB] {
         for peer in [name::REDB, name::FJALL] {
             let many = rate(Workload::TestAndSet, (ours, 64), (peer, 64));
             add(format!("{ours}: durable test-and-set by 64 clients, beside {peer}"), AtLeast(1.0), many);
         }
+    }
+    for (ours, sled) in
+        [(name::SQLITE_RELAXED, name::SLED), (name::ROCKSDB_RELAXED, name::SLED), (name::MEM, name::SLED_UNFLUSHED)]
+    {
+        let many = rate(Workload::TestAndSet, (ours, 64), (sled, 64));
+        add(format!("{ours}: test-and-set by 64 clients, beside {sled}"), AtLeast(1.0), many);
     }
     let delivered = |subject| {
         let of = |delivery: &&benches::Delivery| delivery.subject == subject && delivery.watchers == 1;

@@ -5,29 +5,32 @@ use std::{hint::black_box, path::Path, sync::Arc, time::Instant};
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion};
 use dashmap::DashMap;
+use fastrand::Rng;
 use irminsul::{Address, Registry};
-use rocksdb::{Cache, DB, DBCompressionType, Options, WriteBatch};
+use rocksdb::{DB, DBCompressionType, Options, WriteBatch};
 use rusqlite::{Connection, params};
 use store_api::{Append, Backend, ContentHash, ContentKey, HashFunction, Indexable};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::engines::{CACHE, rocksdb::options};
+use crate::engines::rocksdb::{cache, options};
 
 /// The lengths of values, and how many of them a batch has.
 const SIZES: [(usize, usize); 2] = [(128, 1000), (4096, 1000)];
 
-/// Values of one length, none of which was made before.
+/// Random values of one length: none comes twice.
 struct Values {
     len: usize,
-    made: usize,
+    rng: Rng,
 }
 
 impl Values {
+    fn new(len: usize) -> Self {
+        Self { len, rng: Rng::with_seed(0) }
+    }
+
     fn next(&mut self, count: usize) -> Vec<Bytes> {
-        let from = self.made;
-        self.made += count;
-        (from..self.made).map(|i| format!("{i:len$}", len = self.len).into()).collect()
+        (0..count).map(|_| super::random(&mut self.rng, self.len)).collect()
     }
 }
 
@@ -47,7 +50,7 @@ pub(crate) fn measure(criterion: &mut Criterion, runtime: &Runtime) {
             };
             let address = address.expect("it is an address");
             let backend = runtime.block_on(Registry::default().open(address)).expect("the store opens");
-            ours(criterion, runtime, &*backend, &BenchmarkId::new(name, len), Values { len, made: 0 }, batch);
+            ours(criterion, runtime, &*backend, &BenchmarkId::new(name, len), Values::new(len), batch);
             runtime.block_on(backend.close()).expect("the store closes");
         }
     }
@@ -128,7 +131,7 @@ async fn add_in_batch(content: &dyn Indexable, values: Vec<Bytes>) {
 /// The engines' own batches.
 fn raw_batches(criterion: &mut Criterion, place: &Path, len: usize, batch: usize) {
     let mut group = criterion.benchmark_group("content, batch");
-    let mut values = Values { len, made: 0 };
+    let mut values = Values::new(len);
     let map: DashMap<ContentHash, Bytes, foldhash::fast::RandomState> = DashMap::default();
     group.bench_function(BenchmarkId::new("concurrent map", len), |bencher| {
         timed(bencher, &mut values, batch, |values| {
@@ -158,7 +161,7 @@ fn raw_batches(criterion: &mut Criterion, place: &Path, len: usize, batch: usize
 
 /// Long values are in files of their own.
 fn rocksdb_options() -> Options {
-    let cache = Cache::new_lru_cache(CACHE);
+    let cache = cache();
     let mut options = options(&cache);
     options.set_enable_blob_files(true);
     options.set_min_blob_size(4096);

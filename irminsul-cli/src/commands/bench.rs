@@ -12,7 +12,7 @@ use std::{
 
 use benches::{
     DeliveryPlan, Load, Machine, Measure, Measured, Nothing, Plan, Progress, Report, StallPlan, Watched, Workload,
-    delivery, load, stall,
+    delivery, stall,
 };
 use clap::Args;
 use futures_util::future::join_all;
@@ -55,6 +55,9 @@ pub(crate) struct Bench {
     report: Option<PathBuf>,
 }
 
+/// The tables: what is in one is as durable.
+const LEVELS: [Durability; 4] = [Durability::Power, Durability::Process, Durability::Volatile, Durability::Service];
+
 /// How long a run of `--quick` is: a median of many operations.
 const QUICK: Duration = Duration::from_millis(200);
 
@@ -75,7 +78,9 @@ impl Bench {
             _ = told_to_end() => {}
             _ = join_all(stores.iter().map(|store| store.remove_all())) => {}
         }
-        self.write(&ended?, output)?;
+        let report = ended?;
+        self.write(&report, output)?;
+        report.check()?;
         Ok(Outcome::Fine)
     }
 
@@ -112,7 +117,7 @@ impl Bench {
         let benched: Vec<&Benched> = benched.iter().collect();
         let subjects: Vec<&dyn Measured> =
             benched.iter().map(|store| store as &dyn Measured).chain([&nothing as &dyn Measured]).collect();
-        let levels = [Durability::Power, Durability::Process, Durability::Volatile, Durability::Service]
+        let levels = LEVELS
             .map(|level| subjects.iter().copied().filter(|subject| subject.facts().durability == level).collect());
         let loads = || levels.iter().map(|subjects: &Vec<_>| Load { subjects, workloads: &Workload::ALL, plan: &plan });
         let watch = DeliveryPlan { watchers: vec![0, 1, 100], changes: 200, value_len: plan.value_len };
@@ -121,12 +126,15 @@ impl Bench {
 
         let mut report = Report::new(self.command(), machine, plan.clone());
         report.subjects = subjects.iter().map(|subject| Measure::new(subject.facts(), None)).collect();
-        for level in loads() {
-            report.load.extend(load(level, place, &progress).await?);
+        for (durability, load) in LEVELS.into_iter().zip(loads()) {
+            report.take_loads(durability, benches::load(load, place, &progress).await);
         }
         for store in benched {
-            report.deliveries.extend(delivery(&Watched(store), place, &watch, &progress).await?);
-            report.stalls.push(stall(&store, place, &StallPlan { load: plan.clone() }, &progress).await?);
+            let name = store.facts().name;
+            let found = delivery(&Watched(store), place, &watch, &progress).await;
+            report.take(format!("delivery: {name}"), found, |report| &mut report.deliveries);
+            let found = stall(&store, place, &StallPlan { load: plan.clone() }, &progress).await.map(|row| vec![row]);
+            report.take(format!("a neighbour of {name}"), found, |report| &mut report.stalls);
         }
         Ok(report.ended())
     }

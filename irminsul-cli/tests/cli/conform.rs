@@ -161,7 +161,7 @@ fn bad_usage_is_refused_before_anything_is_tested() {
         (&["mem:", "--profile", "slow"], "quick, standard, soak"),
         (&["mem:", "--for", "90"], "a duration is"),
         (&["mem:?colour=red"], "the option `colour`"),
-        (&["nothing:"], "the schemes compiled in are mem, "),
+        (&["nothing:"], "the schemes compiled in are "),
         (&["sqlite:missing/a.db"], "does not exist"),
         (&["mem:", "--report", "file/report"], "cannot write file/report"),
     ] {
