@@ -231,9 +231,14 @@ fn memory(field: &str) -> u64 {
 }
 
 fn bytes_in(folder: &Path) -> u64 {
-    let files = fs::read_dir(folder).into_iter().flatten().flatten();
-    // One that is removed meanwhile has none.
-    files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let bytes = entries.map(|entry| match entry.metadata() {
+        Ok(found) if found.is_dir() => bytes_in(&entry.path()),
+        Ok(found) => found.len(),
+        // It was removed meanwhile.
+        Err(_) => 0,
+    });
+    bytes.sum()
 }
 
 fn shown(mut times: Vec<Duration>) -> String {

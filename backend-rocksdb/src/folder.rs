@@ -4,6 +4,9 @@
 //! RocksDB writes into what it opens: a new manifest at least. So the format and the hash function are in a file of their
 //! own, the marker, which is the first to be there and never changes (L5). The lock is a file of its own as well, as
 //! RocksDB's does not say who holds it.
+//!
+//! RocksDB lets everybody read the files that it makes, as far as the umask does. So they lie, with the marker, in a
+//! folder within the store's, which its owner alone can enter, whoever made the one around it.
 
 use std::{
     fs::{self, File},
@@ -18,9 +21,12 @@ use backend_kit::{
 };
 use store_api::{Error, ErrorKind, HashFunction, Result};
 
+/// The folder within the store's. It is there as a whole, or not at all.
+const INSIDE: &str = "irminsul.data";
+const NEW_INSIDE: &str = "irminsul.new";
+const LAYOUT: Layout = Layout { marker: INSIDE, new_marker: NEW_INSIDE, lock: "irminsul.lock" };
+
 pub(crate) const MARKER: &str = "irminsul";
-const NEW_MARKER: &str = "irminsul.new";
-const LAYOUT: Layout = Layout { marker: MARKER, new_marker: NEW_MARKER, lock: "irminsul.lock" };
 
 /// Written when the store is closed, and removed when it is opened.
 const CLOSED: &str = "irminsul.closed";
@@ -37,6 +43,7 @@ const VERSION: &str = "1";
 
 /// A folder that this instance holds until it is dropped.
 pub(crate) struct Folder {
+    /// That of the folder within.
     path: PathBuf,
     lock: LockFile,
 }
@@ -45,13 +52,11 @@ impl Folder {
     /// Takes the folder, which is made if it is missing and may be, and says how the store hashes; a folder of something
     /// else is left alone.
     pub(crate) fn open(path: &Path, create: bool, wanted: Option<HashFunction>) -> Result<(Self, HashFunction)> {
-        let (path, lock) = folder::take(path, create, LAYOUT)?;
-        let this = Self { path, lock };
+        let (around, lock) = folder::take(path, create, LAYOUT)?;
+        let this = Self { path: around.join(INSIDE), lock };
         // With the lock: another instance may have been creating it.
-        let hash = match this.marker()? {
-            Some(found) => check_hash(wanted, found)?,
-            None => this.mark(wanted.unwrap_or_default())?,
-        };
+        let exists = this.path.try_exists().map_err(|error| io_error("the store cannot be read", error))?;
+        let hash = if exists { check_hash(wanted, this.marker()?)? } else { this.create(&around, wanted)? };
         this.check_whole()?;
         this.check_closed()?;
         Ok((this, hash))
@@ -117,27 +122,29 @@ impl Folder {
         &self.path
     }
 
-    /// The hash function in the marker, if there is one.
-    fn marker(&self) -> Result<Option<HashFunction>> {
-        let bytes = match fs::read(self.path.join(MARKER)) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io_error("the marker of the store cannot be read", error)),
-        };
-        parse_marker(&bytes).map(Some)
+    /// The hash function in the marker.
+    fn marker(&self) -> Result<HashFunction> {
+        match fs::read(self.path.join(MARKER)) {
+            Ok(bytes) => parse_marker(&bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(damaged()),
+            Err(error) => Err(io_error("the marker of the store cannot be read", error)),
+        }
     }
 
-    /// Makes the folder one of this library. A crash leaves no marker, or a whole one.
-    fn mark(&self, hash: HashFunction) -> Result<HashFunction> {
+    /// Makes the folder around one of this library. A crash leaves no store, or one with a whole marker.
+    fn create(&self, around: &Path, wanted: Option<HashFunction>) -> Result<HashFunction> {
+        let hash = wanted.unwrap_or_default();
         let put = || {
-            let new = self.path.join(NEW_MARKER);
-            let mut file = File::create(&new)?;
-            file.write_all(&seal_marker(hash))?;
-            file.sync_all()?;
-            fs::rename(new, self.path.join(MARKER))?;
-            folder::sync(&self.path)?;
+            let new = around.join(NEW_INSIDE);
+            folder::make(&new)?;
+            let mut marker = File::create(new.join(MARKER))?;
+            marker.write_all(&seal_marker(hash))?;
+            marker.sync_all()?;
+            folder::sync(&new)?;
+            fs::rename(new, &self.path)?;
+            folder::sync(around)?;
             // The folder may have been made a moment ago, by this instance or by one that crashed.
-            self.path.parent().map_or(Ok(()), folder::sync)
+            around.parent().map_or(Ok(()), folder::sync)
         };
         put().map_err(|error| io_error("the store cannot be created", error))?;
         Ok(hash)
@@ -158,6 +165,11 @@ impl Folder {
     }
 }
 
+fn damaged() -> Error {
+    let message = format!("the marker of the store, the file {MARKER}, is damaged or missing; restore it from a copy");
+    Error::new(ErrorKind::Corrupt, message)
+}
+
 /// A version that a later library wrote is told up to this length.
 const LONGEST_VERSION_TOLD: usize = 16;
 
@@ -167,10 +179,6 @@ pub(crate) fn seal_marker(hash: HashFunction) -> Vec<u8> {
 
 /// The hash function in a marker.
 pub(crate) fn parse_marker(marker: &[u8]) -> Result<HashFunction> {
-    let damaged = || {
-        let message = format!("the marker of the store, the file {MARKER}, is damaged; restore it from a copy");
-        Error::new(ErrorKind::Corrupt, message)
-    };
     let text = frame::open(MARKER.as_bytes(), marker).map_err(|_| damaged())?;
     let text = std::str::from_utf8(text).map_err(|_| damaged())?;
     let words: Vec<&str> = text.split_ascii_whitespace().collect();

@@ -28,6 +28,7 @@
 //! ```
 
 mod atomic_write;
+mod check;
 mod database;
 mod error;
 mod folder;
@@ -278,6 +279,14 @@ impl Backend for Rocksdb {
     async fn sync(&self) -> Result<()> {
         let synced = self.instance.gate.admit(self.instance.committer.enqueue(Write::Sync)).await;
         synced.map(drop).map_err(ROCKSDB.on("sync"))
+    }
+
+    /// The checksums of all that RocksDB has in tables and blob files, and what the rows of content must agree on. What
+    /// is in the way of a `close` ends as `Closed`.
+    async fn check(&self) -> Result<()> {
+        let database = Arc::clone(&self.instance.database);
+        let check = offload(move || check::check(&database.lease()?));
+        self.instance.gate.admit(async { check.await? }).await.map_err(ROCKSDB.on("check"))
     }
 
     async fn close(&self) -> Result<()> {

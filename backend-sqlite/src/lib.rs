@@ -26,6 +26,7 @@
 //! ```
 
 mod atomic_write;
+mod check;
 mod connection;
 mod error;
 mod indexable;
@@ -43,6 +44,7 @@ use std::{
 
 use async_trait::async_trait;
 use backend_kit::{Committer, ContentHandle, Context, DEFAULT_BATCH_LIMIT, EntryHandle, Gate, Hub, offload};
+use rusqlite::Connection;
 use store_api::{
     AtomicWrite, Backend, Durability, Guarantees, HashFunction, IndexLevel, Indexable, Result, Visibility, WatchLag,
 };
@@ -51,7 +53,7 @@ use self::{
     connection::{Location, leave_untouched, retry_while},
     error::is_unavailable,
     observer::Observer,
-    readers::Readers,
+    readers::{Found, Readers},
     writer::{Write, Writer},
 };
 
@@ -267,6 +269,14 @@ impl Backend for Sqlite {
     async fn sync(&self) -> Result<()> {
         let synced = self.instance.gate.admit(self.instance.committer.enqueue(Write::Sync)).await;
         synced.map(drop).map_err(SQLITE.on("sync"))
+    }
+
+    /// SQLite's `integrity_check`, and what the tables must agree on. `close` waits for it, and the log is not started
+    /// anew meanwhile, so that it grows by what is written.
+    async fn check(&self) -> Result<()> {
+        let check = |connection: &Connection, _| Ok(Found::Answer(check::check(connection)?));
+        let checked = self.instance.gate.admit(self.instance.readers.read_blocking(check)).await;
+        checked.map_err(SQLITE.on("check"))
     }
 
     async fn close(&self) -> Result<()> {

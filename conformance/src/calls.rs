@@ -47,7 +47,8 @@ macro_rules! calls {
 calls! {
     Open "open", Mem "mem", Find "find", List "list", Entries "entries", Watch "watch", WatchKey "watch_key",
     Unwatch "unwatch", Set "set", TestAndSet "test_and_set", Remove "remove", Clear "clear", Index "index", Keys "keys",
-    Add "add", UnsafeAdd "unsafe_add", Begin "begin", Commit "commit", Abort "abort", Sync "sync", Close "close",
+    Add "add", UnsafeAdd "unsafe_add", Begin "begin", Commit "commit", Abort "abort", Sync "sync", Check "check",
+    Close "close",
 }
 
 impl Calls {
@@ -191,6 +192,10 @@ impl Backend for Asked<Arc<dyn Backend>> {
 
     async fn sync(&self) -> Result<()> {
         self.calls.call(Call::Sync, async { self.store.sync().await }).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.calls.call(Call::Check, async { self.store.check().await }).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -256,6 +256,10 @@ impl Backend for Faulty {
         self.faults.read("sync", self.inner.sync()).await
     }
 
+    async fn check(&self) -> Result<()> {
+        self.faults.read("check", self.inner.check()).await
+    }
+
     async fn close(&self) -> Result<()> {
         self.inner.close().await
     }

@@ -96,7 +96,7 @@ fn schemes(registry: &Registry) -> String {
         let options = registry.options(scheme).unwrap_or_default().iter().map(option);
         [format!("\n  {scheme}:")].into_iter().chain(options)
     };
-    let title = "Schemes of addresses, and the options behind `?`, as in `sqlite:data/app.db?sync=full`:".to_owned();
+    let title = "Schemes of addresses, and the options behind `?`, as in `sqlite:data/app.db?sync=off`:".to_owned();
     [title].into_iter().chain(registry.schemes().flat_map(scheme)).collect::<Vec<_>>().join("\n")
 }
 

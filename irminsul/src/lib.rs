@@ -223,17 +223,18 @@
 //! | `batch` | bytes | 268435456 | the most that one batch may hold (I7) |
 //! | `poll` | milliseconds, at least 1 | `sqlite`: 50; `s3`, `az`: 1000 | how often a watch looks for the changes of other processes (W11) |
 //! | `busy` | milliseconds | `sqlite`: 5000; `s3`, `az`: 30000 | how long to wait for a lock that another process holds, or out contention (A6) |
-//! | `sync` | `full`, `normal`; `on`, `off` | `full`, `on` | `sqlite`; `rocksdb`: a write survives a power loss, a killed process (A10) |
+//! | `sync` | `on`, `off` | `on` | `sqlite`, `rocksdb`: a write survives a power loss; a killed process (A10). `sqlite` takes its own words for them, too: `full`, `normal` |
 //! | `create` | `on`, `off` | `on` | all but `mem`: create a missing store; the directory or the bucket above it never is |
 //! | `endpoint` | a URL | that of the provider | `s3`, `az`: the service; what is sent to an `http://` one is not encrypted |
 //! | `region` | text | what the environment says | `s3`: the region of the bucket |
 //! | `cache` | bytes | 67108864 | `rocksdb` only: how much of what was read stays in memory |
 //! | `compression` | `none`, `lz4`, `zstd` | `lz4` | `rocksdb` only: how what is written is compressed |
 //!
-//! The first five are accepted by every scheme, so that a configuration can switch engines. The same choices are typed
+//! The first five are accepted by every scheme, and `sync` and `create` by both that keep files, so that a configuration
+//! can switch engines. The same choices are typed
 //! in [`mem::MemOptions`], [`sqlite::SqliteOptions`], `rocksdb::RocksdbOptions` and `s3::S3Options`, which have a few that
-//! an address has not (`change_log`; `patience`, `watch_limit`). A [`Registry`] is what [`open`] asks; [`Opener`] shows how
-//! an engine of your own is given to it.
+//! an address has not, such as `change_log`. A [`Registry`] is what [`open`] asks; [`Opener`] shows how an engine of your
+//! own is given to it.
 //!
 //! Credentials of S3 and Azure come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, ..), never from
 //! an address.

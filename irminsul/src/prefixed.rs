@@ -37,7 +37,7 @@ const CLEARED_TOGETHER: usize = 64;
 /// - The longest key is 255 bytes less the prefix and a `/`; a longer one is `InvalidKey` (K1).
 /// - `clear` lists and removes key by key, only below the prefix (A8); content stays. When it fails midway, its effect
 ///   is `Unknown`.
-/// - The guarantees are those of the other store; `sync` syncs all of it.
+/// - The guarantees are those of the other store; `sync` syncs, and `check` checks, all of it.
 /// - `close` closes the handles that this view gave out, and makes those that it gives out later `Closed`; the other
 ///   store stays open for whoever shares it. Clones are one view.
 ///
@@ -118,6 +118,10 @@ impl Prefixed {
         &self.prefix
     }
 
+    fn ensure_open(&self, operation: &'static str) -> Result<()> {
+        if self.given_out().entries.is_closed { Err(Error::closed().with_operation(operation)) } else { Ok(()) }
+    }
+
     fn given_out(&self) -> MutexGuard<'_, GivenOut> {
         self.given_out.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -146,10 +150,13 @@ impl Backend for Prefixed {
     }
 
     async fn sync(&self) -> Result<()> {
-        if self.given_out().entries.is_closed {
-            return Err(Error::closed().with_operation("sync"));
-        }
+        self.ensure_open("sync")?;
         self.inner.sync().await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.ensure_open("check")?;
+        self.inner.check().await
     }
 
     // Each call closes all handles, so that one whose future was dropped halfway can be made up for.

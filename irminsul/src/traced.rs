@@ -201,6 +201,7 @@ impl Backend for Traced {
     }
 
     traced!(async sync() -> ());
+    traced!(async check() -> ());
     traced!(async close() -> ());
 }
 

@@ -40,6 +40,10 @@ impl Backend for Sole {
         self.view.sync().await
     }
 
+    async fn check(&self) -> Result<()> {
+        self.view.check().await
+    }
+
     async fn close(&self) -> Result<()> {
         self.view.close().await?;
         self.host.close().await

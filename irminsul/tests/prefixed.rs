@@ -266,6 +266,7 @@ async fn closing_the_view_closes_its_handles_and_not_the_store() {
     assert_eq!(kind(keys_without_handle.next().await.unwrap()), ErrorKind::Closed);
     assert_eq!(kind(batch_without_handle.commit().await), ErrorKind::Closed);
     assert_eq!(kind(view.sync().await), ErrorKind::Closed);
+    assert_eq!(kind(view.check().await), ErrorKind::Closed);
     assert_eq!(kind(view.atomic_write().unwrap().find(&key("a")).await), ErrorKind::Closed);
     assert_eq!(kind(view.indexable().unwrap().add("x".into()).await), ErrorKind::Closed);
 

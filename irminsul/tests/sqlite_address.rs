@@ -80,13 +80,29 @@ async fn options_reach_the_engine() {
 }
 
 #[tokio::test]
+async fn what_is_synced_is_said_in_the_words_of_all_engines_or_in_those_of_sqlite() {
+    let directory = directory();
+    let address = address(&directory.path().join("store.db"));
+    for (word, durability) in [
+        ("on", Durability::Power),
+        ("full", Durability::Power),
+        ("off", Durability::Process),
+        ("normal", Durability::Process),
+    ] {
+        let store = irminsul::open(address.clone().with_option("sync", word).unwrap()).await.unwrap();
+        assert_eq!(store.guarantees().durability, durability, "{word}");
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn an_option_that_is_wrong_lists_those_that_there_are() {
     let error = irminsul::open("sqlite:x?sync=half").await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert_eq!(
         error.to_string(),
         "the option `sync` is not well-formed; the options of `sqlite` are hash=blake3|sha256, verify=on|off, \
-         batch=BYTES, poll=MS (at least 1), busy=MS, sync=full|normal, create=on|off"
+         batch=BYTES, poll=MS (at least 1), busy=MS, sync=on|off|full|normal, create=on|off"
     );
 }
 

@@ -146,6 +146,7 @@ async fn everything(store: Traced) {
     content.begin().await.unwrap().abort().await.unwrap();
 
     store.sync().await.unwrap();
+    store.check().await.unwrap();
     store.close().await.unwrap();
 }
 
@@ -153,7 +154,7 @@ async fn everything(store: Traced) {
 async fn every_operation_is_a_span_that_was_entered_and_closed() {
     let spans = spans_of(Level::INFO, traced, everything).await;
     let names = "set find mem test_and_set list entries watch watch_key unwatch remove clear \
-                 add unsafe_add index keys begin add commit begin abort sync close";
+                 add unsafe_add index keys begin add commit begin abort sync check close";
     assert_eq!(spans.all().iter().map(|seen| seen.name).collect::<Vec<_>>(), names.split(' ').collect::<Vec<_>>());
     for seen in spans.all() {
         assert!(seen.entered > 0 && seen.closed, "{seen:?}");

@@ -31,6 +31,18 @@ pub trait Backend: Send + Sync {
     #[doc(alias = "flush")]
     async fn sync(&self) -> Result<()>;
 
+    /// What the engine itself can say of its files: `Corrupt` where they contradict each other, as where rot hides a row
+    /// that was acknowledged, which no read can tell from one that never was (A11, A12).
+    ///
+    /// It is no substitute for reading, which checks each entry and all content against their checksums and hashes. An
+    /// engine that can say nothing, such as this provided method's, has found nothing: `Ok`. What is said holds for some
+    /// instant during the call. It reads everything, in the background; others read and write meanwhile.
+    #[doc(alias = "integrity_check")]
+    #[doc(alias = "fsck")]
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Closes the instance and its handles. When it returns, the engine has let go of its files, so that an `open`
     /// right after it succeeds (L4). Closing again is fine.
     async fn close(&self) -> Result<()>;

@@ -91,5 +91,6 @@ impl<T: Backend + ?Sized> Backend for Arc<T> {
     forward!(indexable() -> Option<Arc<dyn Indexable>>);
     forward!(guarantees() -> Guarantees);
     forward!(async sync() -> ());
+    forward!(async check() -> ());
     forward!(async close() -> ());
 }

@@ -1,6 +1,6 @@
 //! `clear` is one record, however much it removes, and the watches are told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use backend_rocksdb::Sync;
 use bytes::Bytes;
@@ -71,6 +71,31 @@ async fn a8_clearing_much_writes_little() {
     assert_eq!(entries.list_count().await, 0);
     entries.set(&key("many/1"), Bytes::new()).await.unwrap();
     assert_eq!(entries.list_count().await, 1);
+}
+
+#[tokio::test]
+async fn a8_a_watch_is_told_of_each_of_the_many_that_are_cleared() {
+    let scene = Scene::new();
+    let store = scene.options().sync(Sync::Off).open().await.unwrap();
+    let entries = store.atomic_write().unwrap();
+    let many = 100_000;
+    set_all(&*entries, (0..many).map(|i| key(&format!("many/{i}")))).await;
+    let mut of_all = entries.watch(&Key::root(), Init::Current).await.unwrap();
+    let mut of_one = entries.watch_key(&key("many/7"), Init::Current).await.unwrap();
+    entries.clear().await.unwrap();
+    let mut left: HashSet<Key> = (0..many).map(|i| key(&format!("many/{i}"))).collect();
+    while !left.is_empty() {
+        match next_change(&mut of_all).await {
+            (key, Diff::Removed { .. }) => assert!(left.remove(&key), "{key} is told once"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(next_change(&mut of_one).await, (_, Diff::Removed { .. })));
+    // Behind the removals nothing else is told, and the watches go on.
+    entries.set(&key("many/7"), value(2)).await.unwrap();
+    for watch in [&mut of_all, &mut of_one] {
+        assert_eq!(next_change(watch).await, (key("many/7"), Diff::Added(value(2))));
+    }
 }
 
 trait ListCount {

@@ -36,7 +36,7 @@ async fn l5_a_later_format_is_refused_with_both_versions_named() {
     let scene = Scene::new();
     scene.open().await.close().await.unwrap();
     let marker = backend_kit::frame::seal(b"irminsul", b"irminsul-rocksdb 2 blake3 and more\n");
-    fs::write(scene.store().join("irminsul"), marker).unwrap();
+    fs::write(scene.inside().join("irminsul"), marker).unwrap();
     let before = scene.files();
     let refusal = refused(ErrorKind::Incompatible, scene.options().open().await);
     assert!(refusal.contains("version 2") && refusal.contains("writes 1"), "{refusal}");
@@ -86,14 +86,17 @@ async fn what_is_not_there_is_created_only_when_asked() {
 async fn a_creation_that_crashed_is_begun_anew() {
     let scene = Scene::new();
     scene.open().await.close().await.unwrap();
-    let marker = fs::read(scene.store().join("irminsul")).unwrap();
-    for leftovers in [&["irminsul.lock", "irminsul.new"][..], &["irminsul", "irminsul.lock"]] {
+    let marker = fs::read(scene.inside().join("irminsul")).unwrap();
+    for left in [None, Some(&[][..]), Some(&marker[..10]), Some(&marker)] {
         let scene = Scene::new();
-        fs::create_dir(scene.store()).unwrap();
-        for name in leftovers {
-            fs::write(scene.store().join(name), if *name == "irminsul" { &marker[..] } else { b"" }).unwrap();
+        let new = scene.store().join("irminsul.new");
+        fs::create_dir_all(&new).unwrap();
+        fs::write(scene.store().join("irminsul.lock"), "").unwrap();
+        if let Some(marker) = left {
+            fs::write(new.join("irminsul"), marker).unwrap();
         }
         scene.open().await.atomic_write().unwrap().set(&key("k"), value(1)).await.unwrap();
+        assert_eq!(scene.open().await.atomic_write().unwrap().find(&key("k")).await.unwrap(), Some(value(1)));
     }
 }
 
@@ -103,7 +106,7 @@ async fn data_that_is_not_found_any_more_is_not_removed() {
     let store = scene.open().await;
     store.atomic_write().unwrap().set(&key("k"), value(1)).await.unwrap();
     store.close().await.unwrap();
-    let current = scene.store().join("CURRENT");
+    let current = scene.inside().join("CURRENT");
     let aside = fs::read(&current).unwrap();
     fs::remove_file(&current).unwrap();
     let before = scene.files();
@@ -125,7 +128,7 @@ async fn each_damaged_or_missing_file_is_corrupt_or_does_not_matter() {
         for damaged in [None, Some(Vec::new()), Some(vec![0xa5; bytes.len()]), Some(bytes[..bytes.len() / 2].to_vec())]
         {
             let copy = Scene::new();
-            fs::create_dir(copy.store()).unwrap();
+            fs::create_dir_all(copy.inside()).unwrap();
             for (other, bytes) in &whole {
                 fs::write(copy.store().join(other), bytes).unwrap();
             }
@@ -133,7 +136,9 @@ async fn each_damaged_or_missing_file_is_corrupt_or_does_not_matter() {
                 Some(damaged) => fs::write(copy.store().join(name), damaged).unwrap(),
                 None => fs::remove_file(copy.store().join(name)).unwrap(),
             }
-            read_or_refuse(&copy, long).await.unwrap_or_else(|why| panic!("{name} with {damaged:.20?}: {why}"));
+            read_or_refuse(&copy, long)
+                .await
+                .unwrap_or_else(|why| panic!("{} with {damaged:.20?}: {why}", name.display()));
         }
     }
 }

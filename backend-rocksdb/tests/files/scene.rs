@@ -1,10 +1,6 @@
 //! A folder for a store, and what the tests ask of it.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use backend_rocksdb::{Rocksdb, RocksdbOptions};
 use bytes::Bytes;
@@ -33,18 +29,22 @@ impl Scene {
         self.options().open().await.unwrap()
     }
 
-    /// The files of the store, with their bytes.
-    pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        let entries = fs::read_dir(self.store()).unwrap().map(Result::unwrap);
-        entries
-            .filter(|entry| entry.file_type().unwrap().is_file())
-            .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
-            .collect()
+    /// Where all is but the lock.
+    pub(crate) fn inside(&self) -> PathBuf {
+        self.store().join("irminsul.data")
+    }
+
+    /// The files of the store by their paths in its folder, with their bytes.
+    pub(crate) fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let folders = [self.store(), self.inside()].into_iter().filter(|folder| folder.is_dir());
+        let paths = folders.flat_map(|folder| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()));
+        let files = paths.filter(|path| path.is_file());
+        files.map(|path| (path.strip_prefix(self.store()).unwrap().to_owned(), fs::read(&path).unwrap())).collect()
     }
 
     /// Those of them that are RocksDB's write-ahead log.
-    pub(crate) fn logs(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
-        self.files().into_iter().filter(|(name, _)| Path::new(name).extension().is_some_and(|end| end == "log"))
+    pub(crate) fn logs(&self) -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
+        self.files().into_iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "log"))
     }
 }
 

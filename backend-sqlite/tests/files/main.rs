@@ -3,6 +3,7 @@
 
 mod change_log;
 mod closing;
+mod contradictions;
 mod foreign;
 mod group_commit;
 mod locks;

@@ -41,6 +41,10 @@ pub(super) trait Twist: Send + Sync {
         on.sync().await
     }
 
+    async fn check(&self, on: &dyn Backend) -> Result<()> {
+        on.check().await
+    }
+
     async fn close_backend(&self, on: &dyn Backend) -> Result<()> {
         on.close().await
     }
@@ -259,6 +263,10 @@ impl Backend for Twisted<Arc<dyn Backend>> {
 
     async fn sync(&self) -> Result<()> {
         self.twist.sync(&*self.on).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.twist.check(&*self.on).await
     }
 
     async fn close(&self) -> Result<()> {

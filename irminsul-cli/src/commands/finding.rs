@@ -16,6 +16,7 @@ use crate::{
 pub(super) enum Item {
     Entry,
     Content,
+    Store,
 }
 
 /// One item, and what is wrong with it.
@@ -42,6 +43,7 @@ impl fmt::Display for Finding {
         let item = match self.item {
             Item::Entry => "entry",
             Item::Content => "content",
+            Item::Store => "store",
         };
         write!(f, "{item} {}: {}", printable(&self.name), self.problem)
     }

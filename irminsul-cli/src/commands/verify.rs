@@ -19,7 +19,8 @@ use crate::{
 
 /// Read every entry and all content back, write a line for each that is corrupt, and exit 1 if there is any
 ///
-/// Content is checked against its hash, also when the address says `verify=off`.
+/// Content is checked against its hash, also when the address says `verify=off`. Behind that the engine is asked for what
+/// it can say of its files itself, such as a row that rot hides.
 #[derive(Args)]
 pub(crate) struct Verify {
     /// The address of the store
@@ -53,13 +54,17 @@ impl Verify {
         let mut summary = Summary::default();
         if let Some(entries) = store.backend().atomic_write() {
             let sizes = entries.entries(&Key::root()).map_ok(|(_, value)| value.len());
-            summary.entries = verify(Item::Entry, sizes, &mut findings).await?;
+            summary.entries = verify(Item::Entry, "verifying entries", sizes, &mut findings).await?;
         }
         if let Some(content) = store.backend().indexable() {
             let check = async |key: Result<ContentKey>| find_checked(&*content, &key?).await.map(|value| value.len());
             let sizes = content.keys().map(check).buffer_unordered(READS);
-            summary.content = verify(Item::Content, sizes, &mut findings).await?;
+            summary.content = verify(Item::Content, "verifying content", sizes, &mut findings).await?;
         }
+        let progress = Progress::start("asking the engine about its files");
+        let said = store.backend().check().await.map_err(|error| error.with_key(&self.store));
+        findings.sound(Item::Store, said, &progress)?;
+        drop(progress);
         summary.corrupt = findings.count();
         store.close().await?;
         output.record(&summary, self.json)?;
@@ -70,13 +75,11 @@ impl Verify {
 /// Reads to the end of a stream of items' sizes, and counts what is sound.
 async fn verify(
     item: Item,
+    doing: &'static str,
     sizes: impl Stream<Item = Result<usize>>,
     findings: &mut Findings<'_>,
 ) -> Result<Tally, Failure> {
-    let mut progress = Progress::start(match item {
-        Item::Entry => "verifying entries",
-        Item::Content => "verifying content",
-    });
+    let mut progress = Progress::start(doing);
     let mut sizes = pin!(sizes);
     while let Some(size) = sizes.next().await {
         if let Some(size) = findings.sound(item, size, &progress)? {

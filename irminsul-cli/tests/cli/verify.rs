@@ -1,6 +1,8 @@
 //! `verify`.
 
-use irminsul::HashFunction;
+use std::{fs, path::Path};
+
+use irminsul::{Backend, HashFunction, Key};
 
 use crate::sandbox::Sandbox;
 
@@ -33,6 +35,41 @@ fn verify_names_a_corrupt_entry_and_goes_on() {
     let lines: Vec<_> = report.lines().collect();
     assert!(lines[0].starts_with("entry damaged\\n: "), "{report}");
     assert_eq!(lines[1..], ["entries: 1 (7 B), content: 2 (25 B), corrupt: 1"]);
+}
+
+/// Points the first child of an index at its neighbour: what lay below the first is found no more.
+fn hide_what_lies_below_the_first(file: &Path) {
+    const PAGE: usize = 4096;
+    const INTERIOR_OF_AN_INDEX: u8 = 2;
+    let mut pages = fs::read(file).unwrap();
+    let page = pages.chunks_mut(PAGE).find(|page| page[0] == INTERIOR_OF_AN_INDEX).expect("an index of several pages");
+    let cell = |number: usize| usize::from(u16::from_be_bytes([page[12 + 2 * number], page[13 + 2 * number]]));
+    let (first, second) = (cell(0), cell(1));
+    page.copy_within(second..second + 4, first);
+    fs::write(file, pages).unwrap();
+}
+
+#[test]
+fn verify_tells_of_entries_that_no_read_can_see() {
+    let sandbox = Sandbox::new();
+    let name = |number: usize| format!("{}{number:03}", "long/".repeat(40));
+    sandbox.with_store("a.db", async |store| {
+        let entries = store.atomic_write().unwrap();
+        for number in 0..200 {
+            entries.set(&Key::new(name(number)).unwrap(), "value".into()).await.unwrap();
+        }
+    });
+    assert!(sandbox.ok(&["verify", "sqlite:a.db"]).ends_with(", all good\n"));
+    hide_what_lies_below_the_first(&sandbox.path("a.db"));
+    sandbox.run(&["get", "sqlite:a.db", &name(0)]).expect(1);
+
+    let report = sandbox.run(&["verify", "sqlite:a.db"]).expect(1);
+    let lines: Vec<_> = report.lines().collect();
+    assert!(lines[0].starts_with("store sqlite:a.db: ") && lines[0].contains("contradicts itself"), "{report}");
+    assert!(lines[1].ends_with(", corrupt: 1"), "{report}");
+    assert_eq!(lines.len(), 2, "{report}");
+    let json = sandbox.run(&["verify", "sqlite:a.db", "--json"]).expect(1);
+    assert!(json.starts_with("{\"item\":\"store\",\"name\":\"sqlite:a.db\","), "{json}");
 }
 
 #[test]

@@ -15,11 +15,12 @@ use super::{
 };
 use crate::{Address, Backend, Error, ErrorKind, Opener, OptionSpec, OptionValues, Options, Result};
 
+/// `on` and `off`, as the other engines with files say it, or SQLite's own words for the two.
 const SYNC: OptionSpec = OptionSpec::new(
     "sync",
-    OptionValues::OneOf(&["full", "normal"]),
-    "full",
-    "full: a write survives a power loss; normal: a killed process",
+    OptionValues::OneOf(&["on", "off", "full", "normal"]),
+    "on",
+    "on, or full: a write survives a power loss; off, or normal: a killed process",
 );
 /// The database of a scratch store in a temporary directory of its own.
 const FILE: &str = "store.db";
@@ -56,7 +57,10 @@ impl Opener for SqliteOpener {
             store = store.busy(limit);
         }
         if let Some(name) = options.choice("sync") {
-            store = store.sync(if name == "full" { Sync::Full } else { Sync::Normal });
+            store = store.sync(match name {
+                "off" | "normal" => Sync::Normal,
+                _ => Sync::Full,
+            });
         }
         if let Some(on) = options.switch("create") {
             store = store.create(on);

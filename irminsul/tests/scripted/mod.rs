@@ -64,6 +64,10 @@ impl Backend for Scripted<dyn Backend> {
         self.inner.sync().await
     }
 
+    async fn check(&self) -> Result<()> {
+        self.play("check", &Key::root(), self.inner.check()).await
+    }
+
     async fn close(&self) -> Result<()> {
         self.inner.close().await
     }
