@@ -53,8 +53,8 @@ pub trait Factory: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `Unsupported` for a [`Place::Directory`] where the backend keeps no files; anything else is reported as a fault of
-    /// the harness.
+    /// `Unsupported` for a [`Place::Directory`] where the backend keeps no files, and for a place that it does not know;
+    /// anything else is reported as a fault of the harness.
     async fn create(&self, place: Place<'_>) -> Result<Site>;
 
     /// Opens the store of a token: a new instance.
@@ -92,6 +92,7 @@ pub trait Factory: Send + Sync {
 
 /// Where a store's files have to be.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Place<'p> {
     /// Wherever the factory likes.
     Anywhere,
@@ -126,12 +127,14 @@ impl Site {
     ///
     /// `Other` when there is no temporary directory.
     pub fn with_files(place: Place<'_>, name: &str) -> Result<Self> {
-        if let Place::Directory(directory) = place {
-            return Ok(Self::new(directory.join(name).display()));
+        match place {
+            Place::Directory(directory) => Ok(Self::new(directory.join(name).display())),
+            Place::Anywhere => {
+                let directory = TempDir::with_prefix("irminsul-conformance-")
+                    .map_err(|e| Error::new(ErrorKind::Other, "there is no temporary directory").with_source(e))?;
+                Ok(Self::new(directory.path().join(name).display()).keeping(directory))
+            }
         }
-        let directory = TempDir::with_prefix("irminsul-conformance-")
-            .map_err(|e| Error::new(ErrorKind::Other, "there is no temporary directory").with_source(e))?;
-        Ok(Self::new(directory.path().join(name).display()).keeping(directory))
     }
 
     /// A store without files. Its token is a name that no other store of this process has.

@@ -17,6 +17,7 @@ use crate::CaseReport;
 /// How thorough a run is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Profile {
     /// Each case once, with few rounds: under ten seconds on an engine in memory.
     #[default]

@@ -98,6 +98,7 @@ impl Factory for Tested {
             }
             // It goes with its directory.
             Place::Directory(directory) => Ok(Site::new(self.registry.scratch_in(&self.address, directory).await?)),
+            _ => Err(Error::new(ErrorKind::Unsupported, "no store of an address can be at such a place")),
         }
     }
 
