@@ -4,6 +4,7 @@
 
 use std::{
     env,
+    hint::black_box,
     process::{Command, Output},
     sync::Arc,
 };
@@ -54,7 +55,7 @@ async fn e2_a_handler_that_panics_shows_no_value() {
     }
     let entries = store().await;
     let handler = move |event| async move {
-        let _at_hand = event;
+        black_box(&event);
         panic!("{said}");
     };
     let mut guard = entries.on_change(&Key::root(), Init::Current, handler).await.unwrap();
@@ -68,7 +69,7 @@ async fn e2_an_update_that_panics_shows_no_value() {
         return expect_panic_without_value(&output_of("e2_an_update_that_panics_shows_no_value"), said);
     }
     let next = |held: Option<Bytes>| -> Option<Bytes> {
-        let _at_hand = held;
+        black_box(&held);
         panic!("{said}");
     };
     let updated = store().await.update(&key(), next).await;
