@@ -211,10 +211,20 @@ impl S3Options {
     /// The clients of the service.
     pub(crate) fn connect(&self) -> Result<client::Service> {
         match &self.service {
-            Service::S3(place) => place.check_bucket().and_then(|()| connect_to_s3(s3(place))),
+            Service::S3(place) => {
+                place.check_bucket()?;
+                let connector = Connector::default();
+                let service = connect_to_s3(s3(place, connector.clone()))?;
+                Ok(client::Service { pages: Some(connector.pages), ..service })
+            }
             #[cfg(feature = "azure")]
-            Service::Azure(place) => place.check_bucket().and_then(|()| connect_to_azure(azure(place))),
-            Service::Given(store) => Ok(client::Service { objects: Arc::clone(store), lists: Arc::clone(store) }),
+            Service::Azure(place) => {
+                place.check_bucket()?;
+                let connector = Connector::default();
+                let service = connect_to_azure(azure(place, connector.clone()))?;
+                Ok(client::Service { pages: Some(connector.pages), ..service })
+            }
+            Service::Given(store) => Ok(in_place_of_both(Arc::clone(store))),
         }
     }
 
@@ -236,10 +246,12 @@ impl S3Options {
     }
 }
 
-fn s3(place: &Place) -> AmazonS3Builder {
+fn s3(place: &Place, connector: Connector) -> AmazonS3Builder {
     let mut builder = AmazonS3Builder::from_env()
-        .with_http_connector(Connector)
+        .with_http_connector(connector)
         .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), TIMEOUT)
+        // A DELETE of one object is a part of S3 that every service has.
+        .with_config(AmazonS3ConfigKey::DisableBulkDelete, "true")
         .with_bucket_name(&place.bucket);
     if let Some(endpoint) = &place.endpoint {
         // What the environment names for S3 alone would come before.
@@ -262,13 +274,13 @@ pub(crate) fn connect_to_s3(builder: AmazonS3Builder) -> Result<client::Service>
     let objects = builder.clone().with_retry(no_retries()).build().map_err(|_| ill_formed())?;
     let builder = builder.with_credentials(Arc::clone(objects.credentials()));
     let lists = builder.with_retry(retries()).build().map_err(|_| ill_formed())?;
-    Ok(client::Service { objects: Arc::new(objects), lists: Arc::new(lists) })
+    Ok(client::Service { objects: Arc::new(objects), lists: Arc::new(lists), pages: None })
 }
 
 #[cfg(feature = "azure")]
-fn azure(place: &Place) -> MicrosoftAzureBuilder {
+fn azure(place: &Place, connector: Connector) -> MicrosoftAzureBuilder {
     let mut builder = MicrosoftAzureBuilder::from_env()
-        .with_http_connector(Connector)
+        .with_http_connector(connector)
         .with_config(AzureConfigKey::Client(ClientConfigKey::Timeout), TIMEOUT)
         .with_container_name(&place.bucket);
     if let Some(endpoint) = &place.endpoint {
@@ -283,7 +295,7 @@ fn connect_to_azure(builder: MicrosoftAzureBuilder) -> Result<client::Service> {
     let objects = builder.clone().with_retry(no_retries()).build().map_err(|_| ill_formed())?;
     let builder = builder.with_credentials(Arc::clone(objects.credentials()));
     let lists = builder.with_retry(retries()).build().map_err(|_| ill_formed())?;
-    Ok(client::Service { objects: Arc::new(objects), lists: Arc::new(lists) })
+    Ok(client::Service { objects: Arc::new(objects), lists: Arc::new(lists), pages: None })
 }
 
 /// A credential in an address would be shown by whoever shows the address (E2).
@@ -314,6 +326,10 @@ fn ill_formed() -> Error {
         ErrorKind::InvalidInput,
         "the bucket, the endpoint or the credentials in the environment are not well-formed",
     )
+}
+
+fn in_place_of_both(store: Arc<dyn ObjectStore>) -> client::Service {
+    client::Service { objects: Arc::clone(&store), lists: store, pages: None }
 }
 
 /// Retries are for who knows what was sent.
