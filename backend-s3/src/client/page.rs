@@ -66,8 +66,9 @@ fn position(reader: &Reader<&[u8]>) -> Option<usize> {
     usize::try_from(reader.buffer_position()).ok()
 }
 
+/// One with an entity that nobody knows is left to whoever refuses it.
 fn is_legible(name: &str) -> bool {
-    unescape(name).is_ok_and(|name| Path::parse(name).is_ok())
+    unescape(name).map_or(true, |name| Path::parse(name).is_ok())
 }
 
 #[cfg(test)]
@@ -102,7 +103,14 @@ mod tests {
 
     #[test]
     fn what_is_no_page_stays_as_it_is() {
-        for page in ["", "<<<&&&", "<a><Contents><Key>a//b</Key>", "<Contents><Key>a//b</Contents></Key>", "\u{0}"] {
+        for page in [
+            "",
+            "<<<&&&",
+            "<a><Contents><Key>a//b</Key>",
+            "<Contents><Key>a//b</Contents></Key>",
+            "\u{0}",
+            &s3(&["&a;//b"]),
+        ] {
             assert_eq!(shown(page), page);
         }
         let bytes = Bytes::from_static(b"<a>\xff</a>");

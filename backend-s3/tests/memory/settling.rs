@@ -275,7 +275,9 @@ async fn a5_a_lost_race_for_a_key_that_many_wrote_before_is_settled() {
             for others in [ONE, OFTEN, Others(14, 1)] {
                 let scene = Scene::new(call, 20).await;
                 write(scene.others.iter().map(|other| other.atomic_write().unwrap()).collect(), 1).await;
-                scene.others[0].atomic_write().unwrap().set(&key(), "old".into()).await.unwrap();
+                let last = scene.others[0].atomic_write().unwrap();
+                last.find(&key()).await.unwrap();
+                last.set(&key(), "old".into()).await.unwrap();
                 scene.mine.atomic_write().unwrap().find(&key()).await.unwrap();
                 check_in(&scene, call, &[(fault, others, NONE)]).await;
             }
