@@ -9,7 +9,7 @@ use conformance::{
     history::{Client, Limits, Recorder, Verdict, check},
     proxy::{Fault, Proxy, Request},
 };
-use futures_util::{StreamExt, TryStreamExt, future::join_all};
+use futures_util::{TryStreamExt, future::join_all};
 use object_store::{
     ObjectStore, RetryConfig,
     aws::{AmazonS3Builder, AmazonS3ConfigKey},
