@@ -74,7 +74,7 @@ fn key(path: &str) -> Key {
 
 async fn entries(scene: &Scene) {
     let entries = scene.counted.atomic_write().unwrap();
-    let (k, value) = (key("a/b"), Bytes::from_static);
+    let ([k, c, d], value) = (["a/b", "c", "d"].map(key), Bytes::from_static);
     scene.takes(1, "find of an absent key", entries.find(&k)).await;
     scene.takes(2, "set of a key that was never seen", entries.set(&k, value(b"1"))).await;
     scene.takes(1, "set of a known key", entries.set(&k, value(b"2"))).await;
@@ -85,10 +85,10 @@ async fn entries(scene: &Scene) {
     scene.takes(1, "a write of what is there", entries.set(&k, value(b"3"))).await;
     scene.takes(1, "find of what is known", entries.find(&k)).await;
     scene.takes(1, "mem", entries.mem(&k)).await;
-    let create = entries.test_and_set(&key("c"), None, Some(value(b"1")));
+    let create = entries.test_and_set(&c, None, Some(value(b"1")));
     assert!(scene.takes(1, "a create", create).await.is_applied());
-    scene.other.set(&key("d"), value(b"theirs")).await.unwrap();
-    let create = entries.test_and_set(&key("d"), None, Some(value(b"1")));
+    scene.other.set(&d, value(b"theirs")).await.unwrap();
+    let create = entries.test_and_set(&d, None, Some(value(b"1")));
     assert!(!scene.takes(2, "a create of what is there", create).await.is_applied());
     scene.other.set(&k, value(b"theirs")).await.unwrap();
     scene.takes(3, "a set that lost", entries.set(&k, value(b"mine"))).await;
