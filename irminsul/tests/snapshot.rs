@@ -267,7 +267,7 @@ fn an_unreadable_file_is_named() {
     write(source.join("secret"), "text", 0o000);
     mode(desk.folder.path(), 0o755);
     let copy = desk.path("program");
-    fs::copy(program(), &copy).unwrap();
+    fs::copy(program("snapshot"), &copy).unwrap();
     mode(&copy, 0o755);
     let mut command = Command::new(copy);
     command.args(["save", "mem:", "name"]).arg(&source).current_dir("/");
