@@ -419,7 +419,7 @@ mod tests {
     fn what_is_filled_once_is_no_growth_whenever_that_is() {
         for row in 1..ROWS {
             let grows = WARM_UP + row * WINDOWS - COMPARED;
-            let files = (0..).map(|window| if window < grows { window } else { grows });
+            let files = (0..).map(|window| window.min(grows as u64));
             judged(files).0.expect("it is full");
         }
     }
