@@ -233,7 +233,7 @@ async fn whole_reads(context: Context) -> Outcome {
         written
     };
     let reads = async move {
-        let _reads_on = reads_on;
+        let reading = reads_on;
         let mut last = None;
         while !over.load(Ordering::Acquire) {
             let found = read_of_one(&*reader).await?;
@@ -242,6 +242,7 @@ async fn whole_reads(context: Context) -> Outcome {
             }
             last = found;
         }
+        drop(reading);
         Ok(())
     };
     both(reads, writes).await?;

@@ -193,8 +193,10 @@ impl Compared {
 
 /// Growth shows in each of the last windows, and a moment's more in some.
 fn compared(held: &[Held]) -> [Compared; 4] {
+    type Of = fn(&Held) -> u64;
+
     let memory_kib = MEMORY_KIB + held.len() as u64 * TURNS * TURN_BYTES / 1024;
-    let all: [(&str, fn(&Held) -> u64, u64); 4] = [
+    let all: [(&str, Of, u64); 4] = [
         ("threads", |held| held.threads, 0),
         ("tasks", |held| held.tasks, 0),
         ("open files", |held| held.files, 0),
