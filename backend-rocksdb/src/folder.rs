@@ -34,6 +34,9 @@ const CLOSED: &str = "irminsul.closed";
 /// What RocksDB finds its files by.
 const CURRENT: &str = "CURRENT";
 
+/// What the name in it begins with; a number follows.
+const MANIFEST: &str = "MANIFEST-";
+
 /// The endings of the files in which RocksDB keeps data.
 const DATA: [&str; 3] = ["sst", "blob", "log"];
 
@@ -114,8 +117,13 @@ impl Folder {
     /// The name of the manifest, and its length.
     fn manifest(&self) -> io::Result<String> {
         let current = fs::read_to_string(self.path.join(CURRENT))?;
-        let len = fs::metadata(self.path.join(current.trim_end()))?.len();
-        Ok(format!("{} {len}", current.trim_end()))
+        let name = current.trim_end();
+        let number = name.strip_prefix(MANIFEST).ok_or(io::ErrorKind::InvalidData)?;
+        if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let len = fs::metadata(self.path.join(name))?.len();
+        Ok(format!("{name} {len}"))
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -117,6 +117,20 @@ async fn data_that_is_not_found_any_more_is_not_removed() {
 }
 
 #[tokio::test]
+async fn a12_what_names_no_manifest_any_more_is_corrupt_and_left_as_it_is() {
+    let scene = Scene::new();
+    scene.open().await.close().await.unwrap();
+    let rotten: [&[u8]; 5] = [b"", b"MANIFEST-00\x00004\n", b"MANIFEST-/../4\n", b"/dev/null\n", b"MANIFEST-\xff\n"];
+    for bytes in rotten {
+        fs::write(scene.inside().join("CURRENT"), bytes).unwrap();
+        let before = scene.files();
+        let refusal = refused(ErrorKind::Corrupt, scene.options().open().await);
+        assert!(refusal.contains("manifest"), "{refusal}");
+        assert_eq!(scene.files(), before);
+    }
+}
+
+#[tokio::test]
 async fn each_damaged_or_missing_file_is_corrupt_or_does_not_matter() {
     let scene = Scene::new();
     let store = scene.open().await;
