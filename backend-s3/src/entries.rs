@@ -44,6 +44,14 @@ impl State {
         }
     }
 
+    /// What the object holds; `None` where there is none, and where it rotted.
+    pub(crate) fn frame(&self) -> Option<&Frame> {
+        match self {
+            Self::Kept { frame, .. } => Some(frame),
+            Self::Nothing | Self::Rotten { .. } => None,
+        }
+    }
+
     pub(crate) fn is_rotten(&self) -> bool {
         matches!(self, Self::Rotten { .. })
     }

@@ -97,12 +97,16 @@ impl Frame {
         Ok(Self { seq, first: None, ..Self::first(writer, value)? })
     }
 
-    /// Whether the object, as this frame has it, ever held that write, the last one that its instance tried; `None` when
-    /// so many instances wrote since that the frame does not say.
-    pub(crate) fn tells_of(&self, write: &Self) -> Option<bool> {
+    /// Whether the object, as this frame has it, ever held that write, the last one that its instance tried, upon that
+    /// base; `None` when so many instances wrote since that the frame does not say.
+    pub(crate) fn tells_of(&self, write: &Self, base: Option<&Self>) -> Option<bool> {
         let name = write.writes.first()?;
         if let Some(last) = self.writes.iter().find(|last| last.writer == name.writer) {
             return Some(last == name);
+        }
+        // The latest are named first: while one is that the base names, all are that came behind the base.
+        if base.is_some_and(|base| base.writes.iter().any(|before| self.writes.contains(before))) {
+            return Some(false);
         }
         let first = self.first.as_ref()?;
         // All that ever wrote are named, or the one that this can have been is.
@@ -280,24 +284,48 @@ mod tests {
         for writer in &others[..14] {
             for _ in 0..3 {
                 last = last.next(*writer, None).unwrap();
-                assert_eq!((last.tells_of(&mine), last.tells_of(&never)), (Some(true), Some(false)));
+                assert_eq!((last.tells_of(&mine, None), last.tells_of(&never, None)), (Some(true), Some(false)));
             }
         }
         last = last.next(others[14], None).unwrap();
-        assert_eq!((last.tells_of(&mine), last.seq), (None, 45));
+        assert_eq!((last.tells_of(&mine, None), last.seq), (None, 45));
+    }
+
+    #[test]
+    fn a5_a_frame_tells_of_a_lost_race_however_many_wrote_before_it() {
+        let base = write_after(40, None);
+        let mine = base.next(Writer::unique().unwrap(), None).unwrap();
+        let mut last = base.clone();
+        for writer in writers(14) {
+            last = last.next(writer, None).unwrap();
+            assert_eq!(last.tells_of(&mine, Some(&base)), Some(false));
+        }
+        last = last.next(Writer::unique().unwrap(), None).unwrap();
+        assert_eq!(last.tells_of(&mine, Some(&base)), None);
+    }
+
+    #[test]
+    fn a5_a_frame_tells_of_a_write_that_landed_among_many_others() {
+        let base = write_after(40, None);
+        let mine = base.next(Writer::unique().unwrap(), None).unwrap();
+        let mut last = mine.clone();
+        for writer in writers(14) {
+            last = last.next(writer, None).unwrap();
+            assert_eq!(last.tells_of(&mine, Some(&base)), Some(true));
+        }
     }
 
     #[test]
     fn a5_a_frame_that_names_all_tells_what_was_never_there() {
-        assert_eq!(write_after(13, None).tells_of(&second()), Some(false));
-        assert_eq!(write_after(14, None).tells_of(&second()), None);
+        assert_eq!(write_after(13, None).tells_of(&second(), None), Some(false));
+        assert_eq!(write_after(14, None).tells_of(&second(), None), None);
     }
 
     #[test]
     fn a5_a_frame_tells_of_its_creation_for_ever() {
         let [mine, never] = [0; 2].map(|_| Frame::first(Writer::unique().unwrap(), None).unwrap());
         let last = writers(40).into_iter().fold(mine.clone(), |frame, writer| frame.next(writer, None).unwrap());
-        assert_eq!((last.tells_of(&mine), last.tells_of(&never)), (Some(true), Some(false)));
+        assert_eq!((last.tells_of(&mine, None), last.tells_of(&never, None)), (Some(true), Some(false)));
     }
 
     #[test]
@@ -306,9 +334,9 @@ mod tests {
         let heir = over.next(Writer::unique().unwrap(), None).unwrap();
         let heir = Frame::open(&key(), &bytes_of(&heir, &key())).ok().unwrap();
         for before in [second(), write_after(0, None)] {
-            assert_eq!((over.tells_of(&before), heir.tells_of(&before)), (None, None));
+            assert_eq!((over.tells_of(&before, None), heir.tells_of(&before, None)), (None, None));
         }
-        assert_eq!(heir.tells_of(&over), Some(true));
+        assert_eq!(heir.tells_of(&over, None), Some(true));
     }
 
     #[test]

@@ -32,9 +32,9 @@ fn entry_as_it_is(bytes: &Bytes) {
     assert_eq!(opened.value.is_none(), bytes.len() == frame::TOMBSTONE_LEN);
     let again = Frame::open(&key("k"), &opened.seal(&key("k")).into());
     assert!(again.is_ok_and(|again| again == opened));
-    assert_ne!(opened.tells_of(&opened), Some(false));
+    assert_ne!(opened.tells_of(&opened, None), Some(false));
     let next = opened.next(Writer::unique().expect("random bytes"), None).expect("random bytes");
-    assert!(next.seq > opened.seq && next.tells_of(&next) == Some(true));
+    assert!(next.seq > opened.seq && next.tells_of(&next, None) == Some(true));
 }
 
 /// The name of an entry's object, or its key: each has the other, and no service takes the name for another.

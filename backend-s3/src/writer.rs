@@ -50,14 +50,14 @@ enum Trace {
     Overtaken,
     /// The base is still there: it may yet land.
     Open,
-    /// So many other instances followed that the object does not say.
+    /// So many other instances followed upon its base that the object does not say.
     Lost,
 }
 
 impl Trace {
     fn of(write: &Frame, base: &State, current: &State) -> Self {
         let told = match current {
-            State::Kept { frame, .. } => frame.tells_of(write),
+            State::Kept { frame, .. } => frame.tells_of(write, base.frame()),
             State::Nothing => Some(false),
             State::Rotten { .. } => None,
         };

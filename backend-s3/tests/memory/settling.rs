@@ -113,7 +113,10 @@ async fn write(others: Vec<Arc<dyn AtomicWrite>>, times: usize) {
 /// What became of the call, checked against what took place.
 async fn check(call: Call, steps: &[Around]) {
     let others = steps.iter().map(|(_, before, behind)| before.0.max(behind.0)).max().unwrap_or(0);
-    let scene = Scene::new(call, others).await;
+    check_in(&Scene::new(call, others).await, call, steps).await;
+}
+
+async fn check_in(scene: &Scene, call: Call, steps: &[Around]) {
     scene.store.then(steps.iter().map(|&step| scene.step(step)));
     let answer = scene.call(call).await;
     let before_the_end = scene.mine.atomic_write().unwrap().find(&key()).await.unwrap();
@@ -261,6 +264,24 @@ async fn a9_a_dropped_write_takes_effect_once_and_the_store_goes_on() {
         entries.set(&key(), "next".into()).await.unwrap();
         assert_eq!(scene.times_landed(Call::SetKnown).await, 1, "{fault:?}");
         assert_eq!(entries.find(&key()).await.unwrap().unwrap(), "next", "{fault:?}");
+    }
+}
+
+/// However many instances ever wrote a key: a write that loses to few others is settled.
+#[tokio::test(start_paused = true)]
+async fn a5_a_lost_race_for_a_key_that_many_wrote_before_is_settled() {
+    for call in [Call::SetKnown, Call::Swap, Call::Remove] {
+        for fault in FAULTS {
+            for others in [ONE, OFTEN, Others(14, 1)] {
+                let scene = Scene::new(call, 20).await;
+                write(scene.others.iter().map(|other| other.atomic_write().unwrap()).collect(), 1).await;
+                let last = scene.others[0].atomic_write().unwrap();
+                last.find(&key()).await.unwrap();
+                last.set(&key(), "old".into()).await.unwrap();
+                scene.mine.atomic_write().unwrap().find(&key()).await.unwrap();
+                check_in(&scene, call, &[(fault, others, NONE)]).await;
+            }
+        }
     }
 }
 
