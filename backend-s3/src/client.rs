@@ -3,6 +3,7 @@
 
 mod answer;
 mod course;
+mod page;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -20,6 +21,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{
     StreamExt, TryStreamExt,
+    future::ready,
     stream::{self, BoxStream},
 };
 use object_store::{
@@ -58,6 +60,8 @@ pub(crate) struct Client {
     /// How long a request may take, besides what its body adds.
     patience: Duration,
     counters: Counters,
+    /// Of listings, where whoever sends them counts them.
+    pages: Option<Arc<AtomicU64>>,
 }
 
 /// How a service is asked.
@@ -67,6 +71,8 @@ pub(crate) struct Service {
     /// For listings. It tries a page again by itself: nobody else can, since a listing goes on by what the page before
     /// said.
     pub(crate) lists: Arc<dyn ObjectStore>,
+    /// How many pages of listings were asked for, where it is counted.
+    pub(crate) pages: Option<Arc<AtomicU64>>,
 }
 
 /// What one state of an object is told by: its `ETag`.
@@ -245,13 +251,15 @@ impl From<Failure> for Error {
 
 impl Client {
     pub(crate) fn new(service: Service, prefix: Path, busy: Duration, patience: Duration) -> Self {
-        let Service { objects: store, lists } = service;
-        Self { store, lists, prefix, busy, patience, counters: Counters::default() }
+        let Service { objects: store, lists, pages } = service;
+        Self { store, lists, prefix, busy, patience, counters: Counters::default(), pages }
     }
 
     /// How many requests were sent, and how many bytes, since the client was made.
     pub(crate) fn requests(&self) -> Requests {
-        self.counters.read()
+        let counted = self.counters.read();
+        let list = self.pages.as_ref().map_or(counted.list, |pages| pages.load(Ordering::Relaxed));
+        Requests { list, ..counted }
     }
 
     /// Writes an object that must not be there yet (`If-None-Match: *`).
@@ -393,7 +401,10 @@ impl Client {
         behind: &str,
         most: u64,
     ) -> BoxStream<'static, Result<Listed, Failure>> {
-        let objects = self.lists.list_with_offset(Some(&self.path(under)), &self.path(behind));
+        let behind = self.path(behind);
+        let objects = self.lists.list_with_offset(Some(&self.path(under)), &behind);
+        // A service may know no beginning, and tell all names.
+        let objects = objects.try_filter(move |object| ready(object.location > behind)).boxed();
         self.followed(objects, Course::in_order(most))
     }
 
@@ -407,7 +418,7 @@ impl Client {
         stream::unfold((objects, course, 0_u64), move |(mut objects, mut course, listed)| {
             let client = Arc::clone(&client);
             async move {
-                if listed % PAGE == 0 {
+                if client.pages.is_none() && listed % PAGE == 0 {
                     client.counters.count(Kind::List);
                 }
                 let object = client.next_of(&mut objects, &mut course).await?;
@@ -449,12 +460,12 @@ impl Client {
         }
     }
 
-    /// Removes all objects below the prefix.
+    /// Removes all objects below the prefix, as they are listed: a listing goes on behind the last name of a page, which
+    /// need not be there any more.
     pub(crate) async fn delete_all(self: &Arc<Self>) -> store_api::Result<()> {
         let objects = self.followed(self.lists.list(Some(&self.prefix)), Course::in_any_order());
-        let names = objects.map_ok(|object| object.name).try_collect::<Vec<_>>().await?;
-        let delete = |name: String| async move { self.delete(&name).await };
-        Ok(stream::iter(names).map(Ok).try_for_each_concurrent(DELETES, delete).await?)
+        let delete = |object: Listed| async move { self.delete(&object.name).await };
+        Ok(objects.try_for_each_concurrent(DELETES, delete).await?)
     }
 
     /// Our names need no escaping: `names` and the packs make them of plain characters.
@@ -532,7 +543,7 @@ pub struct Requests {
     pub get: u64,
     /// HEAD of an object.
     pub head: u64,
-    /// LIST: one for each 1,000 names or less.
+    /// LIST: one for each page of 1,000 names or less. Of a store that was given, by the names that it told.
     pub list: u64,
     /// DELETE.
     pub delete: u64,
@@ -569,6 +580,11 @@ impl Kind {
             Self::Delete => "delete",
         }
     }
+
+    /// Tells a request to whoever listens to the events of this target.
+    fn tell(self) {
+        tracing::trace!(target: "irminsul::requests", kind = self.name());
+    }
 }
 
 #[derive(Default)]
@@ -580,10 +596,10 @@ struct Counters {
 }
 
 impl Counters {
-    /// Counts a request, and tells it to whoever listens to the events of this target.
+    /// Counts a request, and tells it.
     fn count(&self, kind: Kind) {
         self.sent[kind as usize].fetch_add(1, Ordering::Relaxed);
-        tracing::trace!(target: "irminsul::requests", kind = kind.name());
+        kind.tell();
     }
 
     fn read(&self) -> Requests {

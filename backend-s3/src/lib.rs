@@ -80,7 +80,7 @@ impl S3Options {
     }
 
     /// Removes all objects below the prefix. For stores that nobody has open: a write that is under way may leave an
-    /// object behind.
+    /// object behind. Objects that are not the store's go too, but for those whose names are not well-formed (`a//b`).
     ///
     /// # Errors
     ///

@@ -310,7 +310,10 @@ fn not_looking() -> Error {
 }
 
 fn too_many(limit: u64) -> Error {
-    let message = format!("a watch of an object store has at most {limit} keys in its scope; watch a narrower one");
+    let message = format!(
+        "a watch of an object store has at most {limit} objects in its scope, those of removed entries included; watch a \
+         narrower one, or raise `watch_limit`"
+    );
     Error::new(ErrorKind::Unsupported, message)
 }
 

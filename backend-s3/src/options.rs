@@ -18,6 +18,8 @@ use crate::client::{self, Connector, READ_ATTEMPTS};
 const MAX_PREFIX_LEN: usize = 200;
 /// Those of old ones; 63 of others.
 const MAX_BUCKET_LEN: usize = 255;
+/// A batch has its own limit, and what is added one by one needs no larger packs than batches have by default.
+const MAX_PACK_LEN: usize = DEFAULT_BATCH_LIMIT;
 /// The client's own limit for a request. The requests', which know their sizes, are shorter.
 const TIMEOUT: &str = "1 hour";
 
@@ -34,6 +36,7 @@ pub struct S3Options {
     pub(crate) hash: Option<HashFunction>,
     pub(crate) verify: bool,
     pub(crate) batch_limit: usize,
+    pub(crate) pack: usize,
     pub(crate) poll: Duration,
     pub(crate) busy: Duration,
     pub(crate) patience: Duration,
@@ -107,6 +110,7 @@ impl S3Options {
             hash: None,
             verify: true,
             batch_limit: DEFAULT_BATCH_LIMIT,
+            pack: 8 * 1024 * 1024,
             poll: Duration::from_secs(1),
             busy: Duration::from_secs(30),
             patience: Duration::from_secs(30),
@@ -179,6 +183,15 @@ impl S3Options {
         self
     }
 
+    /// How many bytes of values that are added one by one, while an upload is under way, go into one object. As much is
+    /// sent at a time, and four times as much is under way at the most. 8 MiB by default, 256 MiB at the most; a longer
+    /// value is an object by itself, and so is a batch.
+    #[must_use]
+    pub fn pack(mut self, bytes: usize) -> Self {
+        self.pack = bytes.min(MAX_PACK_LEN);
+        self
+    }
+
     /// How often others' changes are looked for while something is watched (W11). 1 s by default, 1 ms at least.
     #[must_use]
     pub fn poll(mut self, interval: Duration) -> Self {
@@ -200,21 +213,32 @@ impl S3Options {
         self
     }
 
-    /// How many keys the scope of a watch may have: each is kept in memory, and all of them are listed at each poll. A
-    /// watch of more is `Unsupported`. 4,194,304 by default.
+    /// How many objects the scope of a watch may have, those of removed entries included: each is kept in memory, and all
+    /// of them are listed at each poll. A watch of more is `Unsupported`; one that is under way is told so at each poll.
+    /// 4,194,304 by default.
     #[must_use]
-    pub fn watch_limit(mut self, keys: u64) -> Self {
-        self.watch_limit = keys;
+    pub fn watch_limit(mut self, objects: u64) -> Self {
+        self.watch_limit = objects;
         self
     }
 
     /// The clients of the service.
     pub(crate) fn connect(&self) -> Result<client::Service> {
         match &self.service {
-            Service::S3(place) => place.check_bucket().and_then(|()| connect_to_s3(s3(place))),
+            Service::S3(place) => {
+                place.check_bucket()?;
+                let connector = Connector::default();
+                let service = connect_to_s3(s3(place, connector.clone()))?;
+                Ok(client::Service { pages: Some(connector.pages), ..service })
+            }
             #[cfg(feature = "azure")]
-            Service::Azure(place) => place.check_bucket().and_then(|()| connect_to_azure(azure(place))),
-            Service::Given(store) => Ok(client::Service { objects: Arc::clone(store), lists: Arc::clone(store) }),
+            Service::Azure(place) => {
+                place.check_bucket()?;
+                let connector = Connector::default();
+                let service = connect_to_azure(azure(place, connector.clone()))?;
+                Ok(client::Service { pages: Some(connector.pages), ..service })
+            }
+            Service::Given(store) => Ok(in_place_of_both(Arc::clone(store))),
         }
     }
 
@@ -236,10 +260,12 @@ impl S3Options {
     }
 }
 
-fn s3(place: &Place) -> AmazonS3Builder {
+fn s3(place: &Place, connector: Connector) -> AmazonS3Builder {
     let mut builder = AmazonS3Builder::from_env()
-        .with_http_connector(Connector)
+        .with_http_connector(connector)
         .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), TIMEOUT)
+        // A DELETE of one object is a part of S3 that every service has.
+        .with_config(AmazonS3ConfigKey::DisableBulkDelete, "true")
         .with_bucket_name(&place.bucket);
     if let Some(endpoint) = &place.endpoint {
         // What the environment names for S3 alone would come before.
@@ -262,13 +288,13 @@ pub(crate) fn connect_to_s3(builder: AmazonS3Builder) -> Result<client::Service>
     let objects = builder.clone().with_retry(no_retries()).build().map_err(|_| ill_formed())?;
     let builder = builder.with_credentials(Arc::clone(objects.credentials()));
     let lists = builder.with_retry(retries()).build().map_err(|_| ill_formed())?;
-    Ok(client::Service { objects: Arc::new(objects), lists: Arc::new(lists) })
+    Ok(client::Service { objects: Arc::new(objects), lists: Arc::new(lists), pages: None })
 }
 
 #[cfg(feature = "azure")]
-fn azure(place: &Place) -> MicrosoftAzureBuilder {
+fn azure(place: &Place, connector: Connector) -> MicrosoftAzureBuilder {
     let mut builder = MicrosoftAzureBuilder::from_env()
-        .with_http_connector(Connector)
+        .with_http_connector(connector)
         .with_config(AzureConfigKey::Client(ClientConfigKey::Timeout), TIMEOUT)
         .with_container_name(&place.bucket);
     if let Some(endpoint) = &place.endpoint {
@@ -283,7 +309,7 @@ fn connect_to_azure(builder: MicrosoftAzureBuilder) -> Result<client::Service> {
     let objects = builder.clone().with_retry(no_retries()).build().map_err(|_| ill_formed())?;
     let builder = builder.with_credentials(Arc::clone(objects.credentials()));
     let lists = builder.with_retry(retries()).build().map_err(|_| ill_formed())?;
-    Ok(client::Service { objects: Arc::new(objects), lists: Arc::new(lists) })
+    Ok(client::Service { objects: Arc::new(objects), lists: Arc::new(lists), pages: None })
 }
 
 /// A credential in an address would be shown by whoever shows the address (E2).
@@ -316,6 +342,10 @@ fn ill_formed() -> Error {
     )
 }
 
+fn in_place_of_both(store: Arc<dyn ObjectStore>) -> client::Service {
+    client::Service { objects: Arc::clone(&store), lists: store, pages: None }
+}
+
 /// Retries are for who knows what was sent.
 fn no_retries() -> RetryConfig {
     RetryConfig { max_retries: 0, ..RetryConfig::default() }
@@ -342,6 +372,7 @@ impl fmt::Debug for S3Options {
             .field("hash", &self.hash)
             .field("verify", &self.verify)
             .field("batch_limit", &self.batch_limit)
+            .field("pack", &self.pack)
             .field("poll", &self.poll)
             .field("busy", &self.busy)
             .field("patience", &self.patience)

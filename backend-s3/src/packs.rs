@@ -125,7 +125,7 @@ impl Packs {
             view: Mutex::default(),
             refreshing: Refreshing::default(),
             blocks: Blocks::default(),
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue::new(options.pack)),
             merging: Merging::default(),
             runtime,
             detached,

@@ -18,6 +18,8 @@ pub enum OptionValues {
     },
     /// A size, as a whole number of bytes.
     Bytes,
+    /// A whole number.
+    Count,
     /// One of these names.
     OneOf(&'static [&'static str]),
     /// Any text.
@@ -39,6 +41,7 @@ impl OptionValues {
                 Some(Value::Time(Duration::from_millis(time)))
             }
             Self::Bytes => Some(Value::Bytes(number()?.parse().ok()?)),
+            Self::Count => Some(Value::Count(number()?.parse().ok()?)),
             Self::OneOf(names) => names.iter().find(|name| **name == text).map(|name| Value::OneOf(name)),
             Self::Text => Some(Value::Text(text.into())),
         }
@@ -52,6 +55,7 @@ impl fmt::Display for OptionValues {
             Self::Milliseconds { least: 0 } => f.pad("MS"),
             Self::Milliseconds { least } => f.pad(&format!("MS (at least {least})")),
             Self::Bytes => f.pad("BYTES"),
+            Self::Count => f.pad("COUNT"),
             Self::OneOf(names) => f.pad(&names.join("|")),
             Self::Text => f.pad("TEXT"),
         }
@@ -164,6 +168,7 @@ enum Value {
     Switch(bool),
     Time(Duration),
     Bytes(usize),
+    Count(u64),
     OneOf(&'static str),
     Text(Box<str>),
 }
@@ -214,6 +219,15 @@ impl Options {
     pub fn bytes(&self, name: &str) -> Option<usize> {
         match self.given(name, |values| matches!(values, OptionValues::Bytes))? {
             Value::Bytes(bytes) => Some(*bytes),
+            _ => None,
+        }
+    }
+
+    /// An option that is a whole number.
+    #[must_use]
+    pub fn count(&self, name: &str) -> Option<u64> {
+        match self.given(name, |values| matches!(values, OptionValues::Count))? {
+            Value::Count(count) => Some(*count),
             _ => None,
         }
     }

@@ -1,9 +1,17 @@
-//! HTTP below the client of a service: it follows no redirect, and no answer takes more memory than one of its kind may.
+//! HTTP below the client of a service: it follows no redirect, no answer takes more memory than one of its kind may, and
+//! a listing has names that can be read.
 //!
 //! A redirect would take a request to whoever the service names, with the session token that signs it, and an answer from
 //! there would pass for the service's own. How long an object may be is left to who asks for it.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{
+    error::Error as StdError,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use http_body_util::{BodyExt, Limited};
@@ -18,23 +26,30 @@ use reqwest::{
     Body, Client, ClientBuilder, NoProxy, Proxy, Request, header::CONTENT_RANGE, redirect, tls::Certificate,
 };
 
+use super::{Kind, page};
+
 /// A page of a listing has 1,000 names of 1,024 bytes, or 5,000 on Azure, and what is told of each.
 const MAX_PAGE_LEN: usize = 16 * 1024 * 1024;
 /// Any other answer that is no object says what went wrong.
 const MAX_ANSWER_LEN: usize = 256 * 1024;
+const NAME: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
-/// Makes the connections of a client.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Connector;
+/// Makes the connections of a client, and counts the requests for pages of listings that are sent over them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Connector {
+    pub(crate) pages: Arc<AtomicU64>,
+}
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> Result<HttpClient> {
         let client = configured(options)?.build().map_err(|_| ill_formed())?;
-        Ok(HttpClient::new(Bounded(Plain(client))))
+        Ok(HttpClient::new(Bounded { service: Plain(client), pages: Arc::clone(&self.pages) }))
     }
 }
 
-/// A client with what the environment can set of one. HTTP/1 alone: whoever sends small requests has nothing of the other.
+/// A client. Of what the environment can set of one it takes the time limits, the proxy, the connections that are kept,
+/// its name, and what is said about encryption, but for the certificates of the system, which are always taken. HTTP/1
+/// alone: whoever sends small requests has nothing of the other.
 fn configured(options: &ClientOptions) -> Result<ClientBuilder> {
     let text = |key| options.get_config_value(&key);
     let is_on = |key| text(key).is_some_and(|text| is_yes(&text));
@@ -43,9 +58,14 @@ fn configured(options: &ClientOptions) -> Result<ClientBuilder> {
         .redirect(redirect::Policy::none())
         .referer(false)
         .http1_only()
+        // Another crate of the application may turn them on: an answer that is unpacked does not tell its length.
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
         .https_only(!is_on(ClientConfigKey::AllowHttp))
         .tls_danger_accept_invalid_certs(is_on(ClientConfigKey::AllowInvalidCertificates))
-        .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")));
+        .user_agent(text(ClientConfigKey::UserAgent).unwrap_or_else(|| NAME.to_owned()));
     if let Some(limit) = duration(ClientConfigKey::Timeout)? {
         client = client.timeout(limit);
     }
@@ -57,6 +77,9 @@ fn configured(options: &ClientOptions) -> Result<ClientBuilder> {
     }
     if let Some(limit) = duration(ClientConfigKey::PoolIdleTimeout)? {
         client = client.pool_idle_timeout(limit);
+    }
+    if let Some(count) = text(ClientConfigKey::PoolMaxIdlePerHost) {
+        client = client.pool_max_idle_per_host(count.parse().map_err(|_| ill_formed())?);
     }
     let Some(url) = text(ClientConfigKey::ProxyUrl) else { return Ok(client) };
     let excluded = text(ClientConfigKey::ProxyExcludes).and_then(|hosts| NoProxy::from_string(&hosts));
@@ -115,23 +138,32 @@ fn failed(error: reqwest::Error) -> HttpError {
     HttpError::new(kind, error.without_url())
 }
 
-/// A service whose answers have a bounded length, unless they are objects.
+/// A service whose answers have a bounded length, unless they are objects, and whose listings have names that can be
+/// read.
 #[derive(Debug)]
-pub(crate) struct Bounded<S>(pub(crate) S);
+pub(crate) struct Bounded<S> {
+    pub(crate) service: S,
+    /// How many pages of listings were asked for.
+    pub(crate) pages: Arc<AtomicU64>,
+}
 
 #[async_trait]
 impl<S: HttpService> HttpService for Bounded<S> {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let is_get = request.method() == "GET";
         let is_list = is_get && request.uri().query().is_some_and(asks_for_list);
-        let answer = self.0.call(request).await?;
+        if is_list {
+            self.pages.fetch_add(1, Ordering::Relaxed);
+            Kind::List.tell();
+        }
+        let answer = self.service.call(request).await?;
         if !has_sound_range(&answer) {
             return Err(HttpError::new_boxed(HttpErrorKind::Decode, "the range of the answer has no end".into()));
         }
         let (parts, body) = answer.into_parts();
         let is_fine = parts.status.is_success();
         let body = match (is_fine, is_list) {
-            (true, true) => limited(body, MAX_PAGE_LEN),
+            (true, true) => page::legible(limited(body, MAX_PAGE_LEN).bytes().await?).into(),
             (true, false) if is_get => body,
             _ => limited(body, MAX_ANSWER_LEN),
         };

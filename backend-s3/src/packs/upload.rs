@@ -13,8 +13,7 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{Packs, format, name::PackName, place::Place, view::WINDOW};
 use crate::client::{FailureKind, back_off};
 
-/// What waits is divided into packs of so many bytes, or of so many values. One longer value is a pack by itself.
-const PACK_BYTES: usize = 8 * 1024 * 1024;
+/// No pack of what was added one by one has more values.
 const PACK_VALUES: usize = 8192;
 
 /// How many uploads are under way at most. A second one begins where what waits fills a pack.
@@ -24,8 +23,9 @@ const UPLOADS: usize = 4;
 const NAMES: usize = 4;
 
 /// The single additions that wait for a pack.
-#[derive(Default)]
 pub(super) struct Queue {
+    /// What waits is divided into packs of so many bytes. One longer value is a pack by itself.
+    pack: usize,
     waiting: Vec<Waiting>,
     /// What they take in memory.
     bytes: usize,
@@ -46,12 +46,16 @@ impl Waiting {
 }
 
 impl Queue {
+    pub(super) fn new(pack: usize) -> Self {
+        Self { pack, waiting: Vec::new(), bytes: 0, swept: 0, uploads: 0 }
+    }
+
     fn push(&mut self, waiting: Waiting) {
         self.bytes += waiting.bytes();
         self.waiting.push(waiting);
         if self.bytes > self.swept {
             self.sweep();
-            self.swept = 2 * self.bytes.max(PACK_BYTES);
+            self.swept = 2 * self.bytes.max(self.pack);
         }
     }
 
@@ -63,7 +67,7 @@ impl Queue {
 
     /// What the next upload takes, if one is to begin.
     fn take(&mut self) -> Option<Vec<Waiting>> {
-        let full = self.bytes >= PACK_BYTES || self.waiting.len() >= PACK_VALUES;
+        let full = self.bytes >= self.pack || self.waiting.len() >= PACK_VALUES;
         let begins = self.uploads == 0 || (full && self.uploads < UPLOADS);
         if !begins {
             return None;
@@ -75,7 +79,7 @@ impl Queue {
         let mut bytes = 0;
         let fits = |waiting: &&Waiting| {
             bytes += waiting.bytes();
-            bytes <= PACK_BYTES
+            bytes <= self.pack
         };
         let count = self.waiting.iter().take(PACK_VALUES).take_while(fits).count().max(1);
         let taken: Vec<Waiting> = self.waiting.drain(..count).collect();

@@ -2,12 +2,16 @@
 
 use std::{
     fmt::Write as _,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use libtest_mimic::Trial;
-use store_api::{EntryRead, ErrorKind, Init, Key};
+use store_api::{Append, AtomicWrite, ContentRead, EntryRead, ErrorKind, HashFunction, Init, Key};
+use tokio::sync::Semaphore;
 
 use crate::{
     VALUE,
@@ -40,7 +44,7 @@ const fn attack(class: Class, name: &'static str, most: u64, answer: fn() -> Ans
     Attack { name, class, most, answer }
 }
 
-use Class::{Get, List, Put};
+use Class::{Delete, Get, Head, List, Put};
 
 const ATTACKS: &[Attack] = &[
     attack(Get, "silence", LITTLE, || Answer::Silent(Vec::new())),
@@ -107,9 +111,25 @@ const ATTACKS: &[Attack] = &[
     }),
     attack(List, "a_billion_laughs", LITTLE, || xml(&laughs())),
     attack(List, "a_size_that_is_no_number", LITTLE, || page(&sized("-1"))),
-    attack(List, "names_outside_of_the_store", LITTLE, || page(&listed_object("store/entries/../../other", 9, "tag"))),
     attack(List, "an_endless_error", LITTLE, || {
         Answer::Endless(b"HTTP/1.1 400 Bad Request\r\n\r\n".into(), vec![b'x'; 65536])
+    }),
+    attack(Head, "silence", LITTLE, || Answer::Silent(Vec::new())),
+    attack(Head, "no_http", LITTLE, || Answer::Bytes(b"\0\0\0".into())),
+    attack(Head, "no_tag", LITTLE, || Answer::Bytes(head("200 OK", "", 5))),
+    attack(Head, "a_giant_tag", LITTLE, || tagged(&"x".repeat(100_000))),
+    attack(Head, "endless_headers", LITTLE, || Answer::Endless(b"HTTP/1.1 200 OK\r\n".into(), padding())),
+    attack(Head, "an_error_with_a_body_without_an_end", LITTLE, || {
+        Answer::Endless(b"HTTP/1.1 403 Forbidden\r\n\r\n".into(), vec![b'x'; 65536])
+    }),
+    attack(Delete, "silence", LITTLE, || Answer::Silent(Vec::new())),
+    attack(Delete, "no_http", LITTLE, || Answer::Bytes(b"\0\0\0".into())),
+    attack(Delete, "endless_headers", LITTLE, || Answer::Endless(b"HTTP/1.1 204 No Content\r\n".into(), padding())),
+    attack(Delete, "an_endless_error", LITTLE, || {
+        Answer::Endless(b"HTTP/1.1 500 Internal Server Error\r\n\r\n".into(), vec![b'x'; 65536])
+    }),
+    attack(Delete, "a_head_byte_by_byte", LITTLE, || {
+        Answer::Slow(Vec::new(), head("204 No Content", &padding_of(200), 0))
     }),
 ];
 
@@ -128,7 +148,11 @@ fn tagged(tag: &str) -> Answer {
 }
 
 fn padding() -> Vec<u8> {
-    format!("X-Padding: {}\r\n", "x".repeat(4000)).into()
+    padding_of(4000).into()
+}
+
+fn padding_of(len: usize) -> String {
+    format!("X-Padding: {}\r\n", "x".repeat(len))
 }
 
 fn xml(body: &str) -> Answer {
@@ -162,7 +186,21 @@ fn is_of(class: Class, request: &Request) -> bool {
         Get => request.is_get(),
         Put => request.is_put(),
         List => request.is_list(),
+        Head => request.is_head(),
+        Delete => request.is_delete(),
     }
+}
+
+/// What is answered while requests of a class are attacked.
+fn answer(attack: &Attack, request: &Request) -> Answer {
+    if is_of(attack.class, request) {
+        return (attack.answer)();
+    }
+    // Whether a pack is there is asked by who was refused.
+    if attack.class == Head && request.is_put() && request.name.contains("/packs/") {
+        return Answer::Bytes(head("412 Precondition Failed", "", 0));
+    }
+    Answer::Honest
 }
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -172,17 +210,24 @@ pub(crate) fn trials() -> Vec<Trial> {
             withstand(attack)
         })
     });
-    one_by_one.chain([trial("a_listing_without_an_end_costs_little_memory", fresh_names)]).collect()
+    let others = [
+        trial("a_listing_without_an_end_costs_little_memory", fresh_names),
+        trial("a_store_that_is_removed_keeps_no_names_of_a_listing_without_an_end", destroy_fresh_names),
+        trial("k2_names_that_cannot_be_read_are_passed_over", illegible_names),
+    ];
+    one_by_one.chain(others).collect()
 }
 
 async fn withstand(attack: &'static Attack) {
     let server = Server::start().await;
     let scene = Scene::new(&server).await;
-    server.answers(move |request| if is_of(attack.class, request) { (attack.answer)() } else { Answer::Honest });
+    server.answers(move |request| answer(attack, request));
     let classes: &[Class] = match attack.class {
         Get => &[Get],
         Put => &[Put],
         List => &[List],
+        Head => &[Head],
+        Delete => &[Delete],
     };
     scene.do_everything(classes).await;
     assert!(server.taken() > 0 || attack.name == "silence", "nothing was attacked");
@@ -195,14 +240,7 @@ async fn fresh_names() {
     let server = Server::start().await;
     let scene = Scene::new(&server).await;
     let told = AtomicU64::new(0);
-    server.answers(move |request| {
-        if !request.is_list() {
-            return Answer::Honest;
-        }
-        let first = told.fetch_add(1000, Ordering::Relaxed);
-        let names = (first..first + 1000).map(|i| listed_object(&format!("store/entries/k{i}_"), 9, "tag"));
-        page(&(names.collect::<String>() + &more()))
-    });
+    server.answers(move |request| if request.is_list() { fresh_page(&told) } else { Answer::Honest });
     let entries = scene.entries();
     let refused = entries.watch(&Key::root(), Init::Current).await.map(drop).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused}");
@@ -212,4 +250,52 @@ async fn fresh_names() {
     server.answers(|_| Answer::Honest);
     let found = entries.find(&crate::scene::key("entry")).await.unwrap();
     assert_eq!(found.as_deref(), Some(VALUE.as_bytes()));
+}
+
+/// The next thousand names, and that there are more.
+fn fresh_page(told: &AtomicU64) -> Answer {
+    let first = told.fetch_add(1000, Ordering::Relaxed);
+    let names = (first..first + 1000).map(|i| listed_object(&format!("store/entries/k{i}_"), 9, "tag"));
+    page(&(names.collect::<String>() + &more()))
+}
+
+/// What is listed is removed before more of it is asked for.
+async fn destroy_fresh_names() {
+    let server = Server::start().await;
+    let scene = Scene::new(&server).await;
+    let (told, deleted) = (AtomicU64::new(0), Arc::new(Semaphore::new(0)));
+    let deletes = Arc::clone(&deleted);
+    server.answers(move |request| {
+        deletes.add_permits(usize::from(request.is_delete()));
+        if request.is_list() { fresh_page(&told) } else { Answer::Honest }
+    });
+    tokio::select! {
+        ended = scene.options().destroy() => panic!("there is no end of them: {ended:?}"),
+        enough = deleted.acquire_many(3000) => drop(enough.unwrap()),
+    }
+}
+
+/// Names that no store makes are no names of this one, and hide none that are.
+async fn illegible_names() {
+    let server = Server::start().await;
+    let scene = Scene::new(&server).await;
+    for name in ["entries//a_", "entries/./b_", "entries/../../other", "packs//x", "packs/./y", "index//z"] {
+        server.put(&format!("store/{name}"));
+    }
+    let entries = scene.entries();
+    let keys: Vec<_> = entries.list(&Key::root()).try_collect().await.unwrap();
+    assert_eq!(keys, [crate::scene::key("entry")]);
+    let values: Vec<_> = entries.entries(&Key::root()).try_collect().await.unwrap();
+    assert_eq!(values, [(crate::scene::key("entry"), VALUE.into())]);
+    drop(entries.watch(&Key::root(), Init::Current).await.unwrap());
+    let content = scene.content();
+    let keys: Vec<_> = content.keys().try_collect::<Vec<_>>().await.unwrap();
+    assert_eq!(keys.len(), 1);
+    assert_eq!(content.index(&HashFunction::Blake3.hash(b"unknown")).await.unwrap(), None);
+    content.add("another".into()).await.unwrap();
+    entries.clear().await.unwrap();
+    assert!(entries.list(&Key::root()).try_collect::<Vec<_>>().await.unwrap().is_empty());
+    scene.options().destroy().await.unwrap();
+    let left = server.names();
+    assert!(left.iter().all(|name| name.contains("//") || name.contains("/.")), "{left:?}");
 }

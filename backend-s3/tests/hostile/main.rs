@@ -17,6 +17,7 @@ use std::{
 
 use conformance::{disclosed, discloses};
 use libtest_mimic::{Arguments, Trial};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 /// What nobody may be shown: where the client takes its credentials from, and what values are made of.
 pub(crate) const CREDENTIALS: [(&str, &str); 3] = [
@@ -28,6 +29,10 @@ pub(crate) const VALUE: &str = "v2hidden8value3of6an5application";
 
 const CHILD: &str = "IRMINSUL_HOSTILE_CHILD";
 
+/// What the process may take that runs the tests, stacks and the server's part included: many times what they need, and
+/// little beside what a service can send.
+const MEMORY: u64 = 2 << 30;
+
 fn main() -> ExitCode {
     if env::var_os(CHILD).is_none() {
         return run_and_search();
@@ -37,6 +42,8 @@ fn main() -> ExitCode {
         .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
+    let limit = Rlimit { current: Some(MEMORY), maximum: Some(MEMORY) };
+    setrlimit(Resource::Data, limit).expect("a process may take less");
     let trials = attacks::trials().into_iter().chain(elsewhere::trials()).chain(names::trials());
     let mut arguments = Arguments::from_args();
     // They wait for time limits, most of the time.

@@ -36,6 +36,14 @@ impl Request {
         self.query.contains("list-type=2")
     }
 
+    pub(crate) fn is_head(&self) -> bool {
+        self.method == "HEAD"
+    }
+
+    pub(crate) fn is_delete(&self) -> bool {
+        self.method == "DELETE"
+    }
+
     pub(crate) fn is_get(&self) -> bool {
         self.method == "GET" && !self.is_list()
     }
@@ -113,6 +121,12 @@ impl Server {
 
     pub(crate) fn connections(&self) -> u64 {
         self.shared.connections.load(Ordering::Relaxed)
+    }
+
+    /// An object of somebody else.
+    pub(crate) fn put(&self, name: &str) {
+        let object = Object { bytes: b"foreign".into(), tag: "\"foreign\"".into() };
+        lock(&self.shared.objects).insert(name.to_owned(), object);
     }
 
     /// The names of all objects.

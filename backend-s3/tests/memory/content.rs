@@ -158,6 +158,21 @@ async fn what_is_added_at_the_same_time_shares_packs() {
 }
 
 #[tokio::test]
+async fn packs_are_no_longer_than_the_option_says_unless_a_value_is() {
+    let options = S3Options::over(Arc::new(InMemory::new())).pack(1);
+    let store = options.open().await.unwrap();
+    let content = store.indexable().unwrap();
+    let scene = Scene { store, content };
+    scene.content.add(value(0)).await.unwrap();
+    let adds = async {
+        let keys = join_all((1..=6).map(|i| scene.content.add(value(i)))).await;
+        keys.into_iter().collect::<store_api::Result<Vec<_>>>()
+    };
+    assert_eq!(scene.count(adds).await, Taken { put: 6, get: 0, list: 6 });
+    scene.has_just(&(0..7).map(value).collect::<Vec<_>>()).await;
+}
+
+#[tokio::test]
 async fn x1_what_another_instance_acknowledged_is_found_at_once() {
     let bucket = Arc::new(InMemory::new());
     let (one, other) = (Scene::in_bucket(&bucket).await, Scene::in_bucket(&bucket).await);

@@ -17,6 +17,24 @@ const ENDPOINT: OptionSpec = OptionSpec::new(
 );
 const REGION: OptionSpec =
     OptionSpec::new("region", OptionValues::Text, "what the environment says", "the region of the bucket");
+const PATIENCE: OptionSpec = OptionSpec::new(
+    "patience",
+    OptionValues::Milliseconds { least: 1 },
+    "30000",
+    "how long one request may take, in milliseconds, and 1000 more for each MiB that it moves",
+);
+const PACK: OptionSpec = OptionSpec::new(
+    "pack",
+    OptionValues::Bytes,
+    "8388608",
+    "bytes of content added one by one that go into one object at the most",
+);
+const WATCH_LIMIT: OptionSpec = OptionSpec::new(
+    "watch_limit",
+    OptionValues::Count,
+    "4194304",
+    "how many objects the scope of a watch may have, those of removed entries included",
+);
 const CREATE: OptionSpec = OptionSpec::new(
     "create",
     OptionValues::Switch,
@@ -69,6 +87,9 @@ impl Opener for S3Opener {
                 OptionSpec::BUSY.with_default("30000"),
                 ENDPOINT,
                 REGION,
+                PATIENCE,
+                PACK,
+                WATCH_LIMIT,
                 CREATE,
             ]
         }
@@ -82,6 +103,15 @@ impl Opener for S3Opener {
         }
         if let Some(limit) = options.duration("busy") {
             store = store.busy(limit);
+        }
+        if let Some(limit) = options.duration("patience") {
+            store = store.patience(limit);
+        }
+        if let Some(bytes) = options.bytes("pack") {
+            store = store.pack(bytes);
+        }
+        if let Some(objects) = options.count("watch_limit") {
+            store = store.watch_limit(objects);
         }
         if let Some(on) = options.switch("create") {
             store = store.create(on);
