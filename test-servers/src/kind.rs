@@ -79,7 +79,7 @@ impl Kind {
             }
             Self::Ministack => {
                 command.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", ports[0].to_string());
-                command.env("SERVICES", "s3").env("SFTP_ENABLED", "0");
+                command.env("TMPDIR", folder).env("SERVICES", "s3").env("SFTP_ENABLED", "0");
                 command.env("S3_PERSIST", "1").env("S3_DATA_DIR", data);
             }
             Self::Azurite => {

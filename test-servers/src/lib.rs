@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod account;
+mod environment;
 mod installed;
 mod kind;
 mod ports;
@@ -9,6 +10,7 @@ mod server;
 mod supervised;
 
 pub use crate::{
+    environment::with_credentials,
     kind::Kind,
     server::{Endpoint, Server, Shared, StartError},
 };

@@ -58,6 +58,16 @@ fn ministack_keeps_its_files_when_it_is_killed() {
 }
 
 #[test]
+fn ministack_leaves_nothing_outside_its_folder_when_it_is_killed() {
+    let mut server = Server::start(Kind::Ministack).unwrap();
+    let name = format!("ministack-{}.pid", server.endpoint().port());
+    let (inside, outside) = (server.folder().join(&name), std::env::temp_dir().join(&name));
+    assert!(inside.exists(), "it says nowhere what runs");
+    server.kill().unwrap();
+    assert!(!outside.exists());
+}
+
+#[test]
 fn azurite_starts_again_where_it_was() {
     let mut server = Server::start(Kind::Azurite).unwrap();
     server.restart().unwrap();
