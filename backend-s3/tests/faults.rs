@@ -7,20 +7,26 @@ use backend_s3::{S3, S3Options};
 use bytes::Bytes;
 use conformance::{
     history::{Client, Limits, Recorder, Verdict, check},
-    proxy::{Fault, Proxy},
+    proxy::{Fault, Proxy, Request},
 };
 use futures_util::{TryStreamExt, future::join_all};
-use object_store::{ObjectStore, RetryConfig, aws::AmazonS3Builder, path::Path};
+use object_store::{
+    ObjectStore, RetryConfig,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey},
+    path::Path,
+};
 use store_api::{
-    Append, AtomicWrite, Backend, ContentHash, ContentKey, ContentRead, ErrorKind, HashFunction, Indexable, Key,
+    Append, AtomicWrite, Backend, ContentHash, ContentKey, ContentRead, EntryRead, ErrorKind, Event, HashFunction,
+    Indexable, Init, Key,
 };
 use test_servers::{Endpoint, Kind, Server, Shared};
-use tokio::{sync::watch, task::spawn_blocking};
+use tokio::{sync::watch, task::spawn_blocking, time::timeout};
 
 /// Of each fault, this share of the requests that it is for.
 const SHARE: f64 = 0.02;
 
-/// Faults of writes and of reads. Listings and errors have no checksum: whoever spoils those spoils what nobody can tell.
+/// Faults of all requests, of writes and of reads. Listings and errors have no checksum: whoever garbles those garbles what
+/// nobody can tell.
 const OF_ALL: [Fault; 10] = [
     Fault::LostRequest,
     Fault::LostAnswer,
@@ -34,7 +40,7 @@ const OF_ALL: [Fault; 10] = [
     Fault::Late(Duration::from_millis(100)),
 ];
 const OF_PUTS: [Fault; 1] = [Fault::StatusBefore(409)];
-const OF_GETS: [Fault; 2] = [Fault::Truncated, Fault::Garbled];
+const OF_READS: [Fault; 2] = [Fault::Truncated, Fault::Garbled];
 
 /// How many machines there are, and what each of them does.
 const MACHINES: usize = 3;
@@ -43,16 +49,28 @@ const OPERATIONS: usize = 60;
 /// How many packs there are when they begin: nearly as many as call for a merge.
 const PACKS: usize = 60;
 
+/// Each fault once at least, as soon as there is a request for it, and then at random.
 fn spoil(proxy: &Proxy) {
     for fault in OF_ALL {
+        proxy.next(fault, |_| true);
         proxy.sometimes(SHARE, fault, |_| true);
     }
     for fault in OF_PUTS {
+        proxy.next(fault, |request| request.method == "PUT");
         proxy.sometimes(SHARE, fault, |request| request.method == "PUT");
     }
-    for fault in OF_GETS {
-        proxy.sometimes(SHARE, fault, |request| request.method == "GET" && !request.target.contains("list-type"));
+    for fault in OF_READS {
+        // The answer has a body, whatever it says.
+        proxy.next(fault, |request| request.method == "GET" && request.target.contains("/packs/"));
+        proxy.sometimes(SHARE, fault, |request| request.method == "GET" && !is_list(request));
     }
+    proxy.next(Fault::Truncated, is_list);
+    proxy.sometimes(SHARE, Fault::Truncated, is_list);
+    proxy.next(Fault::LostAnswer, |request| request.method == "DELETE");
+}
+
+fn is_list(request: Request<'_>) -> bool {
+    request.target.contains("list-type=2")
 }
 
 /// What is acknowledged in the end, so that nobody waits for more.
@@ -68,6 +86,7 @@ fn bucket(endpoint: Endpoint, port: u16) -> Arc<dyn ObjectStore> {
         .with_access_key_id(access_key)
         .with_secret_access_key(secret)
         .with_allow_http(true)
+        .with_config(AmazonS3ConfigKey::DisableBulkDelete, "true")
         .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() });
     Arc::new(builder.build().unwrap())
 }
@@ -84,14 +103,14 @@ struct Scene {
 impl Scene {
     async fn new(endpoint: Endpoint, port: u16) -> Self {
         let prefix = format!("faults-{:016x}", fastrand::u64(..));
-        let open = async |port| {
-            let options = S3Options::over(bucket(endpoint, port)).prefix(&prefix).busy(Duration::from_mins(2));
-            options.open().await.unwrap()
-        };
-        let sound = open(endpoint.port()).await;
+        let options = |port| S3Options::over(bucket(endpoint, port)).prefix(&prefix).busy(Duration::from_mins(2));
+        let sound = options(endpoint.port()).open().await.unwrap();
         let mut machines = Vec::new();
-        for _ in 0..MACHINES {
-            machines.push(open(port).await);
+        while machines.len() < MACHINES {
+            match options(port).open().await {
+                Ok(machine) => machines.push(machine),
+                Err(error) => assert!(error.is_retryable(), "{error}"),
+            }
         }
         let scene = Self { machines, sound, bucket: bucket(endpoint, endpoint.port()), prefix };
         scene.fill().await;
@@ -215,6 +234,45 @@ async fn ensure_explained(sound: &S3, recorder: Recorder) {
     }
 }
 
+/// What a watch of everything has told, put together.
+type Told = watch::Receiver<BTreeMap<Key, Bytes>>;
+
+/// Follows what a machine is told, until its store goes.
+async fn follow(machine: &S3) -> Told {
+    let entries = machine.atomic_write().unwrap();
+    let mut events = loop {
+        match entries.watch(&Key::root(), Init::Current).await {
+            Ok(events) => break events,
+            Err(error) => assert!(error.is_retryable(), "{error}"),
+        }
+    };
+    let (tell, told) = watch::channel(BTreeMap::new());
+    tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Changed { key, diff }) => tell.send_modify(|state| match diff.new_value() {
+                    Some(value) => drop(state.insert(key, value.clone())),
+                    None => drop(state.remove(&key)),
+                }),
+                Ok(_) => {}
+                // It goes on, and catches up.
+                Err(error) => assert!(error.is_retryable(), "{error}"),
+            }
+        }
+    });
+    told
+}
+
+/// In the end each machine was told what is there.
+async fn ensure_told(sound: &S3, watching: Vec<Told>) {
+    let entries = sound.atomic_write().unwrap();
+    let there: BTreeMap<_, _> = entries.entries(&Key::root()).try_collect().await.unwrap();
+    for mut told in watching {
+        let is_told = timeout(Duration::from_mins(2), told.wait_for(|state| *state == there)).await;
+        is_told.expect("a watch is not told what is there").expect("a watch ended with an error that does not pass");
+    }
+}
+
 /// All machines work; gives what they added.
 async fn work(scene: &Scene, recorder: &Recorder, acknowledged: &watch::Sender<usize>) -> Added {
     let machine = |(i, store)| {
@@ -232,16 +290,18 @@ async fn through_the_proxy(kind: Kind, seed: u64) {
     let server = shared(kind).await;
     let endpoint = server.endpoint();
     let proxy = Proxy::start(([127, 0, 0, 1], endpoint.port()).into(), seed).await.unwrap();
-    let scene = Scene::new(endpoint, proxy.address().port()).await;
     spoil(&proxy);
+    let scene = Scene::new(endpoint, proxy.address().port()).await;
     let recorder = Recorder::new();
+    let watching = join_all(scene.machines.iter().map(follow)).await;
     let added = work(&scene, &recorder, &watch::Sender::new(0)).await;
-    for fault in OF_ALL.into_iter().chain(OF_PUTS).chain(OF_GETS) {
+    for fault in OF_ALL.into_iter().chain(OF_PUTS).chain(OF_READS) {
         assert!(proxy.injected(fault) > 0, "{fault:?} in none of {} requests", proxy.requests());
     }
     assert!(!added.is_empty());
     scene.ensure_merged().await;
     ensure_kept(&scene.sound, added).await;
+    ensure_told(&scene.sound, watching).await;
     ensure_explained(&scene.sound, recorder).await;
 }
 

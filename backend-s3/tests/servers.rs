@@ -7,7 +7,10 @@ use bytes::Bytes;
 use object_store::{ClientOptions, RetryConfig, aws::AmazonS3Builder};
 use store_api::{AtomicWrite, Backend, Effect, EntryRead, ErrorKind, Key, TestAndSet};
 use test_servers::{Endpoint, Kind, Server};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::{
+    sync::watch,
+    task::{JoinSet, spawn_blocking},
+};
 
 async fn start(kind: Kind) -> Server {
     spawn_blocking(move || Server::start(kind).unwrap()).await.unwrap()
@@ -41,11 +44,11 @@ struct Counted {
     perhaps: u64,
 }
 
-/// Counts until it has counted so often.
-async fn count(entries: Arc<dyn AtomicWrite>, key: Key, times: u64) -> Counted {
+/// Counts until the server was restarted, and so often at the least.
+async fn count(entries: Arc<dyn AtomicWrite>, key: Key, times: u64, restarted: watch::Receiver<bool>) -> Counted {
     let mut counted = Counted::default();
     let mut test: Option<Bytes> = None;
-    while counted.surely < times {
+    while counted.surely < times || !*restarted.borrow() {
         let before: u64 = test.as_ref().map_or(0, |value| std::str::from_utf8(value).unwrap().parse().unwrap());
         match entries.test_and_set(&key, test.clone(), Some((before + 1).to_string().into())).await {
             Ok(TestAndSet::Applied) => {
@@ -69,11 +72,12 @@ async fn a5_a_server_that_is_killed_and_restarted_loses_no_count_and_adds_none()
     let options = || store(endpoint).prefix("counted").busy(Duration::from_mins(2));
     let keys = ["a", "b"].map(|path| Key::new(path).unwrap());
     let mut clients = JoinSet::new();
+    let (restarted, told) = watch::channel(false);
     for _ in 0..2 {
         let entries = options().open().await.unwrap().atomic_write().unwrap();
         for key in keys.clone() {
-            let entries = Arc::clone(&entries);
-            clients.spawn(async move { (key.clone(), count(entries, key, 30).await) });
+            let (entries, told) = (Arc::clone(&entries), told.clone());
+            clients.spawn(async move { (key.clone(), count(entries, key, 30, told).await) });
         }
     }
     let reader = options().open().await.unwrap().atomic_write().unwrap();
@@ -91,6 +95,7 @@ async fn a5_a_server_that_is_killed_and_restarted_loses_no_count_and_adds_none()
         server
     };
     let server = spawn_blocking(restart).await.unwrap();
+    restarted.send_replace(true);
     let mut bounds = BTreeMap::from(keys.clone().map(|key| (key, Counted::default())));
     while let Some(ended) = clients.join_next().await {
         let (key, counted) = ended.unwrap();
