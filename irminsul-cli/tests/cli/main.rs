@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod bench;
+#[cfg(feature = "azure")]
+mod bucket;
 mod check_history;
 mod conform;
 mod content;
