@@ -16,12 +16,14 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use anyhow::Context;
 use clap::Parser;
-use irminsul::{Address, AtomicWrite, Event, Init, Key, TestAndSet, prelude::*};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use irminsul::{Address, AtomicWrite, Error, Event, Init, Key, TestAndSet, prelude::*};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 /// How long a leader is believed in without a beat, and how often it gives one.
 const LEASE: Duration = Duration::from_secs(6);
 const BEAT: Duration = Duration::from_secs(2);
+/// Before a candidate comes back whom the store gave no answer.
+const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Parser)]
 struct Arguments {
@@ -61,15 +63,28 @@ async fn main() -> anyhow::Result<()> {
     let entries = store.atomic_write().context("the store has no entries")?;
     let key = Key::new("leader")?;
     loop {
-        let held = follow(&*entries, &key).await?;
-        let term = held.as_ref().map_or(1, |held| held.term + 1);
-        let mine = Lease { term, beat: 0, leader: name.clone() };
-        if swap(&*entries, &key, held.as_ref(), &mine).await? {
-            println!("{name}: leading in term {term}");
-            lead(&*entries, &key, mine).await;
-            println!("{name}: no longer leading");
+        if let Err(error) = stand(&*entries, &key, &name).await {
+            // Whether the lease was taken may not be known: the next look tells what is there.
+            if !error.downcast_ref().is_some_and(Error::is_retryable) {
+                return Err(error);
+            }
+            eprintln!("{name}: {error:#}");
+            sleep(PAUSE).await;
         }
     }
+}
+
+/// Waits until nobody leads, and leads if nobody else is faster.
+async fn stand(entries: &dyn AtomicWrite, key: &Key, name: &str) -> anyhow::Result<()> {
+    let held = follow(entries, key).await?;
+    let term = held.as_ref().map_or(1, |held| held.term + 1);
+    let mine = Lease { term, beat: 0, leader: name.to_owned() };
+    if swap(entries, key, held.as_ref(), &mine).await? {
+        println!("{name}: leading in term {term}");
+        lead(entries, key, mine).await;
+        println!("{name}: no longer leading");
+    }
+    Ok(())
 }
 
 /// Waits until the lease has not changed for its length: that lease, or none where there never was one.

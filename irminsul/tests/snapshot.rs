@@ -1,6 +1,8 @@
 //! The example `snapshot`, run as a program: what it saves it restores, and what is equal it stores once.
 #![cfg(all(unix, feature = "sqlite"))]
 
+mod program;
+
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
@@ -21,14 +23,7 @@ use std::{
 use irminsul::{ContentKey, Key, prelude::*};
 use tempfile::TempDir;
 
-/// The example, which `cargo test` builds beside its tests.
-fn program() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.ancestors().nth(2).expect("the test lies in the folder of its profile");
-    let program = profile.join("examples/snapshot");
-    assert!(program.exists(), "the example is not built: `cargo build -p irminsul --example snapshot` does it");
-    program
-}
+use self::program::program;
 
 /// A folder with a store in it, and room for directories.
 struct Desk {
@@ -48,7 +43,7 @@ impl Desk {
     }
 
     fn command(&self, command: &str, arguments: &[&OsStr]) -> Command {
-        let mut program = Command::new(program());
+        let mut program = Command::new(program("snapshot"));
         program.arg(command).arg(&self.store).args(arguments).env("RUST_BACKTRACE", "0");
         program
     }
