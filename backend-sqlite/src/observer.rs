@@ -132,6 +132,8 @@ impl Observer {
         let (ending, ended) = watch::channel(false);
         let run = move || {
             observer.run_poller();
+            // A temporary store goes with its last owner, which is not to be a thread that nobody waits for.
+            drop(observer);
             // Receivers that are gone wait for nothing.
             let _ = ending.send(true);
         };
