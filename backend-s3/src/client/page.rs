@@ -10,9 +10,12 @@ use quick_xml::{Reader, escape::unescape, events::Event};
 /// What an object is, and its name, on S3 and on Azure.
 const OBJECTS: [&[u8]; 2] = [b"Contents", b"Blob"];
 const NAMES: [&[u8]; 2] = [b"Key", b"Name"];
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The page, as far as its names can be read. One that is no XML stays as it is, for whoever refuses it.
 pub(super) fn legible(page: Bytes) -> Bytes {
+    // Azure begins with it, and the reader's positions do not count it.
+    let page = if page.starts_with(BYTE_ORDER_MARK) { page.slice(BYTE_ORDER_MARK.len()..) } else { page };
     let foreign = std::str::from_utf8(&page).ok().and_then(illegible).unwrap_or_default();
     if foreign.is_empty() {
         return page;
@@ -99,6 +102,13 @@ mod tests {
             assert_eq!(shown(&page(&names)), page(&["p/a", "p/e&amp;", "p/g"]));
             assert_eq!(shown(&page(&["p//b"])), page(&[]));
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_lines_move_no_names() {
+        let lines = |names: &[&str]| azure(names).replace("</Blob>", "</Blob>\n  ");
+        let marked = format!("\u{feff}{}", lines(&["p/a", "p//b", "p/c"]));
+        assert_eq!(shown(&marked), lines(&["p/a", "p/c"]).replace("<Blob><Name>p/c", "\n  <Blob><Name>p/c"));
     }
 
     #[test]
