@@ -1,6 +1,6 @@
 //! What the suite tests: a folder, in both sync settings.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use backend_rocksdb::{RocksdbOptions, Sync};
@@ -31,6 +31,6 @@ impl Factory for RocksdbFactory {
     }
 
     fn overlooks(&self, file: &str) -> bool {
-        file.ends_with(".log")
+        Path::new(file).extension().is_some_and(|kind| kind == "log")
     }
 }

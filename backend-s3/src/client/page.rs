@@ -81,7 +81,8 @@ mod tests {
     use super::*;
 
     fn s3(names: &[&str]) -> String {
-        let objects: String = names.iter().map(|name| format!("<Contents><Key>{name}</Key></Contents>")).collect();
+        let object = |name: &&str| format!("<Contents><Key>{name}</Key></Contents>");
+        let objects: String = names.iter().map(object).collect();
         format!("<ListBucketResult><Name>a//b</Name>{objects}<IsTruncated>true</IsTruncated></ListBucketResult>")
     }
 

@@ -264,9 +264,9 @@ async fn destroy_fresh_names() {
     let server = Server::start().await;
     let scene = Scene::new(&server).await;
     let (told, deleted) = (AtomicU64::new(0), Arc::new(Semaphore::new(0)));
-    let deletes = Arc::clone(&deleted);
+    let requests = Arc::clone(&deleted);
     server.answers(move |request| {
-        deletes.add_permits(usize::from(request.is_delete()));
+        requests.add_permits(usize::from(request.is_delete()));
         if request.is_list() { fresh_page(&told) } else { Answer::Honest }
     });
     tokio::select! {
