@@ -98,6 +98,12 @@ pub(crate) struct Claims {
 /// How many answers, one after the other, a patience has time for on top of what it has for everything else.
 const ANSWERS: u32 = 50;
 
+/// How many answers there is time for, where something is to meet once: clients that get in each other's way wait.
+const ANSWERS_OF_A_MEETING: u128 = 100;
+
+/// What meets less often has shown nothing, however slow the store is.
+const FEWEST_MEETINGS: usize = 20;
+
 impl Claims {
     /// Of a backend that is opened with its factory's own settings, and answers at this pace.
     pub(crate) fn of(backend: &dyn Backend, settings: &Settings, pace: Duration) -> Self {
@@ -129,6 +135,14 @@ impl Claims {
         patience.saturating_add(late).saturating_add(self.pace.saturating_mul(ANSWERS))
     }
 
+    /// How often something can be asked to meet that is to meet so often within a time. A store that answers slowly meets
+    /// less often, and each time for longer: what is open between two of its answers grows with them.
+    pub(crate) fn meetings(&self, wanted: usize, within: Duration) -> usize {
+        let answers = within.as_nanos().checked_div(self.pace.as_nanos()).unwrap_or(u128::MAX);
+        let possible = usize::try_from(answers / ANSWERS_OF_A_MEETING).unwrap_or(usize::MAX);
+        wanted.min(possible.max(FEWEST_MEETINGS))
+    }
+
     /// Why a case does not apply to the backend.
     pub(crate) fn lack(&self, case: &Case) -> Option<&'static str> {
         case.needs.iter().find_map(|need| self.lack_of(*need))
@@ -158,19 +172,25 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn there_is_no_patience_that_is_too_long() {
+    fn at_pace(pace: Duration) -> Claims {
         let lag = WatchLag::new(Duration::MAX, Some(Duration::MAX));
         let guarantees = Guarantees::new(Durability::Volatile, Visibility::Instance, IndexLevel::Exact, lag);
-        let claims = Claims {
-            guarantees,
-            entries: true,
-            content: true,
-            verified: true,
-            heeds_places: true,
-            pace: Duration::MAX,
-        };
-        assert_eq!(claims.patience(Duration::MAX), Duration::MAX);
+        Claims { guarantees, entries: true, content: true, verified: true, heeds_places: true, pace }
+    }
+
+    #[test]
+    fn there_is_no_patience_that_is_too_long() {
+        assert_eq!(at_pace(Duration::MAX).patience(Duration::MAX), Duration::MAX);
+    }
+
+    #[test]
+    fn a_slow_store_is_asked_for_fewer_meetings_but_for_some() {
+        let asked = |pace| at_pace(pace).meetings(1000, Duration::from_secs(30));
+        assert_eq!(asked(Duration::ZERO), 1000);
+        assert_eq!(asked(Duration::from_micros(200)), 1000);
+        assert_eq!(asked(Duration::from_millis(3)), 100);
+        assert_eq!(asked(Duration::from_secs(1)), 20);
+        assert_eq!(at_pace(Duration::from_secs(1)).meetings(7, Duration::from_secs(30)), 7);
     }
 
     fn case(id: &'static str) -> Case {

@@ -249,6 +249,7 @@ impl Context {
     /// What counts how often something met that depends on luck, and says how long to go on for it.
     pub(crate) fn luck(&self, hopes: Hopes) -> Arc<Luck> {
         let Hopes { floor, enough, rounds } = hopes;
+        let floor = self.run.claims.meetings(floor, self.patience());
         let [floor, enough] = [floor, enough].map(|met| self.rounds(met));
         let hopes = Hopes { floor, enough, rounds: rounds.map(|rounds| self.rounds(rounds)) };
         let [moment, a_while, at_last] = [A_MOMENT, A_WHILE, self.patience()].map(|time| self.thoroughly(time));
