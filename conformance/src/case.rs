@@ -99,10 +99,10 @@ pub(crate) struct Claims {
 const ANSWERS: u32 = 50;
 
 /// How many answers there is time for, where something is to meet once: clients that get in each other's way wait.
-const ANSWERS_OF_A_MEETING: u128 = 100;
+const ANSWERS_OF_A_MEETING: u128 = 1000;
 
 /// What meets less often has shown nothing, however slow the store is.
-const FEWEST_MEETINGS: usize = 20;
+const FEWEST_MEETINGS: usize = 5;
 
 impl Claims {
     /// Of a backend that is opened with its factory's own settings, and answers at this pace.
@@ -187,10 +187,10 @@ mod tests {
     fn a_slow_store_is_asked_for_fewer_meetings_but_for_some() {
         let asked = |pace| at_pace(pace).meetings(1000, Duration::from_secs(30));
         assert_eq!(asked(Duration::ZERO), 1000);
-        assert_eq!(asked(Duration::from_micros(200)), 1000);
-        assert_eq!(asked(Duration::from_millis(3)), 100);
-        assert_eq!(asked(Duration::from_secs(1)), 20);
-        assert_eq!(at_pace(Duration::from_secs(1)).meetings(7, Duration::from_secs(30)), 7);
+        assert_eq!(asked(Duration::from_micros(20)), 1000);
+        assert_eq!(asked(Duration::from_micros(200)), 150);
+        assert_eq!(asked(Duration::from_secs(1)), 5);
+        assert_eq!(at_pace(Duration::from_secs(1)).meetings(3, Duration::from_secs(30)), 3);
     }
 
     fn case(id: &'static str) -> Case {
