@@ -21,6 +21,7 @@ use tokio::{runtime::Builder, task::block_in_place};
 
 use crate::{
     SharedFactory,
+    clients::FreeToGo,
     crashes::CrashCounter,
     failure::{Failure, Outcome},
     patience::{Patience, TICK},
@@ -132,6 +133,7 @@ impl Child {
                 "no other process: this program does not call `conformance::child` in `main`",
             ));
         }
+        let _free = FreeToGo::now();
         let process = env::current_exe()
             .and_then(|program| {
                 let mut command = match below {

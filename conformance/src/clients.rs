@@ -119,8 +119,9 @@ impl Drop for Repeating {
 /// Where other programs keep the cores busy, a system may leave all clients to one of them for long, and they take turns:
 /// what goes wrong within microseconds is never met.
 ///
-/// A thread inherits the core of who starts it, and a client starts threads: of its runtime, which is to call
-/// [`on_any_core`] on each, and of a store that it opens, which is to be done by [`starting_threads`].
+/// A thread inherits the core of who starts it, and a client starts some: of its runtime, which is to call
+/// [`on_any_core`] on each; of a store that it opens, which is to be done by [`starting_threads`]; and processes, which are
+/// to be started while it is [`FreeToGo`].
 struct OnOneCore;
 
 impl OnOneCore {
@@ -146,20 +147,33 @@ pub(crate) fn on_any_core() {
 pub(crate) async fn starting_threads<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     poll_fn(|cx| {
-        let Some(client) = cores::chosen() else { return future.as_mut().poll(cx) };
-        on_any_core();
-        let _core = ComesBack(client);
+        let _free = FreeToGo::now();
         future.as_mut().poll(cx)
     })
     .await
 }
 
-/// Brings a client back to its core when dropped.
-struct ComesBack(usize);
+/// Lets a thread go to any core until dropped, and with it what it starts meanwhile.
+pub(crate) struct FreeToGo {
+    /// The client to whose core it comes back.
+    client: Option<usize>,
+}
 
-impl Drop for ComesBack {
+impl FreeToGo {
+    pub(crate) fn now() -> Self {
+        let client = cores::chosen();
+        if client.is_some() {
+            on_any_core();
+        }
+        Self { client }
+    }
+}
+
+impl Drop for FreeToGo {
     fn drop(&mut self) {
-        cores::choose(Some(self.0));
+        if self.client.is_some() {
+            cores::choose(self.client);
+        }
     }
 }
 

@@ -265,14 +265,17 @@ impl Follower {
         })
     }
 
-    /// Reads what comes until `end`; nothing has to come.
-    pub(crate) async fn read_until(&mut self, end: impl Future<Output = ()>) -> Outcome {
+    /// Reads what comes until `end`, and says so each time; nothing has to come.
+    pub(crate) async fn read_until(&mut self, end: impl Future<Output = ()>, says: impl Fn()) -> Outcome {
         let mut end = pin!(end);
         loop {
             tokio::select! {
                 biased;
                 () = &mut end => return Ok(()),
-                event = self.read() => drop(event?),
+                event = self.read() => {
+                    event?;
+                    says();
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use std::{
     fmt::Display,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -41,11 +41,13 @@ pub(crate) struct Luck {
     times: Times,
     began: Instant,
     met: AtomicUsize,
+    given_up: AtomicBool,
 }
 
 impl Luck {
     pub(crate) fn new(hopes: Hopes, times: Times) -> Self {
-        Self { hopes, times, began: Instant::now(), met: AtomicUsize::new(0) }
+        let (met, given_up) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { hopes, times, began: Instant::now(), met, given_up }
     }
 
     /// Counts that something met.
@@ -53,10 +55,16 @@ impl Luck {
         self.met.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Lets nobody wait for what would meet: who was to has failed.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
     /// Whether there is to be a round of this number.
     pub(crate) fn goes_on(&self, round: usize) -> bool {
         let [least, most] = self.hopes.rounds;
-        round < least || self.is_below_floor() || round < most && self.is_wanted()
+        let given_up = self.given_up.load(Ordering::Relaxed);
+        !given_up && (round < least || self.is_below_floor() || round < most && self.is_wanted())
     }
 
     /// The numbers of the rounds.
@@ -119,6 +127,14 @@ mod tests {
         assert!(after(2, times).goes_on(1_000));
         assert!(!after(3, times).goes_on(2));
         after(3, times).judge("calls met another").expect("the floor is reached");
+    }
+
+    #[test]
+    fn once_who_was_to_meet_has_failed_nothing_goes_on() {
+        let luck = after(0, Times { at_last: Duration::MAX, ..NO_TIME });
+        assert!(luck.goes_on(0));
+        luck.give_up();
+        assert!(!luck.goes_on(0));
     }
 
     #[test]

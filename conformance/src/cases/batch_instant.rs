@@ -113,7 +113,7 @@ impl Question {
 struct Reader {
     content: Arc<dyn Indexable>,
     progress: Arc<Progress>,
-    /// A look at a batch while it was committed is one that met.
+    /// A look at a batch that began while it was committed is one that met.
     looks: Arc<Luck>,
     lengths: Lengths,
     lists: bool,
@@ -127,15 +127,16 @@ impl Reader {
         let mut last = None;
         loop {
             let over = self.at_work.strong_count() == 0;
-            let begun = self.progress.begun.load(Ordering::SeqCst);
-            self.ensure_unseen(begun).await?;
-            if let Some(round) = begun.checked_sub(1) {
+            self.ensure_unseen(self.progress.begun.load(Ordering::SeqCst)).await?;
+            if let Some(round) = self.progress.begun.load(Ordering::SeqCst).checked_sub(1) {
+                // What is seen once half-way is what may be torn. How long the look takes then is no matter: a list of a
+                // remote store takes longer than a commit.
+                let amid = self.progress.acknowledged.load(Ordering::SeqCst) <= round;
                 if self.lists {
                     self.list(round).await?;
                 } else {
                     self.ask(round).await?;
                 }
-                let amid = self.progress.acknowledged.load(Ordering::SeqCst) <= round;
                 if amid && last.replace(round) != Some(round) {
                     self.looks.meet();
                 }

@@ -161,29 +161,12 @@ async fn reads_while_counting(context: &Context, writer: Arc<dyn AtomicWrite>, r
     let over = Arc::new(AtomicBool::new(false));
     let k = key("k");
     let mut reading = Vec::new();
-    for reader in readers {
-        let (acknowledged, over, luck, k) =
-            (Arc::clone(&acknowledged), Arc::clone(&over), Arc::clone(&luck), k.clone());
+    for entries in readers {
         // Each reads before anything is written, and once behind it.
-        insist(|| reader.find(&k)).await?;
-        let read = async move {
-            let mut seen = 0;
-            loop {
-                let last = over.load(Ordering::Acquire);
-                let before = seen;
-                let known = acknowledged.load(Ordering::Acquire).max(seen);
-                seen = number(insist(|| reader.find(&k)).await?.as_ref())?;
-                ensure!(seen >= known, "a read went back: {seen} where {known} was known before it began");
-                let present = insist(|| reader.mem(&k)).await?;
-                ensure!(seen == 0 || present, "`mem` is false after `find` gave {seen}");
-                if last {
-                    return Ok(());
-                }
-                if seen > before {
-                    luck.meet();
-                }
-            }
-        };
+        insist(|| entries.find(&k)).await?;
+        let (acknowledged, over, luck) = (Arc::clone(&acknowledged), Arc::clone(&over), Arc::clone(&luck));
+        let reader = NumberReader { entries, k: k.clone(), acknowledged, over, luck };
+        let read = async move { reader.read().await.inspect_err(|_| reader.luck.give_up()) };
         reading.push(beside(read).await?);
     }
     let written = count_up(&luck, &*writer, &k, &acknowledged).await;
@@ -193,6 +176,37 @@ async fn reads_while_counting(context: &Context, writer: Arc<dyn AtomicWrite>, r
     }
     written?;
     luck.judge("reads saw that the number had grown")
+}
+
+/// Reads a number that another client counts up.
+struct NumberReader {
+    entries: Arc<dyn AtomicWrite>,
+    k: Key,
+    /// The last number that the writer was told is there.
+    acknowledged: Arc<AtomicU64>,
+    over: Arc<AtomicBool>,
+    luck: Arc<Luck>,
+}
+
+impl NumberReader {
+    async fn read(&self) -> Outcome {
+        let mut before = 0;
+        loop {
+            let last = self.over.load(Ordering::Acquire);
+            let known = self.acknowledged.load(Ordering::Acquire).max(before);
+            let seen = number(insist(|| self.entries.find(&self.k)).await?.as_ref())?;
+            ensure!(seen >= known, "a read went back: {seen} where {known} was known before it began");
+            let present = insist(|| self.entries.mem(&self.k)).await?;
+            ensure!(seen == 0 || present, "`mem` is false after `find` gave {seen}");
+            if last {
+                return Ok(());
+            }
+            if seen > before {
+                self.luck.meet();
+            }
+            before = seen;
+        }
+    }
 }
 
 async fn count_up(luck: &Arc<Luck>, writer: &dyn AtomicWrite, k: &Key, acknowledged: &AtomicU64) -> Outcome {
@@ -217,15 +231,12 @@ async fn whole_reads(context: Context) -> Outcome {
     let (reader, writer, k) = (instance.entries(), instance.entries(), key("k"));
     let luck = context.luck(Hopes { floor: 60, enough: 300, rounds: [60, 1_000_000] });
     let (over, changes) = (Arc::new(AtomicBool::new(false)), Arc::clone(&luck));
-    // Whoever drops it reads no more.
-    let reads_on = Arc::new(());
-    let (ended, readers) = (Arc::clone(&over), Arc::downgrade(&reads_on));
-    let writing = Arc::clone(&luck);
+    let (ended, writing) = (Arc::clone(&over), Arc::clone(&luck));
     let writes = async move {
         let mut written = Ok(());
         for (_, byte) in writing.rounds().zip((0..=u8::MAX).cycle()) {
             written = insist(|| writer.set(&k, of_one(byte))).await;
-            if written.is_err() || readers.strong_count() == 0 {
+            if written.is_err() {
                 break;
             }
         }
@@ -233,16 +244,14 @@ async fn whole_reads(context: Context) -> Outcome {
         written
     };
     let reads = async move {
-        let reading = reads_on;
         let mut last = None;
         while !over.load(Ordering::Acquire) {
-            let found = read_of_one(&*reader).await?;
+            let found = read_of_one(&*reader).await.inspect_err(|_| changes.give_up())?;
             if found != last {
                 changes.meet();
             }
             last = found;
         }
-        drop(reading);
         Ok(())
     };
     both(reads, writes).await?;

@@ -187,14 +187,14 @@ fn expect_stamps_in_order(follower: &Follower) -> Outcome {
 async fn scribble_and_follow(context: &Context, watching: &[Instance], writing: &[Instance]) -> Outcome {
     let everything = Scope::everything();
     let watchers: Vec<_> = watching.iter().map(Instance::entries).collect();
-    let mut reading = Reading::new();
+    let mut reading = Reading::new(context);
     for watcher in &watchers {
         reading.follow(Follower::from_nothing(context, &**watcher, &everything).await?).await?;
     }
     let mut random = context.random();
     let mut scribbling = Vec::new();
     for (writer, instance) in writing.iter().enumerate() {
-        let scribble = scribble(instance.entries(), writer, context.rounds_of_luck(80, 20_000), random.fork());
+        let scribble = scribble(instance.entries(), writer, reading.rounds(), random.fork());
         scribbling.push(beside(scribble).await?);
     }
     for watcher in watchers.iter().cycle().take(4) {
@@ -206,11 +206,12 @@ async fn scribble_and_follow(context: &Context, watching: &[Instance], writing: 
     // Each watch is told of each key after its start, also one whose baseline nobody knows.
     let last: State = (0..SHARED).map(|i| (shared(i), stamp(99, i))).collect();
     set_all(&*watchers[0], last.clone()).await?;
-    for mut follower in reading.end().await? {
+    let (followers, told) = reading.end().await?;
+    for mut follower in followers {
         follower.converge(&last).await?;
         expect_stamps_in_order(&follower)?;
     }
-    Ok(())
+    told.judge("things were told while others wrote")
 }
 
 async fn scribbles(context: Context) -> Outcome {

@@ -35,14 +35,14 @@ fn k() -> Key {
 /// each told is larger than the one before, and the last is told.
 async fn count(context: &Context, watching: &[Instance], writing: &[Instance]) -> Outcome {
     let watchers: Vec<_> = watching.iter().map(Instance::entries).collect();
-    let mut reading = Reading::new();
+    let mut reading = Reading::new(context);
     for watcher in &watchers {
         let follower = Follower::current(context, &**watcher, &Scope::Key(k()), &State::new()).await?;
         reading.follow(follower).await?;
         reading.follow(Follower::from_nothing(context, &**watcher, &Scope::everything()).await?).await?;
     }
     let counting = |writer: Arc<dyn AtomicWrite>| {
-        let rounds = context.rounds_of_luck(60, 20_000);
+        let rounds = reading.rounds();
         async move {
             let mut last = 0;
             for _ in rounds {
@@ -53,12 +53,13 @@ async fn count(context: &Context, watching: &[Instance], writing: &[Instance]) -
     };
     let lasts = all(writing.iter().map(Instance::entries).map(counting).collect::<Vec<_>>()).await?;
     let last: State = lasts.into_iter().max().map(|last| (k(), value(last))).into_iter().collect();
-    for mut follower in reading.end().await? {
+    let (followers, told) = reading.end().await?;
+    for mut follower in followers {
         expect_growing(&follower)?;
         follower.converge(&last).await?;
         expect_growing(&follower)?;
     }
-    Ok(())
+    told.judge("things were told while others wrote")
 }
 
 fn expect_growing(follower: &Follower) -> Outcome {
@@ -122,7 +123,7 @@ async fn wander(
 async fn follow_courses(context: &Context, watching: &Instance, writing: &[Instance]) -> Outcome {
     let everything = Scope::everything();
     let entries = watching.entries();
-    let mut reading = Reading::new();
+    let mut reading = Reading::new(context);
     for scope in [&everything, &Scope::under("0"), &Scope::key("1/0")] {
         reading.follow(Follower::from_nothing(context, &*entries, scope).await?).await?;
     }
@@ -132,8 +133,7 @@ async fn follow_courses(context: &Context, watching: &Instance, writing: &[Insta
     let mut random = context.random();
     let mut wandering = Vec::new();
     for (writer, instance) in writing.iter().enumerate() {
-        wandering
-            .push(beside(wander(instance.entries(), writer, context.rounds_of_luck(60, 20_000), random.fork())).await?);
+        wandering.push(beside(wander(instance.entries(), writer, reading.rounds(), random.fork())).await?);
     }
     reading.follow(Follower::from_nothing(context, &*entries, &everything).await?).await?;
     let courses: Outcome<Vec<Courses>> = try_join_all(wandering).await?.into_iter().collect();
@@ -142,7 +142,7 @@ async fn follow_courses(context: &Context, watching: &Instance, writing: &[Insta
     let last: State = courses.iter().filter_map(|(k, course)| Some((k.clone(), course.last()?.clone()?))).collect();
     let store: State = entries_sorted(&*entries, &Key::root()).await?.into_iter().collect();
     ensure_eq!(store, last, "A1: the entries when the writing is over");
-    let mut followers = reading.end().await?;
+    let (mut followers, told) = reading.end().await?;
     followers.push(unread);
     for follower in &mut followers {
         // What is wrong with what was told says more than what was not.
@@ -150,7 +150,7 @@ async fn follow_courses(context: &Context, watching: &Instance, writing: &[Insta
         follower.converge(&last).await?;
         expect_courses(follower, &courses)?;
     }
-    Ok(())
+    told.judge("things were told while others wrote")
 }
 
 fn expect_courses(follower: &Follower, courses: &Courses) -> Outcome {
