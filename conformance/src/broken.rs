@@ -11,13 +11,13 @@ pub use trials::{ended, main, seeds_from_env, trials, untested};
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use async_trait::async_trait;
 use store_api::{Backend, Result};
 
-use crate::{Factory, Place, Settings, SharedFactory, Site};
+use crate::{Factory, Place, Settings, SharedFactory, Site, lock::lock};
 
 use self::{
     logged::{AllCare, Logged},
@@ -136,7 +136,7 @@ impl Broken {
     }
 
     fn twists(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<dyn Twist>>> {
-        self.twists.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.twists)
     }
 }
 

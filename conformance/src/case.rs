@@ -95,13 +95,13 @@ pub(crate) struct Claims {
     heeds_places: bool,
 }
 
-/// How many answers, one after the other, a patience has time for on top of what it has for everything else.
+/// The patience is extended by the time of this many answers.
 const ANSWERS: u32 = 50;
 
-/// How many answers there is time for, where something is to meet once: clients that get in each other's way wait.
+/// A store has to answer this often for two clients to meet once: clients that get in each other's way wait.
 const ANSWERS_OF_A_MEETING: u128 = 1000;
 
-/// What meets less often has shown nothing, however slow the store is.
+/// Not fewer meetings than this are asked for, however slow the store is.
 const FEWEST_MEETINGS: usize = 5;
 
 impl Claims {
@@ -135,8 +135,8 @@ impl Claims {
         patience.saturating_add(late).saturating_add(self.pace.saturating_mul(ANSWERS))
     }
 
-    /// How often something can be asked to meet that is to meet so often within a time. A store that answers slowly meets
-    /// less often, and each time for longer: what is open between two of its answers grows with them.
+    /// How many meetings to ask for: `wanted`, or as many as a slow store has time for `within` this time. A meeting on a
+    /// slow store lasts longer, so that fewer of them show as much.
     pub(crate) fn meetings(&self, wanted: usize, within: Duration) -> usize {
         let answers = within.as_nanos().checked_div(self.pace.as_nanos()).unwrap_or(u128::MAX);
         let possible = usize::try_from(answers / ANSWERS_OF_A_MEETING).unwrap_or(usize::MAX);

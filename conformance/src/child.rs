@@ -22,8 +22,8 @@ use tokio::{runtime::Builder, task::block_in_place};
 use crate::{
     SharedFactory,
     clients::FreeToGo,
-    crashes::CrashCounter,
     failure::{Failure, Outcome},
+    measured::Measured,
     patience::{Patience, TICK},
     roles::{self, Cue},
 };
@@ -117,7 +117,7 @@ pub(crate) struct Child {
     input: ChildStdin,
     lines: Receiver<String>,
     patience: Duration,
-    crashes: Arc<CrashCounter>,
+    measured: Arc<Measured>,
 }
 
 impl Child {
@@ -126,7 +126,7 @@ impl Child {
         part: &Part,
         below: Option<Command>,
         patience: Duration,
-        crashes: Arc<CrashCounter>,
+        measured: Arc<Measured>,
     ) -> Outcome<Self> {
         if !ANSWERS.load(Ordering::Acquire) {
             return Err(Failure::untested(
@@ -146,10 +146,10 @@ impl Child {
                 command.env(PART, serde_json::to_string(part)?).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
             })
             .map_err(|error| Failure::harness(format_args!("a child process did not start: {error}")))?;
-        Self::of(process, patience, crashes)
+        Self::of(process, patience, measured)
     }
 
-    fn of(mut process: Process, patience: Duration, crashes: Arc<CrashCounter>) -> Outcome<Self> {
+    fn of(mut process: Process, patience: Duration, measured: Arc<Measured>) -> Outcome<Self> {
         let (input, output) = (process.stdin.take(), process.stdout.take());
         let (input, output) = input.zip(output).ok_or_else(|| Failure::harness("a child process without pipes"))?;
         let (sender, lines) = channel();
@@ -164,7 +164,7 @@ impl Child {
                 }
             }
         });
-        Ok(Self { process, input, lines, patience, crashes })
+        Ok(Self { process, input, lines, patience, measured })
     }
 
     /// Lets a child go on that waits for it.
@@ -234,11 +234,11 @@ impl Child {
         while began.elapsed() < moment {
             std::hint::spin_loop();
         }
-        let crashes = Arc::clone(&self.crashes);
+        let measured = Arc::clone(&self.measured);
         let (end, lines) = self.end_now()?;
         let killed = matches!(end, End::Killed);
         if killed {
-            crashes.count_kill();
+            measured.count_kill();
         }
         said.extend(lines);
         Ok(CutOff { lines: said, killed })
@@ -313,7 +313,7 @@ impl Child {
 
     /// What kills it while others talk to it.
     pub(crate) fn killer(&self) -> Killer {
-        Killer { process: Pid::from_child(&self.process), crashes: Arc::clone(&self.crashes) }
+        Killer { process: Pid::from_child(&self.process), measured: Arc::clone(&self.measured) }
     }
 
     fn signal(&self, signal: Signal) -> Outcome {
@@ -325,13 +325,13 @@ impl Child {
 #[derive(Debug)]
 pub(crate) struct Killer {
     process: Pid,
-    crashes: Arc<CrashCounter>,
+    measured: Arc<Measured>,
 }
 
 impl Killer {
     pub(crate) fn kill(self) -> Outcome {
         kill_process(self.process, Signal::KILL).map_err(Failure::harness)?;
-        self.crashes.count_kill();
+        self.measured.count_kill();
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::{
     ops::Deref,
     path::{Path, PathBuf},
     process::Command,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
+    sync::{Arc, Mutex, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
@@ -17,10 +17,11 @@ use crate::{
     calls::Calls,
     case::Claims,
     child::{Child, Part},
-    crashes::CrashCounter,
     disk::Disk,
     failure::{Failure, Outcome, demanded_here},
+    lock::lock,
     luck::{Hopes, Luck, Times},
+    measured::Measured,
     patience,
 };
 
@@ -61,17 +62,18 @@ struct Made {
     _ground: Ground,
 }
 
+/// A case that is running.
 struct Run {
-    factory: SharedFactory,
-    claims: Claims,
-    calls: Arc<Calls>,
-    crashes: Arc<CrashCounter>,
-    growth: Arc<Mutex<Option<Growth>>>,
-    seed: u64,
-    profile: Profile,
-    patience: Duration,
-    faulty_fs: Result<PathBuf, String>,
+    conditions: Conditions,
     stores: Mutex<Vec<Made>>,
+}
+
+impl Deref for Run {
+    type Target = Conditions;
+
+    fn deref(&self) -> &Conditions {
+        &self.conditions
+    }
 }
 
 /// What a case is run with.
@@ -80,10 +82,8 @@ pub(crate) struct Conditions {
     pub(crate) claims: Claims,
     /// Takes in what the case asks of its stores.
     pub(crate) calls: Arc<Calls>,
-    /// Takes in how often the case cuts them off.
-    pub(crate) crashes: Arc<CrashCounter>,
-    /// Takes in by how much a process grew that the case loaded.
-    pub(crate) growth: Arc<Mutex<Option<Growth>>>,
+    /// Takes in what the case tells its report besides the verdict.
+    pub(crate) measured: Arc<Measured>,
     pub(crate) seed: u64,
     pub(crate) profile: Profile,
     pub(crate) patience: Duration,
@@ -93,28 +93,25 @@ pub(crate) struct Conditions {
 impl Context {
     /// With an empty store.
     pub(crate) async fn new(conditions: Conditions) -> Outcome<Self> {
-        let Conditions { factory, claims, calls, crashes, growth, seed, profile, patience, faulty_fs } = conditions;
-        let stores = Mutex::new(Vec::new());
-        let run = Run { factory, claims, calls, crashes, growth, seed, profile, patience, faulty_fs, stores };
-        Self::at(Arc::new(run), Ground::Anywhere).await
+        Self::at(Arc::new(Run { conditions, stores: Mutex::default() }), Ground::Anywhere).await
     }
 
     async fn at(run: Arc<Run>, ground: Ground) -> Outcome<Self> {
         let place = ground.directory().map_or(Place::Anywhere, Place::Directory);
+        if matches!(place, Place::Directory(_)) && !run.claims.heeds_places() {
+            return Err(Failure::harness(
+                "the factory does not heed `Place::Directory`: after the first writes that directory was empty",
+            ));
+        }
         let site = run.factory.create(place).await.map_err(|error| match (error.kind(), place) {
             (ErrorKind::Unsupported, Place::Directory(_)) => {
                 Failure::untested("the factory cannot place a store in a given directory")
             }
             _ => Failure::harness(format_args!("the factory made no store: {error}")),
         })?;
-        if matches!(place, Place::Directory(_)) && !run.claims.heeds_places() {
-            return Err(Failure::harness(
-                "the factory does not heed `Place::Directory`: after the first writes that directory was empty",
-            ));
-        }
         let token = site.token().to_owned();
         let made = Made { site, _ground: ground.clone() };
-        run.stores.lock().unwrap_or_else(PoisonError::into_inner).push(made);
+        lock(&run.stores).push(made);
         Ok(Self { run, token, ground, hurried: false })
     }
 
@@ -126,7 +123,7 @@ impl Context {
     /// An empty store whose files lie on a disk that forgets and fails on command.
     pub(crate) async fn store_on_disk(&self) -> Outcome<Self> {
         let mount_point = self.run.faulty_fs.as_ref().map_err(Failure::untested)?;
-        Self::at(Arc::clone(&self.run), Ground::Disk(Disk::create(mount_point, Arc::clone(&self.run.crashes))?)).await
+        Self::at(Arc::clone(&self.run), Ground::Disk(Disk::create(mount_point, Arc::clone(&self.run.measured))?)).await
     }
 
     /// The disk of a context that [`store_on_disk`](Self::store_on_disk) gave.
@@ -171,18 +168,16 @@ impl Context {
                 loop {
                     match self.try_open(&settings).await {
                         Err(error) if error.kind() == ErrorKind::InUse || error.is_retryable() => {
-                            *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                            *lock(&refused) = Some(error);
                             yield_now().await;
                         }
                         opened => return opened,
                     }
                 }
             };
-            let opened = self.soon(what, opening).await.map_err(|late| {
-                match &*refused.lock().unwrap_or_else(PoisonError::into_inner) {
-                    Some(error) => late.with_details(format_args!("the last answer: {error:#?}")),
-                    None => late,
-                }
+            let opened = self.soon(what, opening).await.map_err(|late| match &*lock(&refused) {
+                Some(error) => late.with_details(format_args!("the last answer: {error:#?}")),
+                None => late,
             });
             opened?.map_err(|error| Failure::from(error).within(what))
         })
@@ -227,8 +222,9 @@ impl Context {
         self.run.profile.rounds(quick)
     }
 
-    /// How often to do what waits each time until a watch hears of another instance.
-    pub(crate) fn rounds_across(&self, quick: usize) -> usize {
+    /// How often to do something that waits for a watch of another instance each time: fewer where the declared lag is
+    /// long.
+    pub(crate) fn rounds_across_instances(&self, quick: usize) -> usize {
         let lag = self.guarantees().watch_lag.others.unwrap_or_default();
         let affordable = ROUNDS_OF_LAG.as_nanos().checked_div(lag.as_nanos());
         let affordable = affordable.and_then(|rounds| rounds.try_into().ok()).unwrap_or(usize::MAX);
@@ -237,12 +233,12 @@ impl Context {
 
     /// The numbers of rounds of what depends on luck: `least` of them, and as many more, up to `most`, as a fast store
     /// does in a moment.
-    pub(crate) fn rounds_of_luck(&self, least: usize, most: usize) -> impl Iterator<Item = usize> + Send + use<> {
+    pub(crate) fn rounds_for_a_moment(&self, least: usize, most: usize) -> impl Iterator<Item = usize> + Send + use<> {
         self.rounds_within(A_MOMENT, least, most)
     }
 
     /// The same where luck needs longer than a moment, since others have the cores most of the time.
-    pub(crate) fn rounds_of_patience(&self, least: usize, most: usize) -> impl Iterator<Item = usize> + Send + use<> {
+    pub(crate) fn rounds_for_a_while(&self, least: usize, most: usize) -> impl Iterator<Item = usize> + Send + use<> {
         self.rounds_within(A_WHILE, least, most)
     }
 
@@ -256,7 +252,7 @@ impl Context {
         Arc::new(Luck::new(hopes, Times { moment, a_while, at_last }))
     }
 
-    /// As many times what a quick run takes as there are times its rounds.
+    /// A time for a quick run, times the rounds of the profile.
     fn thoroughly(&self, quick: Duration) -> Duration {
         quick.saturating_mul(u32::try_from(self.rounds(1)).unwrap_or(u32::MAX))
     }
@@ -298,12 +294,12 @@ impl Context {
 
     /// Starts another process that plays `role` on the store: a name of [`roles`](crate::roles), and what it asks for.
     pub(crate) fn child(&self, role: &str, arguments: &[&str]) -> Outcome<Child> {
-        Child::start(&self.part(role, arguments), None, self.patience(), Arc::clone(&self.run.crashes))
+        Child::start(&self.part(role, arguments), None, self.patience(), Arc::clone(&self.run.measured))
     }
 
     /// The same below another program, which is given this one as its last argument.
     pub(crate) fn child_below(&self, program: Command, role: &str, arguments: &[&str]) -> Outcome<Child> {
-        Child::start(&self.part(role, arguments), Some(program), self.patience(), Arc::clone(&self.run.crashes))
+        Child::start(&self.part(role, arguments), Some(program), self.patience(), Arc::clone(&self.run.measured))
     }
 
     fn part(&self, role: &str, arguments: &[&str]) -> Part {
@@ -318,17 +314,21 @@ impl Context {
 
     /// Reports by how much a process grew that was loaded.
     pub(crate) fn grew(&self, growth: Growth) {
-        *self.run.growth.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default() += growth;
+        self.run.measured.grew(growth);
     }
 
     /// Removes the stores of the case.
     pub(crate) async fn destroy(self) -> Outcome {
-        let stores = std::mem::take(&mut *self.run.stores.lock().unwrap_or_else(PoisonError::into_inner));
+        let stores = std::mem::take(&mut *lock(&self.run.stores));
+        let mut outcome = Ok(());
         for Made { site, _ground } in stores {
             let destroyed = self.run.factory.destroy(site).await;
-            destroyed.map_err(|error| Failure::harness(format_args!("a store was not removed: {error}")))?;
+            let destroyed =
+                destroyed.map_err(|error| Failure::harness(format_args!("a store was not removed: {error}")));
+            // One that stays keeps no other from being removed.
+            outcome = outcome.and(destroyed);
         }
-        Ok(())
+        outcome
     }
 }
 

@@ -4,13 +4,14 @@ use base64::{
     Engine,
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
+use percent_encoding::percent_decode_str;
 
 /// Shorter ones stand in texts by chance.
 const LEAST_BASE64: usize = 6;
 
 /// Whether a text shows a secret in any way that bytes are commonly written: as it is, as a list of numbers, in
-/// hexadecimal, percent-encoded, or as a part of something in Base64. Of secrets of less than 8 bytes, Base64 is not
-/// looked for.
+/// hexadecimal, percent-encoded, or as a part of something in Base64. Secrets shorter than 8 bytes are not searched for in
+/// Base64, and one that is empty or blank in no text.
 ///
 /// ```
 /// use conformance::discloses;
@@ -27,18 +28,26 @@ pub fn discloses(text: &str, secret: &str) -> bool {
 /// The first of some secrets that a text gives away, as [`discloses`] says. For long texts: each is looked through once.
 #[must_use]
 pub fn disclosed<'s>(text: &str, secrets: impl IntoIterator<Item = &'s str>) -> Option<&'s str> {
-    let flat: String = text.split_whitespace().collect();
+    let flat = without_blanks(text);
     let lower = flat.to_lowercase();
+    let decoded = without_blanks(&percent_decode_str(&flat).decode_utf8_lossy().to_lowercase());
     let bare = lower.replace("\\x", "").replace(['%', ':', '-'], "");
     secrets.into_iter().find(|secret| {
-        let plain: String = secret.to_lowercase().split_whitespace().collect();
+        let plain = without_blanks(&secret.to_lowercase());
         let decimal: Vec<String> = secret.bytes().map(|byte| byte.to_string()).collect();
         let hexadecimal: Vec<String> = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
-        lower.contains(&plain)
+        let is_there = lower.contains(&plain)
+            || decoded.contains(&plain)
             || lower.contains(&decimal.join(","))
             || bare.contains(&hexadecimal.concat())
-            || base64_forms(secret).iter().any(|form| flat.contains(form))
+            || base64_forms(secret).iter().any(|form| flat.contains(form));
+        // Nothing is in every text.
+        is_there && !plain.is_empty()
     })
+}
+
+fn without_blanks(text: &str) -> String {
+    text.split_whitespace().collect()
 }
 
 /// What Base64 makes of a secret, wherever in the encoded bytes it begins: of its whole groups of three.
@@ -53,11 +62,12 @@ fn base64_forms(secret: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use base64::engine::general_purpose::STANDARD;
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
     use proptest::prelude::*;
 
     use super::*;
 
-    const SECRET: &str = "Correct-Horse-9";
+    const SECRET: &str = "Correct/Horse 9";
 
     proptest! {
         #[test]
@@ -72,6 +82,7 @@ mod tests {
             let forms = [
                 format!("{bytes:?}"), format!("{bytes:#?}"), hexadecimal("", false), hexadecimal(":", true),
                 hexadecimal(" ", true), percent.concat(), STANDARD.encode(bytes), whole.clone(), whole.to_uppercase(),
+                utf8_percent_encode(&whole, NON_ALPHANUMERIC).to_string(),
             ];
             for form in forms {
                 prop_assert!(discloses(&form, SECRET), "{}", form);
@@ -83,5 +94,10 @@ mod tests {
             prop_assume!(!text.contains("orrect"));
             prop_assert!(!discloses(&text, SECRET));
         }
+    }
+
+    #[test]
+    fn what_is_no_secret_is_in_no_text() {
+        assert!(!discloses("anything", "") && !discloses("any thing", " "));
     }
 }

@@ -16,8 +16,8 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    crashes::CrashCounter,
     failure::{Failure, Outcome},
+    measured::Measured,
 };
 
 /// Where a `faulty-fs` takes its commands.
@@ -32,7 +32,7 @@ struct Mounted {
     mount_point: PathBuf,
     name: String,
     directory: PathBuf,
-    crashes: Arc<CrashCounter>,
+    measured: Arc<Measured>,
 }
 
 /// What is left of what was not synced when the power is lost.
@@ -56,14 +56,14 @@ struct Stats {
 
 impl Disk {
     /// A fresh disk, with an empty directory that survives a power loss.
-    pub(crate) fn create(mount_point: &Path, crashes: Arc<CrashCounter>) -> Outcome<Self> {
+    pub(crate) fn create(mount_point: &Path, measured: Arc<Measured>) -> Outcome<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("conformance-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = mount_point.join(&name);
         // A mount point that was named is to be one: a file system that died amid a run must not end in what is untested.
         fs::create_dir(&path).map_err(|error| no_answer(mount_point, &error))?;
         let directory = path.join("store");
-        let disk = Self(Arc::new(Mounted { mount_point: mount_point.to_owned(), name, directory, crashes }));
+        let disk = Self(Arc::new(Mounted { mount_point: mount_point.to_owned(), name, directory, measured }));
         fs::create_dir(disk.directory()).map_err(Failure::harness)?;
         for synced in [disk.directory(), &path] {
             File::open(synced).and_then(|directory| directory.sync_all()).map_err(Failure::harness)?;
@@ -83,7 +83,7 @@ impl Disk {
             Keep::Random { seed } => format!("keep=random torn=on seed={seed}"),
         };
         self.command(format_args!("lose {} {kept}", self.0.name))?;
-        self.0.crashes.count_power_loss();
+        self.0.measured.count_power_loss();
         Ok(())
     }
 

@@ -70,14 +70,15 @@ pub trait Factory: Send + Sync {
         Ok(())
     }
 
-    /// What [`open`](Self::open) insists on where it is asked for nothing, such as the options of an address: what these
-    /// settings rule out is not demanded. By default nothing: the backend's own defaults hold.
+    /// Settings that [`open`](Self::open) always uses, even where it is asked for none: for example those in the options of
+    /// an address. Cases that need another value are not run, or do not ask for it. By default none.
     fn insists_on(&self) -> Settings {
         Settings::default()
     }
 
-    /// Whether a store cannot tell that its file of this name was removed while it was open, so that what it acknowledges
-    /// then may be lost: say so to your users, too. By default the removal of any file shows, or does no harm.
+    /// Whether the store does not notice that its file of this name was deleted while it was open, so that later
+    /// acknowledged writes may be lost. The suite then leaves the file alone; tell your users. By default false for
+    /// every file.
     fn overlooks(&self, file: &str) -> bool {
         let _ = file;
         false
@@ -188,8 +189,7 @@ impl Settings {
         Err(Error::new(ErrorKind::Unsupported, "this factory has no such setting"))
     }
 
-    /// The options of a backend that has all of these settings, with those that are asked for. For each it is said how
-    /// it is set.
+    /// Passes each setting that is asked for to the setter of a backend's options, and gives the options back.
     ///
     /// ```
     /// # use conformance::Settings;

@@ -3,9 +3,11 @@
 #![deny(clippy::missing_trait_methods)]
 
 use std::{
+    collections::HashSet,
     fmt,
+    future::ready,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -17,6 +19,8 @@ use store_api::{
     EntryStream, Error, ErrorKind, Guarantees, HashFunction, Indexable, Indexed, Init, Key, KeyStream, Result,
     TestAndSet, Watch, WatchId,
 };
+
+use crate::lock::lock;
 
 /// A store whose operations fail and are late by chance, as any store's may, and are otherwise those of the store inside.
 ///
@@ -139,7 +143,7 @@ impl Faults {
     }
 
     fn choose<T>(&self, choice: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
-        choice(&mut self.random.lock().unwrap_or_else(PoisonError::into_inner))
+        choice(&mut lock(&self.random))
     }
 
     fn fate(&self) -> Fate {
@@ -215,7 +219,7 @@ impl Faults {
     }
 
     /// Goes on after an error.
-    fn events(&self, watch: Watch) -> Watch {
+    fn events(&self, watch: Watch, unwatched: &Unwatched) -> Watch {
         let (id, faults) = (watch.id(), self.clone());
         let events = stream::unfold(watch, move |mut watch| {
             let faults = faults.clone();
@@ -226,13 +230,12 @@ impl Faults {
             }
         });
         let faults = self.clone();
-        Watch::new(
-            id,
-            events.flat_map(move |event| {
-                let passing = faults.chance(faults.shares.refused).then(|| Err(faults.refused("watch")));
-                stream::iter(passing.into_iter().chain([event]))
-            }),
-        )
+        let events = events.flat_map(move |event| {
+            let passing = faults.chance(faults.shares.refused).then(|| Err(faults.refused("watch")));
+            stream::iter(passing.into_iter().chain([event]))
+        });
+        let unwatched = Arc::clone(unwatched);
+        Watch::new(id, events.take_while(move |_| ready(!lock(&unwatched).contains(&id))))
     }
 }
 
@@ -241,11 +244,11 @@ type Items<T> = Pin<Box<dyn Stream<Item = Result<T>> + Send>>;
 #[async_trait]
 impl Backend for Faulty {
     fn atomic_write(&self) -> Option<Arc<dyn AtomicWrite>> {
-        Some(Arc::new(Handle { inner: self.inner.atomic_write()?, faults: self.faults.clone() }))
+        Some(Arc::new(Handle::new(self.inner.atomic_write()?, &self.faults)))
     }
 
     fn indexable(&self) -> Option<Arc<dyn Indexable>> {
-        Some(Arc::new(Handle { inner: self.inner.indexable()?, faults: self.faults.clone() }))
+        Some(Arc::new(Handle::new(self.inner.indexable()?, &self.faults)))
     }
 
     fn guarantees(&self) -> Guarantees {
@@ -269,6 +272,17 @@ impl Backend for Faulty {
 struct Handle<T: ?Sized> {
     faults: Faults,
     inner: Arc<T>,
+    unwatched: Unwatched,
+}
+
+/// The watches that `unwatch` has ended: an event that was taken from the store inside and is held back is not told then
+/// (W9).
+type Unwatched = Arc<Mutex<HashSet<WatchId>>>;
+
+impl<T: ?Sized> Handle<T> {
+    fn new(inner: Arc<T>, faults: &Faults) -> Self {
+        Self { inner, faults: faults.clone(), unwatched: Unwatched::default() }
+    }
 }
 
 #[async_trait]
@@ -291,16 +305,18 @@ impl EntryRead for Handle<dyn AtomicWrite> {
 
     async fn watch(&self, under: &Key, init: Init<Vec<(Key, Bytes)>>) -> Result<Watch> {
         let watch = self.faults.read("watch", self.inner.watch(under, init)).await?;
-        Ok(self.faults.events(watch))
+        Ok(self.faults.events(watch, &self.unwatched))
     }
 
     async fn watch_key(&self, key: &Key, init: Init<Option<Bytes>>) -> Result<Watch> {
         let watch = self.faults.read("watch_key", self.inner.watch_key(key, init)).await?;
-        Ok(self.faults.events(watch))
+        Ok(self.faults.events(watch, &self.unwatched))
     }
 
     async fn unwatch(&self, id: WatchId) -> Result<()> {
-        self.inner.unwatch(id).await
+        self.inner.unwatch(id).await?;
+        lock(&self.unwatched).insert(id);
+        Ok(())
     }
 }
 
@@ -365,7 +381,7 @@ impl Append for Handle<dyn Indexable> {
 impl Indexed for Handle<dyn Indexable> {
     async fn begin(&self) -> Result<Box<dyn Batch>> {
         let batch = self.faults.read("begin", self.inner.begin()).await?;
-        Ok(Box::new(Handle { faults: self.faults.clone(), inner: Arc::<dyn Batch>::from(batch) }))
+        Ok(Box::new(Handle::new(Arc::<dyn Batch>::from(batch), &self.faults)))
     }
 }
 

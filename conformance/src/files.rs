@@ -85,9 +85,8 @@ impl Files {
     }
 
     /// The files that have any bytes, by their numbers.
-    pub(crate) fn with_bytes(&self) -> impl Iterator<Item = usize> + use<> {
-        let numbers: Vec<usize> = (0..self.files.len()).filter(|file| !self.files[*file].bytes.is_empty()).collect();
-        numbers.into_iter()
+    pub(crate) fn with_bytes(&self) -> impl Iterator<Item = usize> {
+        (0..self.files.len()).filter(|file| !self.files[*file].bytes.is_empty())
     }
 
     /// The paths of all files in the directory.

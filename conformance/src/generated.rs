@@ -2,7 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use proptest::{
@@ -14,6 +14,7 @@ use tokio::{runtime::Handle, task::spawn_blocking};
 use crate::{
     context::Context,
     failure::{Failure, Kind, Outcome},
+    lock::lock,
     show::Show,
 };
 
@@ -36,7 +37,7 @@ where
     S: Strategy<Value = T> + Send + 'static,
     F: Future<Output = Outcome> + Send,
 {
-    for round in context.rounds_of_luck(rounds, 1_000) {
+    for round in context.rounds_for_a_moment(rounds, 1_000) {
         let seed = context.seed().wrapping_add(round as u64);
         let (of, inputs, check) = (context.clone(), inputs(), check.clone());
         let runtime = Handle::current();
@@ -88,10 +89,6 @@ fn one_round<T: Show + Clone + std::fmt::Debug>(
             Err(failure.preceded_by(format_args!("the shortest input found that fails:\n{}", input.show())))
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The random choices of a seed.

@@ -1,6 +1,6 @@
 //! What cases do to stores over and over.
 
-use std::fmt::Display;
+use std::{fmt::Display, future::poll_fn, pin::pin, task::Poll};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -26,12 +26,7 @@ pub(crate) fn number(value: Option<&Bytes>) -> Outcome<u64> {
 }
 
 /// Sets a key, or removes it.
-pub(crate) async fn put(entries: &dyn AtomicWrite, key: &Key, state: Option<Bytes>) -> Outcome {
-    Ok(put_once(entries, key, state).await?)
-}
-
-/// The same, for who may [`insist`].
-pub(crate) async fn put_once(entries: &dyn AtomicWrite, key: &Key, state: Option<Bytes>) -> store_api::Result<()> {
+pub(crate) async fn put(entries: &dyn AtomicWrite, key: &Key, state: Option<Bytes>) -> store_api::Result<()> {
     match state {
         Some(value) => entries.set(key, value).await,
         None => entries.remove(key).await,
@@ -99,4 +94,23 @@ pub(crate) async fn entries_sorted(entries: &dyn EntryRead, under: &Key) -> Outc
     let mut all: Vec<_> = entries.entries(under).try_collect().await?;
     all.sort();
     Ok(all)
+}
+
+/// Polls a future up to so many times, each time after the first once it is woken, then drops it; its output where it came
+/// that early. With a growing number it is dropped at each of its awaits.
+pub(crate) async fn poll_then_drop<T>(future: impl Future<Output = T>, times: usize) -> Option<T> {
+    let mut future = pin!(future);
+    let mut left = times;
+    poll_fn(|cx| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        match future.as_mut().poll(cx) {
+            Poll::Pending if left > 0 => Poll::Pending,
+            Poll::Pending => Poll::Ready(None),
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+        }
+    })
+    .await
 }

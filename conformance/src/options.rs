@@ -153,19 +153,22 @@ impl Options {
         self
     }
 
-    /// How many cases run at once; as many as there are cores by default.
+    /// How many cases [`run`](crate::run) runs at once; by default one per core. Native tests run as many as their test
+    /// runner does (`--test-threads`).
     #[must_use]
     pub fn jobs(mut self, jobs: usize) -> Self {
         self.jobs = jobs.max(1);
         self
     }
 
-    /// How long the suite waits for what must happen, such as an event of a watch, before it is a failure; 30 seconds
-    /// by default. Only time counts in which a control timer got its turn, so that busy cores accuse nobody, and nobody is
-    /// accused while the disk of temporary files is slow to sync; and it is longer by what the backend declares and shows:
-    /// the lag of its watches, and the time that an answer takes.
+    /// How long the suite waits for something that must happen, such as an event of a watch; 30 seconds by default.
     ///
-    /// As long does a case go on in which too little meets by chance; it is inconclusive then. A case hangs when the store has answered nothing for ten times as long.
+    /// Time in which the machine was too busy to run a control timer does not count, and where the disk of temporary files
+    /// is slow to sync, the case is inconclusive instead of failed. The wait is extended by the watch lag that the backend
+    /// declares, and by the time that its answers take.
+    ///
+    /// A case that needs concurrent calls to meet by chance tries for as long; if too few met, it is inconclusive. A case
+    /// hangs if the store gives no answer for ten times as long.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -213,9 +216,8 @@ impl Options {
         self
     }
 
-    /// How the run was started, word by word and up to its stores, such as `irminsul conform --profile standard`: for a
-    /// program that takes the name of a backend, `--seed` and `--case` behind that. The report tells with it how to
-    /// replay a case.
+    /// The command line of this run, word by word and without the stores, such as `irminsul conform --profile standard`.
+    /// Reports print it with a backend, `--seed` and `--case` added, to replay a case.
     #[must_use]
     pub fn command<W: AsRef<str>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
         let words: Vec<String> = words.into_iter().map(|word| in_shell(word.as_ref()).into_owned()).collect();

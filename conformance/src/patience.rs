@@ -23,8 +23,8 @@ const SLOW_SYNC: Duration = Duration::from_secs(1);
 
 /// How much of a patience is used up, told by a control timer.
 ///
-/// A tick that comes late counts like one that was on time: while the machine gives a timer no time, a backend may have
-/// had none either, so only the ticks that came use up the patience. Where the ticks hardly come at all the wait is
+/// The ticks that came are counted, and not the time: a machine that keeps the timer waiting may keep the backend waiting,
+/// too. Where the ticks hardly come at all the wait is
 /// given up without a verdict.
 ///
 /// A disk may be busy while the timer is on time. So at the end, and only there, since it costs the disk something, a page is

@@ -26,7 +26,7 @@ use std::{
     collections::{HashMap, VecDeque},
     fmt, io,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -95,12 +95,16 @@ impl Proxy {
 
     /// From here on, injects a fault into this share of the requests that are meant: 1 is all of them. Where several
     /// rules hit a request, it suffers from the one that was made first.
+    ///
+    /// `meant` is asked while the proxy is locked: it must not call the proxy.
     pub fn sometimes(&self, share: f64, fault: Fault, meant: impl Fn(Request<'_>) -> bool + Send + 'static) {
         self.faults.state().rates.push(Rule { share, fault, meant: Box::new(meant) });
     }
 
     /// Injects a fault into the next request that is meant. Those that wait so come before those by rate, in the order
     /// that they were made.
+    ///
+    /// `meant` is asked while the proxy is locked: it must not call the proxy.
     pub fn next(&self, fault: Fault, meant: impl Fn(Request<'_>) -> bool + Send + 'static) {
         self.faults.state().script.push_back(Rule { share: 1.0, fault, meant: Box::new(meant) });
     }
@@ -174,7 +178,7 @@ impl Faults {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     fn draw(&self, request: Request<'_>) -> Option<Fault> {

@@ -2,7 +2,7 @@
 //! call is recorded before it is sent, and a return after the answer came, which is as sound as calling the store here.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::Mutex,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -19,6 +19,7 @@ use crate::{
     child::{Child, hear, say},
     context::key,
     failure::{Failure, Kind, Outcome},
+    lock::lock,
     operations::value,
     roles::Cue,
 };
@@ -165,10 +166,6 @@ impl Remote {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An answer to something else than was asked.

@@ -11,7 +11,7 @@ use std::{fmt, time::Duration};
 use serde::Serialize;
 use store_api::Guarantees;
 
-use crate::{Clause, Crashes, Growth, growth::sum, history::Witness};
+use crate::{Clause, Crashes, Growth, history::Witness};
 
 /// How a case ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -86,7 +86,7 @@ pub struct CaseReport {
     pub duration: Duration,
     /// How often it cut the store off, over all passes.
     pub crashes: Crashes,
-    /// By how much a process grew that it loaded, over all passes; nothing where it loads none.
+    /// How much the process that this case loads grew: the most of all passes. `None` for other cases.
     pub growth: Option<Growth>,
     /// What led to the failure: lines for people.
     pub details: Option<String>,
@@ -96,16 +96,18 @@ pub struct CaseReport {
 
 impl CaseReport {
     /// Takes in what another pass found: the worst counts.
-    fn add(&mut self, other: Self) {
-        let (duration, mut crashes) = (self.duration + other.duration, self.crashes);
-        crashes += other.crashes;
-        let growth = sum(self.growth, other.growth);
+    fn add(&mut self, mut other: Self) {
         if other.verdict > self.verdict {
-            *self = other;
+            std::mem::swap(self, &mut other);
         }
-        self.duration = duration;
-        self.crashes = crashes;
-        self.growth = growth;
+        self.take_in(&other);
+    }
+
+    /// Takes in how long another attempt took and what it measured, and not how it ended.
+    pub(crate) fn take_in(&mut self, other: &Self) {
+        self.duration += other.duration;
+        self.crashes += other.crashes;
+        self.growth = Growth::of_both(self.growth, other.growth);
     }
 }
 
@@ -266,10 +268,10 @@ impl BackendReport {
         all
     }
 
-    /// By how much processes grew that its cases loaded; nothing where none did.
+    /// How much the processes that its cases load grew: the most of all. `None` where no case loads one.
     #[must_use]
     pub fn growth(&self) -> Option<Growth> {
-        self.cases.iter().fold(None, |growth, case| sum(growth, case.growth))
+        self.cases.iter().fold(None, |growth, case| Growth::of_both(growth, case.growth))
     }
 
     /// Whether the backend kept what was tested: no failure, no case that is not settled, and one at least that passed.

@@ -1,6 +1,6 @@
 //! What children do on the store of a case: each role stands beside the cases that start it.
 
-use std::sync::Arc;
+use std::{fmt::Display, str::FromStr, sync::Arc};
 
 use store_api::Result;
 
@@ -24,6 +24,12 @@ pub(crate) struct Cue {
 }
 
 impl Cue {
+    /// The first argument, where that is a number.
+    pub(crate) fn number<T: FromStr<Err: Display>>(&self) -> Outcome<T> {
+        let argument = self.arguments.first().ok_or_else(|| Failure::harness("a role without its argument"))?;
+        argument.parse().map_err(Failure::harness)
+    }
+
     /// A new instance of the store.
     pub(crate) async fn open(&self) -> Outcome<Instance> {
         self.try_open().await.map_err(|error| Failure::from(error).within("open"))

@@ -20,29 +20,27 @@ use tokio::{
 };
 
 use crate::{
-    BackendReport, CaseReport, Context, Crashes, Factory, Growth, Options, Place, Profile, Progress, Report, Settings,
-    SharedFactory, Verdict,
+    BackendReport, CaseReport, Context, Factory, Options, Place, Profile, Progress, Report, Settings, SharedFactory,
+    Verdict,
     calls::Calls,
     case::{Case, Claims},
     cases,
     clients::on_any_core,
     context::{Conditions, key},
-    crashes::CrashCounter,
     failure::{Failure, Kind, Outcome},
     fnv::fnv1a,
-    growth::sum,
     operations::value,
     patience::{Patience, TICK, soon},
 };
 
-/// For so many times the patience nothing has to be answered in a case until it is said to hang: what it has to wait for
-/// it waits for with the patience itself.
+/// A case hangs if its store answers nothing for this many times the patience. What a case has to wait for itself, it
+/// waits for with the patience.
 const HANGS: u32 = 10;
 
-/// After so many times that, and as many more as it has rounds, a case is given up that still gets answers.
+/// A case whose store goes on answering is given up after this many times [`HANGS`], times the rounds of its profile.
 const ENDLESS: u32 = 12;
 
-/// The longest of the suite's own keys, in bytes, and what is put in front of them.
+/// The longest key of the suite, in bytes: a factory must take that.
 const LONGEST_KEY: usize = 64;
 
 /// Puts a backend through the suite.
@@ -126,7 +124,7 @@ impl Runner {
                         if report.verdict != Verdict::Inconclusive {
                             self.tell(&report);
                         }
-                        reports.lock().unwrap_or_else(PoisonError::into_inner).insert(index, report);
+                        lock(&reports).insert(index, report);
                     }
                 });
             }
@@ -155,15 +153,13 @@ impl Runner {
 
     fn attempt(&self, case: &'static Case) -> CaseReport {
         let began = Instant::now();
-        let crashes = Arc::new(CrashCounter::default());
-        let growth = Arc::default();
+        let measured = Arc::default();
         let ended = match (&self.claims, self.lack(case)) {
             (Err(error), _) => Err(Failure::harness(error)),
             (Ok(_), Some(lack)) => Err(Failure::unsupported(lack)),
-            (Ok(claims), None) => self.body(case, claims, &crashes, &growth),
+            (Ok(claims), None) => self.body(case, claims, &measured),
         };
-        let growth = *growth.lock().unwrap_or_else(PoisonError::into_inner);
-        CaseReport { growth, ..self.report(case, ended, began.elapsed(), crashes.crashes()) }
+        self.report(case, ended, began.elapsed(), &measured)
     }
 
     fn tell(&self, report: &CaseReport) {
@@ -172,20 +168,13 @@ impl Runner {
         }
     }
 
-    fn body(
-        &self,
-        case: &'static Case,
-        claims: &Claims,
-        crashes: &Arc<CrashCounter>,
-        growth: &Arc<Mutex<Option<Growth>>>,
-    ) -> Outcome {
+    fn body(&self, case: &'static Case, claims: &Claims, measured: &Arc<Measured>) -> Outcome {
         let calls = Arc::new(Calls::default());
         let conditions = Conditions {
             factory: Arc::clone(&self.factory),
             claims: *claims,
             calls: Arc::clone(&calls),
-            crashes: Arc::clone(crashes),
-            growth: Arc::clone(growth),
+            measured: Arc::clone(measured),
             seed: seed_of(self.seed, case.id),
             profile: self.options.profile,
             patience: self.options.patience,
@@ -206,7 +195,7 @@ impl Runner {
         })
     }
 
-    fn report(&self, case: &'static Case, ended: Outcome, duration: Duration, crashes: Crashes) -> CaseReport {
+    fn report(&self, case: &'static Case, ended: Outcome, duration: Duration, measured: &Measured) -> CaseReport {
         let clause = case.clause();
         let passed = CaseReport {
             id: case.id,
@@ -217,8 +206,8 @@ impl Runner {
             seed: self.seed,
             replay: self.options.replay(&self.factory.name(), self.seed, case.id),
             duration,
-            crashes,
-            growth: None,
+            crashes: measured.crashes(),
+            growth: measured.growth(),
             details: None,
             witness: None,
         };
@@ -241,11 +230,9 @@ impl Runner {
     }
 }
 
-/// The second attempt at a case, with the time that both took, and their crashes.
+/// The second attempt at a case, with what both took and measured.
 fn again(first: &CaseReport, mut second: CaseReport) -> CaseReport {
-    second.duration += first.duration;
-    second.crashes += first.crashes;
-    second.growth = sum(first.growth, second.growth);
+    second.take_in(first);
     second
 }
 
@@ -262,12 +249,17 @@ async fn probe(factory: SharedFactory, calls: Arc<Calls>, patience: Duration) ->
         return Err(Failure::harness(needed));
     }
     let site = factory.create(Place::Anywhere).await?;
-    let backend = calls.open(factory.open(site.token(), &Settings::default())).await?;
-    let pace = pace(Arc::clone(&backend), patience).await;
-    let claims = Claims::of(&*backend, &factory.insists_on(), pace);
-    backend.close().await?;
-    drop(backend);
-    factory.destroy(site).await?;
+    let asked = async {
+        let backend = calls.open(factory.open(site.token(), &Settings::default())).await?;
+        let pace = pace(Arc::clone(&backend), patience).await;
+        let claims = Claims::of(&*backend, &factory.insists_on(), pace);
+        backend.close().await?;
+        Ok::<_, Failure>(claims)
+    };
+    let asked = asked.await;
+    let destroyed = factory.destroy(site).await;
+    let claims = asked?;
+    destroyed?;
     if claims.guarantees.durability == Durability::Volatile {
         return Ok(claims);
     }

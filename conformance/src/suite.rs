@@ -4,12 +4,12 @@ use std::{
     collections::BTreeMap,
     env,
     process::ExitCode,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use crate::{CaseReport, Crashes, Options, SharedFactory, Verdict, run::Runner};
+use crate::{CaseReport, Crashes, Options, Profile, SharedFactory, Verdict, lock::lock, run::Runner};
 
 /// Holds the profile of the native tests; `quick` where it is not set.
 const PROFILE: &str = "IRMINSUL_PROFILE";
@@ -56,7 +56,10 @@ impl Options {
     pub fn from_env() -> Result<Self, String> {
         let mut options = Self::new();
         if let Ok(profile) = env::var(PROFILE) {
-            options = options.profile(profile.parse().map_err(|error| format!("{PROFILE}: {error}"))?);
+            options = options.profile(match profile.parse().map_err(|error| format!("{PROFILE}: {error}"))? {
+                Profile::Soak(_) => return Err(format!("{PROFILE}: soak is for `run`; tests are quick or standard")),
+                profile => profile,
+            });
         }
         if let Ok(seed) = env::var(SEED) {
             options = options.seed(seed.parse().map_err(|_| format!("{SEED}: {seed:?} is not a number"))?);
@@ -79,7 +82,7 @@ impl Options {
 /// # use conformance::{Options, SharedFactory};
 /// # fn factory() -> SharedFactory { unimplemented!() }
 /// fn main() -> std::process::ExitCode {
-///     conformance::main(&[factory()], || Ok(Options::from_env()?.jobs(1)))
+///     conformance::main(&[factory()], || Ok(Options::from_env()?.patience(std::time::Duration::from_mins(1))))
 /// }
 /// ```
 ///
@@ -105,7 +108,7 @@ pub fn main(factories: &[SharedFactory], options: impl FnOnce() -> Result<Option
 type AllCrashes = Mutex<BTreeMap<String, Crashes>>;
 
 fn tell(crashes: &AllCrashes) {
-    for (name, Crashes { kills, power_losses }) in &*crashes.lock().unwrap_or_else(PoisonError::into_inner) {
+    for (name, Crashes { kills, power_losses }) in &*lock(crashes) {
         eprintln!("{name}: {kills} kills, {power_losses} power losses");
     }
 }
@@ -118,7 +121,7 @@ fn tests(factory: &SharedFactory, options: &Options, crashes: &Arc<AllCrashes>) 
         let (factory, crashes) = (factory.name(), Arc::clone(crashes));
         let trial = Trial::ignorable_test(name, move || {
             let report = runs.one(case);
-            *crashes.lock().unwrap_or_else(PoisonError::into_inner).entry(factory).or_default() += report.crashes;
+            *lock(&crashes).entry(factory).or_default() += report.crashes;
             completion(&report, equipped)
         });
         // A test that ignores itself says why, but to nextest it has passed: it skips only what is flagged.

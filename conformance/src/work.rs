@@ -59,8 +59,7 @@ pub(crate) struct Said {
 
 /// The role of a work; the case's argument is the number of the round.
 pub(crate) async fn play<W: Work>(cue: Cue) -> Outcome {
-    let number = cue.arguments[0].parse().expect("the case says which round it is");
-    let round = Round { number, seed: cue.seed };
+    let round = Round { number: cue.number()?, seed: cue.seed };
     W::work(cue, round).await
 }
 
@@ -80,9 +79,17 @@ impl Said {
         self.last_of("", worker)
     }
 
-    /// How many steps of a worker were acknowledged, where that says less than that they were taken.
+    /// The last step that a worker said was acknowledged; only work that waits for a `sync` says that apart.
     fn acknowledged_of(&self, worker: usize) -> usize {
         self.last_of(ACKNOWLEDGED, worker)
+    }
+
+    /// Whether a worker said that it had taken a step. That one was acknowledged only, before a sync, is none: the store
+    /// may lose it.
+    pub(crate) fn has_steps(&self) -> bool {
+        let is_number = |word: &str| word.parse::<usize>().is_ok();
+        let mut words = self.lines.iter().filter_map(|line| line.split_once(' '));
+        words.any(|(worker, step)| is_number(worker) && is_number(step))
     }
 
     fn last_of(&self, prefix: &str, worker: usize) -> usize {
@@ -94,10 +101,10 @@ impl Said {
     }
 }
 
-/// Says that no worker goes on: to all of them the store could not answer.
+/// A child's last line when all its workers stopped, since the store was unavailable to each.
 pub(crate) const STOPPED: &str = "stopped";
 
-/// Precedes what was acknowledged, where a step is only taken when that was synced.
+/// Begins a line about a write that was acknowledged and not yet synced.
 const ACKNOWLEDGED: &str = "acknowledged ";
 
 /// Says that a worker took a step.

@@ -86,16 +86,16 @@ impl Control {
     fn ask(&self, disk: &str, action: Action) -> Result<String, ControlError> {
         let command = format!("{}\n", Command { disk: disk.to_owned(), action });
         let mut file = File::options().read(true).write(true).open(&self.file)?;
-        let written = file.write(command.as_bytes());
+        let written = file.write_all(command.as_bytes());
         let mut answer = String::new();
         match written {
-            Ok(_) => {
+            Ok(()) => {
                 file.read_to_string(&mut answer)?;
                 Ok(answer)
             }
             Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => {
                 file.read_to_string(&mut answer)?;
-                Err(ControlError::Refused(answer.trim_start_matches("error: ").trim_end().to_owned()))
+                Err(ControlError::Refused(answer.strip_prefix("error: ").unwrap_or(&answer).trim_end().to_owned()))
             }
             Err(error) => Err(error.into()),
         }

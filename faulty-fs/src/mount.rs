@@ -4,12 +4,16 @@ use std::{
     env,
     ffi::OsStr,
     io::{self, BufRead, BufReader, Read},
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Stdio},
     thread,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    mount::{UnmountFlags, unmount},
+    process::{Pid, Signal, kill_process},
+};
 use tempfile::TempDir;
 
 use crate::{
@@ -161,10 +165,12 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // A server that has ended has unmounted.
         if let Ok(None) = self.server.try_wait() {
             let _ = kill_process(Pid::from_child(&self.server), Signal::TERM);
-            let _ = self.server.wait();
+        }
+        // One that was killed has not unmounted. Where only root may do so, the mount stays: nothing else is to be done.
+        if self.server.wait().is_ok_and(|ended| ended.signal().is_some()) {
+            let _ = unmount(&self.dir, UnmountFlags::DETACH);
         }
     }
 }

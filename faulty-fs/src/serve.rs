@@ -4,6 +4,7 @@
 use std::{
     fs, io,
     io::Write,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{self, ExitCode},
     thread,
@@ -50,6 +51,8 @@ pub fn serve(mount_point: &Path) -> ExitCode {
 }
 
 fn mount_and_answer(mount_point: &Path) -> Result<(), MountError> {
+    // Asked before anything takes time: one that has ended is replaced by another process, which never ends.
+    let parent = parent();
     let dir = directory(mount_point)?;
     check_device()?;
     // Before there is a mount that a signal could leave behind.
@@ -65,7 +68,7 @@ fn mount_and_answer(mount_point: &Path) -> Result<(), MountError> {
         }
     })?;
     let with_parent = Unmounter { dir: dir.clone(), helper: kernel.unmount_callable() };
-    thread::Builder::new().spawn(move || match parent_ends() {
+    thread::Builder::new().spawn(move || match ends(parent) {
         Ok(()) => with_parent.unmount(),
         Err(error) => eprintln!("faulty-fs: stays when its parent ends, which cannot be watched: {error}"),
     })?;
@@ -122,11 +125,15 @@ fn say_mounted(dir: &Path) -> io::Result<()> {
     output.flush()
 }
 
-/// Returns when the process that started this one has ended.
-fn parent_ends() -> Result<(), Errno> {
-    let Some(parent) = getppid() else { return Ok(()) };
-    let parent = pidfd_open(parent, PidfdFlags::empty())?;
-    let mut ended = [PollFd::new(&parent, PollFlags::IN)];
+/// The process that started this one.
+fn parent() -> Option<Result<OwnedFd, Errno>> {
+    getppid().map(|parent| pidfd_open(parent, PidfdFlags::empty()))
+}
+
+/// Returns when a process has ended, at once where there is none.
+fn ends(process: Option<Result<OwnedFd, Errno>>) -> Result<(), Errno> {
+    let Some(process) = process.transpose()? else { return Ok(()) };
+    let mut ended = [PollFd::new(&process, PollFlags::IN)];
     retry_on_intr(|| poll(&mut ended, None)).map(drop)
 }
 

@@ -16,7 +16,7 @@ use tokio::{task::yield_now, time::sleep};
 
 use super::{
     Bug,
-    twist::{OpenBatch, Twist, lock},
+    twist::{OpenBatch, Twist},
 };
 
 pub(super) const BUGS: &[Bug] = &[

@@ -15,10 +15,7 @@ use store_api::{
     AtomicWrite, ContentHash, ContentKey, EntryReadExt, Error, ErrorKind, Indexable, Key, Result, TestAndSet,
 };
 
-use super::{
-    Bug,
-    twist::{Twist, lock},
-};
+use super::{Bug, twist::Twist};
 
 pub(super) const BUGS: &[Bug] = &[
     bug!(

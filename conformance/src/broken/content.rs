@@ -13,7 +13,7 @@ use tokio::task::yield_now;
 
 use super::{
     Bug,
-    twist::{OpenBatch, Twist, lock},
+    twist::{OpenBatch, Twist},
     writes::{Nth, a_moment},
 };
 use crate::{Factory, Settings};

@@ -11,10 +11,7 @@ use futures_util::FutureExt;
 use store_api::{AtomicWrite, Backend, ContentKey, Indexable, Key, Result};
 use tokio::task::yield_now;
 
-use super::{
-    Bug,
-    twist::{Twist, lock},
-};
+use super::{Bug, twist::Twist};
 
 pub(super) const BUGS: &[Bug] = &[
     bug!(

@@ -23,7 +23,7 @@ use tokio::task::yield_now;
 
 use super::{
     Bug,
-    twist::{Twist, lock},
+    twist::Twist,
     writes::{Nth, address_of},
 };
 use crate::{Factory, Settings};

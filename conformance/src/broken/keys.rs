@@ -16,10 +16,7 @@ use store_api::{
 };
 use tokio::time::sleep;
 
-use super::{
-    Bug,
-    twist::{Twist, lock},
-};
+use super::{Bug, twist::Twist};
 
 pub(super) const BUGS: &[Bug] = &[
     bug!(

@@ -1,6 +1,6 @@
 //! A store that passes every call on to a sound one through a [`Twist`], which is where a bug is.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,11 +11,6 @@ use store_api::{
 };
 
 use crate::{Factory, Settings};
-
-/// What a bug remembers; a panic of a case leaves it as it is.
-pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Every operation of a store, passed on to the sound one as it is; a bug overrides what it gets wrong. A twist is one
 /// per store, and told which handle is meant by `on`, the sound handle.

@@ -19,7 +19,7 @@ use tokio::{sync::mpsc, task::yield_now, time::sleep};
 
 use super::{
     Bug,
-    twist::{Twist, lock},
+    twist::Twist,
     writes::{Nth, address_of},
 };
 

@@ -14,10 +14,7 @@ use bytes::Bytes;
 use store_api::{AtomicWrite, ContentKey, Effect, Error, ErrorKind, Indexable, Key, Result, TestAndSet};
 use tokio::task::yield_now;
 
-use super::{
-    Bug,
-    twist::{Twist, lock},
-};
+use super::{Bug, twist::Twist};
 
 pub(super) const BUGS: &[Bug] = &[
     bug!(

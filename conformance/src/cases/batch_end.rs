@@ -12,11 +12,11 @@ use tokio::task::yield_now;
 
 use crate::{
     case::{Case, case},
-    clients::{all, both, poll_then_drop},
+    clients::{all, both},
     content::{add_all, ensure_absent, ensure_all_found, ensure_found},
     context::Context,
     failure::{Failure, Outcome, ensure, ensure_eq},
-    operations::value,
+    operations::{poll_then_drop, value},
 };
 
 pub(super) const CASES: &[Case] = &[

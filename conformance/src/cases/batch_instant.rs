@@ -258,8 +258,8 @@ struct Looks {
 const ASKS: Looks =
     Looks { lists: false, batches: [30, 1_000], hopes: Hopes { floor: 30, enough: 200, rounds: [1, 1] } };
 
-/// Who lists reads all that was ever committed, and is to come to the end of it while a commit goes on: so there are
-/// several stores, each with little.
+/// A list reads every batch that was ever committed, and is to end while one commit is under way: so there are several
+/// stores with three batches each, and not one with many.
 const LISTS: Looks = Looks { lists: true, batches: [3, 3], hopes: Hopes { floor: 12, enough: 200, rounds: [12, 24] } };
 
 fn writer_and_reader(

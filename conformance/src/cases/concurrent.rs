@@ -307,7 +307,7 @@ async fn histories(context: &Context, handles: Handles, clears: bool) -> Outcome
     let acting = clients(&handles, seats.len()).zip(seats).map(|(entries, mut seat)| {
         let (context, mut client, mut random) = (context.clone(), recorder.client(), random.fork());
         async move {
-            for step in context.rounds_of_luck(60, most) {
+            for step in context.rounds_for_a_moment(60, most) {
                 if !seat.meet() {
                     break;
                 }
@@ -435,7 +435,7 @@ async fn closed_amid_writes(context: Context) -> Outcome {
     let mut reader = recorder.client();
     let mut writers = vec![recorder.client(), recorder.client(), recorder.client()];
     let mut random = context.random();
-    for round in context.rounds_of_luck(20, 300) {
+    for round in context.rounds_for_a_moment(20, 300) {
         let handle = Closing {
             context: context.clone(),
             entries: instance.entries(),
@@ -521,7 +521,7 @@ async fn contention(context: Context) -> Outcome {
         let (context, own, shared) = (context.clone(), key(format!("own/{client}")), key("shared"));
         async move {
             let mut test = None;
-            for round in context.rounds_of_luck(15, 500) {
+            for round in context.rounds_for_a_moment(15, 500) {
                 insist(|| entries.set(&shared, value(format_args!("{client} {round}")))).await?;
                 let next = Some(value(round));
                 let verdict = insist(|| entries.test_and_set(&own, test.clone(), next.clone())).await?;

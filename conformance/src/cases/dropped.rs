@@ -9,13 +9,13 @@ use store_api::{AtomicWrite, Key, Result, TestAndSet};
 
 use crate::{
     case::{Case, case},
-    clients::{all, poll_then_drop, table},
+    clients::{all, table},
     context::{Context, Instance, key},
     failure::{Outcome, ensure, ensure_eq},
     following::{Follower, Scope, State},
     histories::{act, linearizable, pass_over},
     history::Recorder,
-    operations::{entries_sorted, insist, value},
+    operations::{entries_sorted, insist, poll_then_drop, value},
     show::shown,
 };
 
@@ -252,7 +252,7 @@ async fn histories(context: Context) -> Outcome {
         let (context, entries) = (context.clone(), instance.entries());
         let (mut client, mut random) = (recorder.client(), random.fork());
         async move {
-            for step in context.rounds_of_patience(100, 600) {
+            for step in context.rounds_for_a_while(100, 600) {
                 if !seat.meet() {
                     break;
                 }

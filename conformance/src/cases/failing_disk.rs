@@ -38,7 +38,7 @@ pub(super) const ROLES: &[Role] =
 const WRITES: usize = 400;
 
 fn attempts_of(cue: &Cue) -> Outcome<Attempts> {
-    let number = cue.arguments[0].parse().map_err(Failure::harness)?;
+    let number = cue.number()?;
     Ok(Attempts::new(Round { number, seed: cue.seed }))
 }
 

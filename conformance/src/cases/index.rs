@@ -166,7 +166,7 @@ async fn acknowledged_then_asked(
     who: &'static str,
 ) -> Outcome {
     let (acknowledged, mut told) = unbounded_channel();
-    let rounds = context.rounds_of_luck(60, 2000);
+    let rounds = context.rounds_for_a_moment(60, 2000);
     let at_once = Arc::clone(&asking);
     let add = async move {
         for round in rounds {
@@ -262,7 +262,7 @@ async fn equal_adds(context: &Context, contents: &[Arc<dyn Indexable>]) -> Outco
         let context = context.clone();
         async move {
             let mut added = Vec::new();
-            for round in context.rounds_of_patience(500, 1_200) {
+            for round in context.rounds_for_a_while(500, 1_200) {
                 let same = Bytes::from(format!("{round} ").repeat(if round % 10 == 0 { 5_000 } else { 5 }));
                 if !seat.meet() {
                     break;

@@ -1,7 +1,5 @@
 //! K1 to K3: which keys there are, and that each is an entry of its own; W12 as far as lists count by steps.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use store_api::{AtomicWrite, Effect, EntryRead, EntryReadExt, Init, Key};
@@ -10,6 +8,7 @@ use crate::{
     case::{Case, case},
     context::{Context, key},
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
+    following::State,
     operations::{entries_sorted, insist, set_all, value},
     show::shown,
 };
@@ -47,15 +46,13 @@ const TRICKY: &[&str] = &[
     "a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a", "a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a",
 ];
 
-type Entries = BTreeMap<Key, Bytes>;
-
 /// Each tricky key with a value of its own.
-fn tricky() -> Entries {
+fn tricky() -> State {
     TRICKY.iter().enumerate().map(|(i, path)| (key(path), value(i))).collect()
 }
 
 /// Demands that exactly these entries are there, of the tricky keys and of all others.
-async fn expect_exactly(entries: &dyn EntryRead, due: &Entries) -> Outcome {
+async fn expect_exactly(entries: &dyn EntryRead, due: &State) -> Outcome {
     for k in tricky().keys() {
         ensure_eq!(entries.find(k).await?, due.get(k).cloned(), "`find` of {}", shown(k));
         ensure_eq!(entries.mem(k).await?, due.contains_key(k), "`mem` of {}", shown(k));
@@ -64,7 +61,7 @@ async fn expect_exactly(entries: &dyn EntryRead, due: &Entries) -> Outcome {
 }
 
 /// Demands that exactly these entries are listed.
-async fn expect_listed(entries: &dyn EntryRead, due: &Entries) -> Outcome {
+async fn expect_listed(entries: &dyn EntryRead, due: &State) -> Outcome {
     let listed = entries.list_sorted(&Key::root()).await?;
     for pair in listed.windows(2) {
         ensure!(pair[0] != pair[1], "{} is listed twice", shown(&pair[0]));
@@ -95,7 +92,7 @@ fn keys_of_length(len: usize) -> Vec<String> {
 async fn the_longest(context: Context) -> Outcome {
     let entries = context.open().await?.entries();
     let len = context.max_key_len();
-    let mut due = Entries::new();
+    let mut due = State::new();
     for path in [keys_of_length(len), keys_of_length(len - 1)].concat() {
         entries.set(&key(&path), value(due.len())).await?;
         due.insert(key(&path), value(due.len()));
@@ -127,7 +124,7 @@ async fn too_long(context: Context) -> Outcome {
             ensure_eq!(refusal.effect(), Effect::NotApplied, "the effect of a refused write");
         }
     }
-    expect_listed(&*entries, &Entries::new()).await
+    expect_listed(&*entries, &State::new()).await
 }
 
 async fn entries_of_their_own(context: Context) -> Outcome {
@@ -155,7 +152,7 @@ async fn created_by_test_and_set(context: Context) -> Outcome {
 }
 
 /// Some of the tricky keys, so that of two that are one to the store only one is touched.
-fn some_of(all: &Entries, random: &mut fastrand::Rng) -> Entries {
+fn some_of(all: &State, random: &mut fastrand::Rng) -> State {
     all.iter().filter(|_| random.bool()).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
@@ -206,7 +203,7 @@ async fn above_and_below(context: Context) -> Outcome {
     for order in orders {
         for removed in orders {
             set_in_turn(&*entries, &order).await?;
-            let mut left: Entries = paths.iter().map(|path| (key(path), value(path))).collect();
+            let mut left: State = paths.iter().map(|path| (key(path), value(path))).collect();
             for path in removed {
                 entries.remove(&key(path)).await?;
                 left.remove(path);
@@ -254,13 +251,13 @@ async fn empty_path_is_refused(context: Context) -> Outcome {
     for refusal in refusals {
         ensure_eq!(refusal.effect(), Effect::NotApplied, "the effect of `{refusal}`");
     }
-    expect_listed(&*entries, &Entries::new()).await
+    expect_listed(&*entries, &State::new()).await
 }
 
 async fn empty_path_as_a_scope(context: Context) -> Outcome {
     let entries = context.open().await?.entries();
-    expect_listed(&*entries, &Entries::new()).await?;
-    let due: Entries = ["a", "b/c", "\0", "\u{10ffff}"].into_iter().map(|path| (key(path), value(path))).collect();
+    expect_listed(&*entries, &State::new()).await?;
+    let due: State = ["a", "b/c", "\0", "\u{10ffff}"].into_iter().map(|path| (key(path), value(path))).collect();
     set_all(&*entries, due.clone()).await?;
     expect_listed(&*entries, &due).await
 }

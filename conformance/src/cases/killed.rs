@@ -55,7 +55,7 @@ async fn killed<W: Work>(context: Context) -> Outcome {
 
 /// What was never acknowledged cannot be lost: where no child got so far, nothing was shown.
 pub(super) fn ensure_worked(rounds: &[Said]) -> Outcome {
-    if rounds.iter().flat_map(|said| &said.lines).all(|line| line == STOPPED) {
+    if !rounds.iter().any(Said::has_steps) {
         return Err(Failure::inconclusive("no child had anything acknowledged before it was cut off"));
     }
     Ok(())
@@ -82,8 +82,8 @@ async fn open(cue: Cue) -> Outcome {
 struct Kills {
     /// Within this time of when a child is let go they come; it is set by those that came too early or too late.
     within: Duration,
-    /// How long the longest `open` took of those that came to their end.
-    longest: Duration,
+    /// How long the longest `open` took, of those that came to their end.
+    longest: Option<Duration>,
 }
 
 impl Kills {
@@ -94,7 +94,7 @@ impl Kills {
     const AT_ONCE: Duration = Duration::from_micros(300);
 
     fn new() -> Self {
-        Self { within: 8 * STEP, longest: Duration::ZERO }
+        Self { within: 8 * STEP, longest: None }
     }
 
     /// Kills a child at a random moment; whether that was in the middle of its `open`.
@@ -104,7 +104,7 @@ impl Kills {
         child.go()?;
         let said = child.kill_after(0, random, self.within)?;
         if let Some(took) = said.iter().find_map(|line| line.strip_prefix(OPEN)) {
-            self.longest = self.longest.max(Duration::from_micros(took.parse().map_err(Failure::harness)?));
+            self.longest = self.longest.max(Some(Duration::from_micros(took.parse().map_err(Failure::harness)?)));
             self.within = self.within.mul_f64(0.7);
             return Ok(false);
         }
@@ -139,12 +139,13 @@ impl Kills {
 
     /// What it shows that no kill came in the middle of an `open`.
     fn never_hit(&self) -> Outcome {
-        if self.longest < Self::AT_ONCE {
-            return Ok(());
+        match self.longest {
+            Some(longest) if longest < Self::AT_ONCE => Ok(()),
+            Some(longest) => Err(Failure::inconclusive(format_args!(
+                "no kill came in the middle of an open, of which the longest took {longest:?}"
+            ))),
+            None => Err(Failure::inconclusive("no child came to the end of an open before it was killed")),
         }
-        let longest = self.longest;
-        let missed = format_args!("no kill came in the middle of an open, of which the longest took {longest:?}");
-        Err(Failure::inconclusive(missed))
     }
 }
 

@@ -185,7 +185,7 @@ async fn lists_amid_changes(context: &Context, reader: &Instance, writer: &Insta
     let lists = async {
         let entries = reader.entries();
         let mut lists = Vec::new();
-        for round in context.rounds_of_luck(6, 60) {
+        for round in context.rounds_for_a_moment(6, 60) {
             let under = [Key::root(), key("all")][round / 2 % 2].clone();
             lists.push(list(&*entries, &clock, &under, round % 2 == 0).await?);
         }

@@ -18,12 +18,12 @@ use crate::{
     Growth,
     case::{Case, case},
     child::{Child, hear, say},
-    clients::{all, poll_then_drop},
+    clients::all,
     context::{Context, Instance, key},
     failure::{Failure, Outcome},
     histories::{act, linearizable, pass_over},
     history::{Client, Recorder},
-    operations::{insist, value},
+    operations::{insist, poll_then_drop, value},
     patience::{TICK, soon},
     roles::{Cue, Role, role},
 };
@@ -139,7 +139,7 @@ impl Judge {
         })
     }
 
-    /// Nobody is accused of what does not grow in each row.
+    /// Measures rows of windows until one shows no growth: only what grew in every row is a leak.
     fn ensure_flat(&mut self, when: &str, mut next: impl FnMut() -> Outcome<Held>) -> Outcome {
         (0..WARM_UP).try_for_each(|_| next().map(drop))?;
         let mut suspects: Vec<Compared> = Vec::new();
@@ -238,7 +238,7 @@ impl Least {
 
 /// Opens the store, and loads it as often as it is told to; and again.
 async fn load(cue: Cue) -> Outcome {
-    let patience = Duration::from_millis(cue.arguments[0].parse().map_err(Failure::harness)?);
+    let patience = Duration::from_millis(cue.number()?);
     let mut random = fastrand::Rng::with_seed(cue.seed);
     let mut closed = Least::default();
     loop {

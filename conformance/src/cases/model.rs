@@ -3,7 +3,7 @@
 //! Every operation is possible in every state, so plain sequences are generated: a part of one is a sequence as well, and
 //! shrinking needs no model of what may follow what.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -14,6 +14,7 @@ use crate::{
     case::{Case, case},
     context::{Context, Instance, key},
     failure::{Outcome, ensure_eq},
+    following::State,
     generated::for_any,
     operations::{entries_sorted, set_all, value},
     show::{Show, shown},
@@ -25,8 +26,6 @@ pub(super) const CASES: &[Case] = &[
     case!("atomic/A2-any-operations-of-instances-answer-as-a-map-would", [Entries, SharedInstances], of_two_instances),
     case!("atomic/A2-any-operations-answer-as-a-map-would-when-reopened", [Entries, Reopens], reopened),
 ];
-
-type Map = BTreeMap<Key, Bytes>;
 
 /// What a key is, or what is there at the time.
 #[derive(Clone, Debug)]
@@ -161,7 +160,7 @@ async fn reopened(context: Context) -> Outcome {
 
 /// Does the steps on a store and on a map, and compares the answers; `store` is given where it may be opened again.
 async fn follow(script: &Script, instances: &mut [Instance], store: Option<&Context>) -> Outcome {
-    let mut map = Map::new();
+    let mut map = State::new();
     let mut handles = handles_of(instances);
     for (i, step) in script.0.iter().enumerate() {
         if let (Operation::Reopen, Some(store)) = (&step.operation, store) {
@@ -183,7 +182,7 @@ fn handles_of(instances: &[Instance]) -> Vec<Arc<dyn AtomicWrite>> {
     (0..HANDLES).map(|i| instances[i * instances.len() / HANDLES].entries()).collect()
 }
 
-async fn do_step(entries: &dyn AtomicWrite, map: &mut Map, operation: &Operation) -> Outcome {
+async fn do_step(entries: &dyn AtomicWrite, map: &mut State, operation: &Operation) -> Outcome {
     match operation {
         Operation::Mem(k) => ensure_eq!(entries.mem(k).await?, map.contains_key(k), "`mem`"),
         Operation::Find(k) => ensure_eq!(entries.find(k).await?, map.get(k).cloned(), "`find`"),
@@ -226,14 +225,14 @@ async fn do_step(entries: &dyn AtomicWrite, map: &mut Map, operation: &Operation
     Ok(())
 }
 
-fn put(map: &mut Map, k: &Key, state: Option<Bytes>) {
+fn put(map: &mut State, k: &Key, state: Option<Bytes>) {
     match state {
         Some(value) => drop(map.insert(k.clone(), value)),
         None => drop(map.remove(k)),
     }
 }
 
-async fn expect_all(entries: &dyn EntryRead, map: &Map) -> Outcome {
+async fn expect_all(entries: &dyn EntryRead, map: &State) -> Outcome {
     for k in PATHS.iter().map(key) {
         ensure_eq!(entries.find(&k).await?, map.get(&k).cloned(), "`find` of {}", shown(&k));
     }
@@ -257,7 +256,7 @@ async fn any_keys(context: Context) -> Outcome {
         move || keys(len),
         |context, keys: Vec<Key>| async move {
             let entries = context.another_store().await?.open().await?.entries();
-            let all: Map = keys.iter().map(|k| (k.clone(), value(k))).collect();
+            let all: State = keys.iter().map(|k| (k.clone(), value(k))).collect();
             set_all(&*entries, all.clone()).await?;
             for scope in keys.iter().flat_map(Key::ancestors).map(key) {
                 let below: Vec<Key> = keys.iter().filter(|key| scope.covers(key)).cloned().collect();
@@ -265,7 +264,7 @@ async fn any_keys(context: Context) -> Outcome {
             }
             let listed: Vec<(Key, Bytes)> = entries.entries(&Key::root()).try_collect().await?;
             ensure_eq!(listed.len(), all.len(), "how many entries there are");
-            ensure_eq!(listed.into_iter().collect::<Map>(), all, "the entries");
+            ensure_eq!(listed.into_iter().collect::<State>(), all, "the entries");
             Ok(())
         },
     )

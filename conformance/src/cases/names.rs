@@ -197,7 +197,7 @@ async fn names_beside_readers(
 ) -> Outcome {
     let mut clients: Vec<std::pin::Pin<Box<dyn Future<Output = Outcome> + Send>>> = Vec::new();
     for writer in 0..WRITERS {
-        let rounds = context.rounds_of_patience(25, 3_000);
+        let rounds = context.rounds_for_a_while(25, 3_000);
         let (content, entries) = (adding.content(), naming.entries());
         clients.push(Box::pin(set_names(rounds, writer, content, entries, Arc::clone(&at_work))));
     }

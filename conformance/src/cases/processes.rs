@@ -130,7 +130,7 @@ async fn increments_amid_kills(context: Context) -> Outcome {
 
 async fn count_up(cue: Cue) -> Outcome {
     let instance = cue.open().await?;
-    let increments: usize = cue.arguments[0].parse().map_err(Failure::harness)?;
+    let increments: usize = cue.number()?;
     wait_to_go();
     for _ in 0..increments {
         say(increment(&*instance.entries(), &counter(), 1).await?);
@@ -154,9 +154,7 @@ async fn recorded(context: Context) -> Outcome {
         async move { histories::act(&mut client, &*entries, &keys, random, operations).await }
     });
     let ended = clients::all(clients).await;
-    for remote in remotes.into_iter().filter_map(Arc::into_inner) {
-        remote.ended()?;
-    }
+    remotes.iter().try_for_each(|remote| remote.ended())?;
     ended?;
     histories::linearizable(recorder)
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use store_api::{AtomicWrite, ContentHash, EntryRead, Indexable, Key, TestAndSet};
+use store_api::{AtomicWrite, ContentHash, EntryRead, Indexable, Key};
 
 use crate::{
     Settings,
@@ -19,6 +19,7 @@ use crate::{
     disk::Keep,
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
     files::{Files, Position},
+    following::State,
     operations::set_all,
     roles::{Cue, Role, role},
     show::shown,
@@ -33,8 +34,6 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 pub(super) const ROLES: &[Role] = &[role!("read", read)];
-
-pub(super) type State = BTreeMap<Key, Bytes>;
 
 /// How long a part of a key or a value is that can be told from anything else in the files.
 const TOLD_APART: usize = 16;
@@ -202,7 +201,6 @@ async fn corrupt(instance: &Instance, rotten: &Key, state: &State) -> Outcome {
     for test in [None, state.get(rotten).cloned()] {
         let asked = if test.is_none() { "absent" } else { "what was set" };
         let verdict = entries.test_and_set(rotten, test, Some(Bytes::from_static(b"set"))).await;
-        let verdict: store_api::Result<TestAndSet> = verdict;
         expect_error!(verdict, Corrupt, "A12: `test_and_set` that tests it for {asked}");
     }
     if let Ok(there) = entries.mem(rotten).await {

@@ -20,13 +20,14 @@ use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use store_api::{ContentHash, Error, ErrorKind};
 
-use super::rot::{Absent, LONGEST, State, fill, flip, reads, reads_content, rot, state};
+use super::rot::{Absent, LONGEST, fill, flip, reads, reads_content, rot, state};
 use crate::{
     case::{Case, case},
     child::wait_to_go,
     context::{Context, Instance},
     failure::{Failure, Outcome, ensure},
     files::Files,
+    following::State,
     roles::{Cue, Role, role},
 };
 

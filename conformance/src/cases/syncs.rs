@@ -58,7 +58,7 @@ async fn write(entries: &dyn AtomicWrite, content: Option<&Arc<dyn Indexable>>, 
 
 /// Writes so many times one after the other, and some times at once.
 async fn answer(cue: Cue) -> Outcome {
-    let singles: usize = cue.arguments[0].parse().map_err(Failure::harness)?;
+    let singles: usize = cue.number()?;
     let instance = cue.open().await?;
     let (entries, content) = (instance.entries(), instance.indexable());
     for number in 0..singles {

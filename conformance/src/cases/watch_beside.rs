@@ -5,7 +5,7 @@ use std::{
     hint::spin_loop,
     ops::RangeInclusive,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -19,6 +19,7 @@ use crate::{
     context::{Context, Instance, key},
     failure::Outcome,
     following::{Follower, Scope, State},
+    lock::lock,
     operations::{insist, set_all, value},
 };
 
@@ -111,7 +112,7 @@ impl Parade {
         let current = Arc::new(Mutex::new(march(0)));
         let publish = Arc::clone(&current);
         let next = move |number| {
-            let mut current = publish.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut current = lock(&publish);
             // The first one may have a watch already, which counts its writes.
             if number > 0 {
                 *current = march(number);
@@ -188,7 +189,7 @@ const STARTS: usize = 200;
 /// one of a tenth of it by one in ten. On an engine in memory a quick run makes thousands of starts, on one that syncs
 /// each write some twenty, whose gaps are as long as its reads.
 async fn start_beside_parades(context: &Context, watching: &Instance, writing: &Instance, handle: Handle) -> Outcome {
-    for round in context.rounds_of_luck(1, 1_000) {
+    for round in context.rounds_for_a_moment(1, 1_000) {
         let watcher = watching.entries();
         let writer = match handle {
             Handle::Same => Arc::clone(&watcher),
@@ -198,8 +199,8 @@ async fn start_beside_parades(context: &Context, watching: &Instance, writing: &
         let (of, current) = (context.clone(), Arc::clone(&parade.current));
         let starting = beside(async move {
             let mut all = Vec::new();
-            for kind in of.rounds_of_luck(16, STARTS) {
-                let march = Arc::clone(&*current.lock().unwrap_or_else(PoisonError::into_inner));
+            for kind in of.rounds_for_a_moment(16, STARTS) {
+                let march = Arc::clone(&*lock(&current));
                 all.push(Started::amid(&of, &*watcher, march, kind).await?);
             }
             // The handle stays for as long as its watches do.
@@ -274,12 +275,12 @@ async fn start_beside_changes(
 
 async fn one_beside_each_start(context: Context) -> Outcome {
     let instance = context.open().await?;
-    start_beside_changes(&context, context.rounds_of_luck(60, 20_000), &instance, &instance).await
+    start_beside_changes(&context, context.rounds_for_a_moment(60, 20_000), &instance, &instance).await
 }
 
 async fn one_of_another_instance_beside_each_start(context: Context) -> Outcome {
     let (watching, writing) = (context.open().await?, context.open().await?);
-    start_beside_changes(&context, 0..context.rounds_across(60), &watching, &writing).await
+    start_beside_changes(&context, 0..context.rounds_across_instances(60), &watching, &writing).await
 }
 
 async fn caught_up_amid_writes(context: Context) -> Outcome {

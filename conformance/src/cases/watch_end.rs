@@ -18,11 +18,11 @@ use tokio::{
 
 use crate::{
     case::{Case, case},
-    clients::{Repeating, beside, both, over_and_over},
+    clients::{beside, both, set_over_and_over},
     context::{Context, Instance, key},
     failure::{Failure, Outcome, ensure, ensure_eq},
     following::{Follower, Scope, State, next_item},
-    operations::{insist, value},
+    operations::value,
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -70,25 +70,12 @@ async fn unwatch(context: Context) -> Outcome {
     Ok(())
 }
 
-/// Writes one key over and over, on a thread of its own.
-async fn keep_writing(instance: &Instance) -> Outcome<Repeating> {
-    let entries = instance.entries();
-    let write = move |number| {
-        let entries = Arc::clone(&entries);
-        async move {
-            let k = k();
-            insist(|| entries.set(&k, value(number))).await
-        }
-    };
-    over_and_over(write).await
-}
-
 async fn unwatch_amid_writes(context: Context) -> Outcome {
     let instance = context.open().await?;
     let entries = instance.entries();
-    let writing = keep_writing(&instance).await?;
+    let writing = set_over_and_over(instance.entries(), k()).await?;
     let unwatching = async {
-        for round in context.rounds_of_luck(30, 20_000) {
+        for round in context.rounds_for_a_moment(30, 20_000) {
             let scope = if round % 2 == 0 { Scope::everything() } else { Scope::Key(k()) };
             let mut follower = Follower::from_nothing(&context, &*entries, &scope).await?;
             for _ in 0..round % 3 {
@@ -106,9 +93,9 @@ async fn unwatch_amid_writes(context: Context) -> Outcome {
 async fn unwatch_beside_a_reader(context: Context) -> Outcome {
     let instance = context.open().await?;
     let entries = instance.entries();
-    let writing = keep_writing(&instance).await?;
+    let writing = set_over_and_over(instance.entries(), k()).await?;
     let unwatching = async {
-        for _ in context.rounds_of_luck(20, 20_000) {
+        for _ in context.rounds_for_a_moment(20, 20_000) {
             let watch = Scope::everything().watch_current(&*entries).await?;
             let (id, unwatched) = (watch.id(), Arc::new(AtomicBool::new(false)));
             let (begun, begins) = oneshot::channel();
@@ -282,7 +269,7 @@ async fn close_wakes(context: Context) -> Outcome {
 async fn close_beside_the_start(context: Context) -> Outcome {
     let instance = context.open().await?;
     let mut random = context.random();
-    for _ in context.rounds_of_luck(10, 20_000) {
+    for _ in context.rounds_for_a_moment(10, 20_000) {
         let entries = instance.entries();
         let progress = Arc::new(Progress::default());
         let (closing, begun, close_behind) = (Arc::clone(&entries), Arc::clone(&progress), random.usize(1..20));

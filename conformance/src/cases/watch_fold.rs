@@ -13,7 +13,7 @@ use crate::{
     context::{Context, Instance, key},
     failure::{Failure, Outcome, ensure, ensure_eq},
     following::{Follower, Reading, Scope, State},
-    operations::{insist, put, put_once, set_all, value},
+    operations::{insist, put, set_all, value},
     show::shown,
 };
 
@@ -243,7 +243,7 @@ async fn race(
         let racing = writers.iter().enumerate().map(|(i, writer)| {
             let (writer, k) = (Arc::clone(writer), k());
             let state = (i == 0 || round % 3 != 0).then(|| stamp(i, round));
-            async move { insist(|| put_once(&*writer, &k, state.clone())).await }
+            async move { insist(|| put(&*writer, &k, state.clone())).await }
         });
         all(racing.collect::<Vec<_>>()).await?;
         let is = watcher.find(&k()).await?;
@@ -257,12 +257,12 @@ async fn race(
 
 async fn races(context: Context) -> Outcome {
     let instance = context.open().await?;
-    race(&context, context.rounds_of_luck(60, 20_000), &instance, [&instance, &instance]).await
+    race(&context, context.rounds_for_a_moment(60, 20_000), &instance, [&instance, &instance]).await
 }
 
 async fn races_of_instances(context: Context) -> Outcome {
     let (one, two) = (context.open().await?, context.open().await?);
-    race(&context, 0..context.rounds_across(60), &one, [&one, &two]).await
+    race(&context, 0..context.rounds_across_instances(60), &one, [&one, &two]).await
 }
 
 /// A reader that waits is told of each change before the next one is made, which nothing else would wake it for.
@@ -282,7 +282,7 @@ async fn reader_that_waits(context: Context) -> Outcome {
     });
     let reading = reading.await?;
     let at = k();
-    for round in context.rounds_of_luck(100, 20_000) {
+    for round in context.rounds_for_a_moment(100, 20_000) {
         insist(|| entries.set(&at, value(round))).await?;
         let Some(state) = was_told.recv().await else { break };
         ensure_eq!(state, Some(value(round)), "W5: what a reader that waits is told");

@@ -12,7 +12,7 @@ use crate::{
     context::{Context, Instance, key},
     failure::{Outcome, ensure, ensure_eq},
     following::{Follower, Reading, Scope, State},
-    operations::{entries_sorted, increment, insist, number, put_once, value},
+    operations::{entries_sorted, increment, insist, number, put, value},
     show::shown,
 };
 
@@ -106,7 +106,7 @@ async fn wander(
             _ => Some(value(format_args!("{writer} {step}"))),
         };
         if random.bool() {
-            insist(|| put_once(&*entries, key, next.clone())).await?;
+            insist(|| put(&*entries, key, next.clone())).await?;
         } else {
             let verdict = insist(|| entries.test_and_set(key, is.clone(), next.clone())).await?;
             ensure!(verdict.is_applied(), "A2: a mismatch of a key that nobody else writes: {}", shown(&verdict));

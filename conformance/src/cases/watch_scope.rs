@@ -51,7 +51,7 @@ async fn many_instances(context: Context) -> Outcome {
         followers.push(Follower::from_nothing(&context, &**handle, &Scope::everything()).await?);
     }
     let mut state = State::new();
-    for round in 0..context.rounds_across(8) {
+    for round in 0..context.rounds_across_instances(8) {
         for (i, handle) in handles.iter().enumerate() {
             let k = key(i.to_string());
             handle.set(&k, value(round)).await?;

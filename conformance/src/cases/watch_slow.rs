@@ -15,7 +15,7 @@ use tokio::{sync::oneshot, task::spawn_blocking};
 
 use crate::{
     case::{Case, case},
-    clients::{beside, over_and_over},
+    clients::{beside, set_over_and_over},
     context::{Context, Instance, key},
     failure::{Failure, Outcome, ensure, ensure_eq},
     following::{Follower, Scope, State},
@@ -90,7 +90,7 @@ async fn overtake(context: &Context, watching: &Instance, writing: &Instance) ->
     writer.set(&key("once"), value("once")).await?;
     let mut last: State = [(key("once"), value("once"))].into();
     let mut changes = 0;
-    for round in context.rounds_of_luck(1, 1_000) {
+    for round in context.rounds_for_a_moment(1, 1_000) {
         let end = value(format!("last of {round}"));
         last.extend((0..KEYS).map(|i| (many(i), end.clone())));
         let done = Arc::new(AtomicUsize::new(0));
@@ -231,18 +231,10 @@ async fn come_and_go(context: Context) -> Outcome {
     let entries = instance.entries();
     let mut stays = Follower::from_nothing(&context, &*entries, &Scope::everything()).await?;
     let mut unread = Follower::current(&context, &*entries, &Scope::Key(k()), &State::new()).await?;
-    let writer = instance.entries();
-    let write = move |number| {
-        let writer = Arc::clone(&writer);
-        async move {
-            let k = k();
-            insist(|| writer.set(&k, value(number))).await
-        }
-    };
-    let writing = over_and_over(write).await?;
+    let writing = set_over_and_over(instance.entries(), k()).await?;
     let mut random = context.random();
     let coming_and_going = async {
-        for round in context.rounds_of_luck(40, 20_000) {
+        for round in context.rounds_for_a_moment(40, 20_000) {
             let scope = if round % 2 == 0 { Scope::everything() } else { Scope::Key(k()) };
             let mut passing = Follower::from_nothing(&context, &*entries, &scope).await?;
             for _ in 0..random.usize(..3) {

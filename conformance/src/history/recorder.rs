@@ -3,7 +3,7 @@
 use std::{
     mem,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -101,7 +101,7 @@ impl Recorder {
     pub fn finish(self) -> History {
         let end = self.shared.tick();
         let mut events = Vec::new();
-        for spans in self.clients.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        for spans in mem::take(&mut *lock(&self.clients)) {
             // A call that took its instant before `end` holds this lock until it is written down.
             for span in mem::take(&mut lock(&spans).kept) {
                 events.extend(span.into_events().filter(|(at, _)| *at < end));
@@ -229,9 +229,4 @@ impl Client {
 
 fn may_have_changed(operation: &Operation, error: &Error) -> bool {
     !matches!(operation, Operation::Mem | Operation::Find) && error.effect() == Effect::Unknown
-}
-
-/// A thread that panicked while it recorded leaves what it had recorded.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

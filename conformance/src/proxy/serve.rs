@@ -3,7 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -48,8 +48,12 @@ pub(super) async fn serve(listener: TcpListener, server: SocketAddr, faults: Arc
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                // One that was gone before it was taken is its client's loss.
-                let Ok((stream, _)) = accepted else { continue };
+                let Ok((stream, _)) = accepted else {
+                    // Its client is gone, which is the client's loss, or too many files are open: then a moment helps, and
+                    // to ask again at once does not.
+                    sleep(Duration::from_millis(10)).await;
+                    continue;
+                };
                 let way = way.clone();
                 connections.spawn(async move {
                     let service = service_fn(|request| way.answer(request));
@@ -125,7 +129,7 @@ impl Way {
     fn forward_late(&self, head: request::Parts, body: Bytes, delay: Duration) {
         // A task that held the set that it is in would keep itself.
         let way = Self { late: Arc::default(), ..self.clone() };
-        self.late.lock().unwrap_or_else(PoisonError::into_inner).spawn(async move {
+        lock(&self.late).spawn(async move {
             sleep(delay).await;
             // Nobody waits for the answer.
             let _ = way.forward(&head, body).await;

@@ -1,6 +1,6 @@
 //! Writers that set, compare and remove entries of their own.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -10,6 +10,7 @@ use super::{Round, Said, Work, each_in_a_task, random_bytes, say_step, stops_wit
 use crate::{
     context::{Instance, key},
     failure::{Failure, Outcome, ensure, ensure_eq},
+    following::State,
     roles::Cue,
     show::shown,
 };
@@ -19,8 +20,6 @@ pub(crate) struct Entries;
 
 pub(super) const WRITERS: usize = 4;
 const KEYS: usize = 6;
-
-type State = BTreeMap<Key, Bytes>;
 
 /// The keys of a writer lie here.
 fn scope(round: Round, writer: usize) -> Key {
