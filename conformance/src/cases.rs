@@ -36,6 +36,7 @@ mod watch_fold;
 mod watch_lag;
 mod watch_model;
 mod watch_order;
+mod watch_processes;
 mod watch_scope;
 mod watch_slow;
 mod watch_start;
@@ -62,6 +63,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         watch_slow::CASES,
         watch_end::CASES,
         watch_scope::CASES,
+        watch_processes::CASES,
         index::CASES,
         unchecked::CASES,
         locators::CASES,
@@ -98,6 +100,7 @@ pub(crate) fn roles() -> impl Iterator<Item = &'static Role> {
         load::ROLES,
         killed::ROLES,
         processes::ROLES,
+        watch_processes::ROLES,
         power::ROLES,
         syncs::ROLES,
         failing_disk::ROLES,

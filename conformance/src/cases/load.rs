@@ -2,46 +2,34 @@
 //! that has gone on for long: nothing is left behind that piles up, neither in an instance that stays open nor behind
 //! those that were closed.
 
-use std::{fs, path::Path, thread, time::Duration};
+mod held;
+
+use std::{path::Path, thread, time::Duration};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use serde::{Deserialize, Serialize};
 use store_api::{AtomicWrite, Indexable, Init, Key, Watch};
-use tokio::{
-    runtime::{Builder, Handle},
-    task::block_in_place,
-    time::sleep,
-};
+use tokio::{runtime::Builder, task::block_in_place};
 
 use crate::{
-    Growth,
     case::{Case, case},
-    child::{Child, hear, say},
+    child::{Child, hear},
     clients::all,
     context::{Context, Instance, key},
     failure::{Failure, Outcome},
     histories::{act, linearizable, pass_over},
     history::{Client, Recorder},
     operations::{insist, poll_then_drop, value},
-    patience::{TICK, soon},
+    patience::soon,
     roles::{Cue, Role, role},
 };
+
+use self::held::{Held, Judge, Least};
 
 pub(super) const CASES: &[Case] =
     &[case!("handle/L2-what-comes-and-goes-leaves-nothing-behind", [Entries, Embedded], flat)];
 
 pub(super) const ROLES: &[Role] = &[role!("load", load)];
-
-/// How many windows are measured before those that have to be like the first: what is reserved once is there by then.
-const WARM_UP: usize = 2;
-
-/// How many at each end are compared: the best of the last with the worst of the first.
-const COMPARED: usize = 2;
-
-/// In how many rows of windows something has to grow, one behind the other: what an engine fills by and by, such as a
-/// pool, is full at some time.
-const ROWS: usize = 5;
 
 const CLIENTS: u64 = 4;
 
@@ -51,15 +39,6 @@ const READING: u64 = 250;
 
 const TURNS: u64 = CLIENTS * (WRITING + READING);
 
-/// By how much the memory may have grown: allocators and engines keep what they may need again.
-const MEMORY_KIB: u64 = 16 * 1024;
-
-/// And by how much with each turn.
-const TURN_BYTES: u64 = 256;
-
-/// For so many ticks what a process holds may be more than before: threads and tasks that are to end take a moment.
-const SETTLES: usize = 20;
-
 /// Shorter than a tick: threads of the runtime that have nothing to do are gone when it is counted.
 const KEEP_ALIVE: Duration = Duration::from_millis(10);
 
@@ -68,39 +47,6 @@ const KEEP_ALIVE: Duration = Duration::from_millis(10);
 const WINDOW: &str = "window";
 const CLOSE: &str = "close";
 
-/// What a process has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Held {
-    threads: u64,
-    tasks: u64,
-    files: u64,
-    memory_kib: u64,
-}
-
-impl Held {
-    /// By this process.
-    fn of_own() -> Outcome<Self> {
-        let status = fs::read_to_string("/proc/self/status").map_err(Failure::harness)?;
-        let memory =
-            status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
-        Ok(Self {
-            threads: entries_in("/proc/self/task")?,
-            tasks: Handle::current().metrics().num_alive_tasks() as u64,
-            files: entries_in("/proc/self/fd")?,
-            memory_kib: memory.ok_or_else(|| Failure::harness("the system does not tell how much memory is used"))?,
-        })
-    }
-
-    /// What is counted one by one.
-    fn counts(self) -> [u64; 3] {
-        [self.threads, self.tasks, self.files]
-    }
-}
-
-fn entries_in(directory: &str) -> Outcome<u64> {
-    Ok(fs::read_dir(directory).map_err(Failure::harness)?.count() as u64)
-}
-
 /// Loads the store in a process of its own, and compares what that holds in the end with what it held first.
 async fn flat(context: Context) -> Outcome {
     if !Path::new("/proc/self/fd").exists() {
@@ -108,132 +54,29 @@ async fn flat(context: Context) -> Outcome {
     }
     let patience = u64::try_from(context.patience().as_millis()).unwrap_or(u64::MAX);
     let mut child = context.child("load", &[&patience.to_string()])?;
-    let mut judge = Judge { windows: 2 * COMPARED + context.rounds(2), growth: Growth::default() };
-    let judged = judge.both(&mut child);
-    context.grew(judge.growth);
+    let mut judge = Judge::new(context.rounds(2));
+    let judged = open_and_closed(&mut judge, &mut child);
+    if let Some(growth) = judge.growth() {
+        context.grew(growth);
+    }
     judged?;
     child.kill().map(drop)
+}
+
+/// With one instance that stays open, and with one for each window.
+fn open_and_closed(judge: &mut Judge, child: &mut Child) -> Outcome {
+    judge.ensure_flat("with its store open", || held(child, WINDOW))?;
+    held(child, CLOSE)?;
+    judge.ensure_flat("with its store closed again", || {
+        held(child, WINDOW)?;
+        held(child, CLOSE)
+    })
 }
 
 /// What the child holds when it has done as it is told.
 fn held(child: &mut Child, told: &str) -> Outcome<Held> {
     child.tell(told)?;
     serde_json::from_str(&child.line()?).map_err(Failure::harness)
-}
-
-/// Looks at rows of windows.
-struct Judge {
-    /// In a row.
-    windows: usize,
-    growth: Growth,
-}
-
-impl Judge {
-    /// With one instance that stays open, and with one for each window.
-    fn both(&mut self, child: &mut Child) -> Outcome {
-        self.ensure_flat("with its store open", || held(child, WINDOW))?;
-        held(child, CLOSE)?;
-        self.ensure_flat("with its store closed again", || {
-            held(child, WINDOW)?;
-            held(child, CLOSE)
-        })
-    }
-
-    /// Measures rows of windows until one shows no growth: only what grew in every row is a leak.
-    fn ensure_flat(&mut self, when: &str, mut next: impl FnMut() -> Outcome<Held>) -> Outcome {
-        (0..WARM_UP).try_for_each(|_| next().map(drop))?;
-        let mut suspects: Vec<Compared> = Vec::new();
-        let mut growth = Growth::default();
-        for row in 0..ROWS {
-            let held = (0..self.windows).map(|_| next()).collect::<Outcome<Vec<Held>>>()?;
-            let compared = compared(&held);
-            let [threads, tasks, files, memory_kib] = compared.map(Compared::growth);
-            let turns = growth.turns + self.windows as u64 * TURNS;
-            growth = Growth { turns, threads, tasks, files, memory_kib };
-            let grows_again = |grown: &Compared| row == 0 || suspects.iter().any(|suspect| suspect.what == grown.what);
-            suspects = compared.into_iter().filter(|compared| compared.is_growth() && grows_again(compared)).collect();
-            if suspects.is_empty() {
-                break;
-            }
-        }
-        self.growth += growth;
-        if suspects.is_empty() {
-            return Ok(());
-        }
-        let grown: Vec<String> = suspects
-            .iter()
-            .map(|Compared { what, first, last, .. }| format!("{last} {what}, and had {first}"))
-            .collect();
-        Err(Failure::broken(format_args!(
-            "L2: a process whose handles and watches came and went has, {when}, {}, {} turns before",
-            grown.join("; "),
-            (self.windows - COMPARED) as u64 * TURNS
-        )))
-    }
-}
-
-/// The first and the last windows of a row.
-#[derive(Clone, Copy, Debug)]
-struct Compared {
-    what: &'static str,
-    first: u64,
-    last: u64,
-    allowed: u64,
-}
-
-impl Compared {
-    fn growth(self) -> u64 {
-        self.last.saturating_sub(self.first)
-    }
-
-    fn is_growth(self) -> bool {
-        self.growth() > self.allowed
-    }
-}
-
-/// Growth shows in each of the last windows, and a moment's more in some.
-fn compared(held: &[Held]) -> [Compared; 4] {
-    type Of = fn(&Held) -> u64;
-
-    let memory_kib = MEMORY_KIB + held.len() as u64 * TURNS * TURN_BYTES / 1024;
-    let all: [(&str, Of, u64); 4] = [
-        ("threads", |held| held.threads, 0),
-        ("tasks", |held| held.tasks, 0),
-        ("open files", |held| held.files, 0),
-        ("KiB of memory", |held| held.memory_kib, memory_kib),
-    ];
-    all.map(|(what, of, allowed)| Compared {
-        what,
-        first: held.iter().take(COMPARED).map(of).max().unwrap_or(0),
-        last: held.iter().rev().take(COMPARED).map(of).min().unwrap_or(0),
-        allowed,
-    })
-}
-
-/// The least that was counted so far.
-#[derive(Default)]
-struct Least(Option<[u64; 3]>);
-
-impl Least {
-    /// Says what this process holds, once that is no more than ever before; where it stays more, that.
-    async fn say(&mut self) -> Outcome {
-        let mut held = Held::of_own()?;
-        for _ in 0..SETTLES {
-            let before = held.counts();
-            sleep(TICK).await;
-            held = Held::of_own()?;
-            let counts = held.counts();
-            let is_least = self.0.is_none_or(|least| counts.iter().zip(least).all(|(count, least)| *count <= least));
-            if is_least && counts == before {
-                break;
-            }
-        }
-        let counts = held.counts();
-        let least = self.0.unwrap_or(counts);
-        self.0 = Some(std::array::from_fn(|of| least[of].min(counts[of])));
-        say(serde_json::to_string(&held).map_err(Failure::harness)?);
-        Ok(())
-    }
 }
 
 /// Opens the store, and loads it as often as it is told to; and again.
@@ -392,61 +235,4 @@ impl Loader {
 /// A value that shows in the memory where many are kept.
 fn long(number: u64) -> Bytes {
     value(format_args!("{number:020}")).repeat(200).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::failure::Kind;
-
-    const WINDOWS: usize = 6;
-
-    fn with_files(files: u64) -> Held {
-        Held { threads: 5, tasks: 0, files, memory_kib: 30_000 }
-    }
-
-    /// Of a process with so many open files behind each window.
-    fn judged(files: impl IntoIterator<Item = u64>) -> (Outcome, Growth) {
-        let mut files = files.into_iter();
-        let mut judge = Judge { windows: WINDOWS, growth: Growth::default() };
-        let judged = judge.ensure_flat("then", || Ok(with_files(files.next().expect("another window"))));
-        (judged, judge.growth)
-    }
-
-    #[test]
-    fn what_is_more_in_some_windows_is_no_growth() {
-        for files in [[9, 9, 9, 9, 9, 9], [9, 12, 9, 9, 11, 12], [9, 9, 30, 30, 30, 9]] {
-            judged([0; WARM_UP].into_iter().chain(files)).0.expect("it is flat");
-        }
-    }
-
-    #[test]
-    fn what_is_filled_once_is_no_growth_whenever_that_is() {
-        for row in 1..ROWS {
-            let grows = WARM_UP + row * WINDOWS - COMPARED;
-            let files = (0..).map(|window| window.min(grows as u64));
-            judged(files).0.expect("it is full");
-        }
-    }
-
-    #[test]
-    fn what_grows_on_is_told_and_measured() {
-        let (judged, growth) = judged(10..);
-        let judged = judged.expect_err("it grows");
-        let message = judged.to_string();
-        assert_eq!(judged.kind(), Kind::Broken);
-        assert!(message.contains("40 open files, and had 37, 4400 turns before"), "{message}");
-        assert_eq!((growth.files, growth.threads, growth.turns), (3, 0, (ROWS * WINDOWS) as u64 * TURNS));
-    }
-
-    #[test]
-    fn memory_may_grow_with_the_turns_and_no_more() {
-        let allowed = MEMORY_KIB + WINDOWS as u64 * TURNS * TURN_BYTES / 1024;
-        let grown = |by: u64| {
-            let mut held = [with_files(9); WINDOWS];
-            held.iter_mut().rev().take(COMPARED).for_each(|held| held.memory_kib += by);
-            compared(&held).into_iter().any(Compared::is_growth)
-        };
-        assert!(!grown(allowed) && grown(allowed + 1));
-    }
 }
