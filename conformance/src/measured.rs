@@ -45,15 +45,23 @@ pub struct Growth {
     pub memory_kib: u64,
 }
 
+/// With what another process grew by: all turns, and the most of the rest.
+impl AddAssign for Growth {
+    fn add_assign(&mut self, other: Self) {
+        self.turns += other.turns;
+        self.threads = self.threads.max(other.threads);
+        self.tasks = self.tasks.max(other.tasks);
+        self.files = self.files.max(other.files);
+        self.memory_kib = self.memory_kib.max(other.memory_kib);
+    }
+}
+
 impl Growth {
-    /// All turns of two processes, and the most of the rest; of one, where there is but one.
+    /// Of two processes, or of one where there is but one.
     pub(crate) fn of_both(one: Option<Self>, other: Option<Self>) -> Option<Self> {
-        one.into_iter().chain(other).reduce(|one, other| Self {
-            turns: one.turns + other.turns,
-            threads: one.threads.max(other.threads),
-            tasks: one.tasks.max(other.tasks),
-            files: one.files.max(other.files),
-            memory_kib: one.memory_kib.max(other.memory_kib),
+        one.into_iter().chain(other).reduce(|mut both, growth| {
+            both += growth;
+            both
         })
     }
 }

@@ -32,6 +32,8 @@ use std::{
 
 use tokio::{net::TcpListener, task::AbortHandle};
 
+use crate::lock::lock;
+
 /// What happens to a request or to its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

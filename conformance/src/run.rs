@@ -29,6 +29,8 @@ use crate::{
     context::{Conditions, key},
     failure::{Failure, Kind, Outcome},
     fnv::fnv1a,
+    lock::lock,
+    measured::Measured,
     operations::value,
     patience::{Patience, TICK, soon},
 };

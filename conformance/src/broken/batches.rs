@@ -14,6 +14,8 @@ use bytes::Bytes;
 use store_api::{Batch, ContentHash, ContentKey, Error, ErrorKind, Indexable, Result};
 use tokio::{task::yield_now, time::sleep};
 
+use crate::lock::lock;
+
 use super::{
     Bug,
     twist::{OpenBatch, Twist},

@@ -15,6 +15,8 @@ use store_api::{
     AtomicWrite, ContentHash, ContentKey, EntryReadExt, Error, ErrorKind, Indexable, Key, Result, TestAndSet,
 };
 
+use crate::lock::lock;
+
 use super::{Bug, twist::Twist};
 
 pub(super) const BUGS: &[Bug] = &[

@@ -16,7 +16,7 @@ use super::{
     twist::{OpenBatch, Twist},
     writes::{Nth, a_moment},
 };
-use crate::{Factory, Settings};
+use crate::{Factory, Settings, lock::lock};
 
 pub(super) const BUGS: &[Bug] = &[
     bug!(

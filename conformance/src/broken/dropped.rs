@@ -11,6 +11,8 @@ use futures_util::FutureExt;
 use store_api::{AtomicWrite, Backend, ContentKey, Indexable, Key, Result};
 use tokio::task::yield_now;
 
+use crate::lock::lock;
+
 use super::{Bug, twist::Twist};
 
 pub(super) const BUGS: &[Bug] = &[

@@ -26,7 +26,7 @@ use super::{
     twist::Twist,
     writes::{Nth, address_of},
 };
-use crate::{Factory, Settings};
+use crate::{Factory, Settings, lock::lock};
 
 pub(super) const BUGS: &[Bug] = &[
     bug!(

@@ -16,6 +16,8 @@ use store_api::{
 };
 use tokio::time::sleep;
 
+use crate::lock::lock;
+
 use super::{Bug, twist::Twist};
 
 pub(super) const BUGS: &[Bug] = &[

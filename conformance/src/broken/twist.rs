@@ -1,6 +1,6 @@
 //! A store that passes every call on to a sound one through a [`Twist`], which is where a bug is.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use store_api::{
     WatchId,
 };
 
-use crate::{Factory, Settings};
+use crate::{Factory, Settings, lock::lock};
 
 /// Every operation of a store, passed on to the sound one as it is; a bug overrides what it gets wrong. A twist is one
 /// per store, and told which handle is meant by `on`, the sound handle.

@@ -17,6 +17,8 @@ use futures_util::{FutureExt, Stream, StreamExt, stream};
 use store_api::{AtomicWrite, Backend, Diff, Error, ErrorKind, Event, Init, Key, Result, Watch, WatchId};
 use tokio::{sync::mpsc, task::yield_now, time::sleep};
 
+use crate::lock::lock;
+
 use super::{
     Bug,
     twist::Twist,

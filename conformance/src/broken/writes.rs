@@ -14,6 +14,8 @@ use bytes::Bytes;
 use store_api::{AtomicWrite, ContentKey, Effect, Error, ErrorKind, Indexable, Key, Result, TestAndSet};
 use tokio::task::yield_now;
 
+use crate::{lock::lock, operations::put};
+
 use super::{Bug, twist::Twist};
 
 pub(super) const BUGS: &[Bug] = &[
@@ -204,14 +206,6 @@ impl Nth {
     }
 }
 
-/// Sets a key, or removes it.
-pub(super) async fn put(on: &Arc<dyn AtomicWrite>, key: &Key, state: Option<Bytes>) -> Result<()> {
-    match state {
-        Some(value) => on.set(key, value).await,
-        None => on.remove(key).await,
-    }
-}
-
 /// A check and, a few microseconds later, a set.
 async fn check_then_set(
     on: &Arc<dyn AtomicWrite>,
@@ -224,7 +218,7 @@ async fn check_then_set(
         return Ok(TestAndSet::Mismatch { current });
     }
     a_moment();
-    put(on, key, set).await?;
+    put(&**on, key, set).await?;
     Ok(TestAndSet::Applied)
 }
 
@@ -279,7 +273,7 @@ twist_test_and_set!(RetryAppliedTwice, |self, on, key, test, set| {
     let verdict = on.test_and_set(key, test, set.clone()).await?;
     if verdict.is_applied() {
         yield_now().await;
-        put(on, key, set).await?;
+        put(&**on, key, set).await?;
     }
     Ok(verdict)
 });
@@ -290,7 +284,7 @@ struct MismatchThatWrites;
 twist_test_and_set!(MismatchThatWrites, |self, on, key, test, set| {
     let verdict = on.test_and_set(key, test, set.clone()).await?;
     if !verdict.is_applied() {
-        put(on, key, set).await?;
+        put(&**on, key, set).await?;
     }
     Ok(verdict)
 });
@@ -316,7 +310,7 @@ struct AbsentMeansAny;
 
 twist_test_and_set!(AbsentMeansAny, |self, on, key, test, set| {
     if test.is_none() {
-        put(on, key, set).await?;
+        put(&**on, key, set).await?;
         return Ok(TestAndSet::Applied);
     }
     on.test_and_set(key, test, set).await

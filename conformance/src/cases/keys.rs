@@ -1,6 +1,5 @@
 //! K1 to K3: which keys there are, and that each is an entry of its own; W12 as far as lists count by steps.
 
-use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use store_api::{AtomicWrite, Effect, EntryRead, EntryReadExt, Init, Key};
 

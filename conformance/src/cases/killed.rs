@@ -9,7 +9,7 @@ use crate::{
     failure::{Failure, Outcome, ensure_eq},
     operations::value,
     roles::{Cue, Role, role},
-    work::{self, Batches, Clears, Entries, Names, Reopenings, Round, STEP, STOPPED, Said, Work},
+    work::{self, Batches, Clears, Entries, Names, Reopenings, Round, STEP, Said, Work},
 };
 
 pub(super) const CASES: &[Case] = &[

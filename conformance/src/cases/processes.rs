@@ -1,17 +1,8 @@
 //! A1, X1 and L4 among several processes; their watches are in `watch_processes`.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, sync::Arc};
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use store_api::{AtomicWrite, ContentKey, Diff, EntryReadExt, ErrorKind, Event, Init, Key};
+use store_api::{AtomicWrite, ContentKey, EntryReadExt, ErrorKind, Key};
 
 use crate::{
     Settings,
@@ -22,7 +13,7 @@ use crate::{
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
     histories,
     history::Recorder,
-    operations::{increment, insist, number, set_all, value},
+    operations::{increment, number},
     remote::{self, Remote},
     roles::{Cue, Role, role},
     work::{Names, STEP, STOPPED, Work},

@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     case::{Case, case},
     clients::{beside, both, set_over_and_over},
-    context::{Context, Instance, key},
+    context::{Context, key},
     failure::{Failure, Outcome, ensure, ensure_eq},
     following::{Follower, Scope, State, next_item},
     operations::value,

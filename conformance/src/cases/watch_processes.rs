@@ -2,6 +2,10 @@
 
 use std::{
     collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,10 +15,10 @@ use store_api::{AtomicWrite, Diff, Event, Init, Key};
 
 use crate::{
     case::{Case, case},
-    child::{Child, hear, say},
+    child::{Child, say},
     context::{Context, key},
-    failure::{Failure, Outcome, ensure, ensure_eq},
-    operations::{set_all, value},
+    failure::{Failure, Outcome, ensure},
+    operations::{insist, set_all, value},
     roles::{Cue, Role, role},
 };
 

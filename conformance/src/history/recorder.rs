@@ -11,6 +11,8 @@ use std::{
 use bytes::Bytes;
 use store_api::{AtomicWrite, Effect, EntryRead, Error, Key, Result, TestAndSet};
 
+use crate::lock::lock;
+
 use super::{Action, Event, History, Operation, Outcome};
 
 /// Makes one [`History`] of what many clients do, on any number of threads.

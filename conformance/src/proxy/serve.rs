@@ -24,6 +24,8 @@ use hyper_util::{
 };
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 
+use crate::lock::lock;
+
 use super::{Fault, Faults};
 
 type Answer = Response<Bytes>;
