@@ -129,3 +129,18 @@ async fn each_in_a_task(workers: impl Iterator<Item = impl Future<Output = Outco
 fn stops_with(error: Error) -> Outcome {
     if error.is_retryable() { Ok(()) } else { Err(error.into()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_acknowledged_before_a_sync_is_no_step() {
+        let said = |lines: &[&str]| Said {
+            round: Round { number: 0, seed: 1 },
+            lines: lines.iter().map(|line| (*line).to_owned()).collect(),
+        };
+        assert!(said(&["acknowledged 0 3", "0 1"]).has_steps());
+        assert!(!said(&["acknowledged 0 3", STOPPED]).has_steps());
+    }
+}

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use backend_mem::MemOptions;
 use conformance::Faulty;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use store_api::{
     AtomicWrite, Backend, Diff, Effect, Error, ErrorKind, Event, IndexedExt, Init, Key, Result, TestAndSet,
 };
@@ -129,4 +129,15 @@ async fn what_is_late_still_answers() {
     let began = tokio::time::Instant::now();
     assert!(set_all(&faulty, &*inner).await.iter().all(|outcome| *outcome == (Ok(()), true)));
     assert!(began.elapsed() > Duration::from_hours(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_is_late_is_not_told_behind_unwatch() {
+    let inner = store().await;
+    let faulty = Faulty::new(Arc::clone(&inner), 1).delay(1.0, Duration::from_hours(1));
+    let entries = faulty.atomic_write().unwrap();
+    let mut watch = entries.watch_key(&key(0), Init::Known(None)).await.unwrap();
+    assert!(watch.next().now_or_never().is_none(), "the event is held back");
+    entries.unwatch(watch.id()).await.unwrap();
+    assert!(watch.next().await.is_none());
 }
