@@ -1,9 +1,9 @@
 //! What is told of the rows: how far each came, how long the rest may take, and the figures for `docs/reliability.md`.
 
-use std::{collections::BTreeMap, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, iter::Sum, process::ExitCode, time::Duration};
 
 use crate::{
-    rows::{BROKEN, LONG, MATRIX, Row, Work},
+    rows::{BROKEN, FUZZ, LONG, MATRIX, Row, Work},
     state::Done,
 };
 
@@ -86,60 +86,48 @@ fn growth(done: &Done) -> String {
 
 /// What the figures are about, and the figures; none where nothing was run.
 pub(crate) fn figures(rows: &[(Row, Done)]) -> [(&'static str, String); 7] {
-    let of = |is: fn(&Work) -> bool| rows.iter().filter(|(row, _)| is(&row.work)).collect::<Vec<_>>();
-    let suites = of(|work| matches!(work, Work::Suite { .. }));
-    let loads = of(|work| matches!(work, Work::Load { .. }));
-    let fuzz = of(|work| matches!(work, Work::Fuzz));
-    let named = |name| rows.iter().filter(|(row, _)| row.name == name).collect::<Vec<_>>();
+    let of = |is: fn(&Row) -> bool| rows.iter().filter(|(row, _)| is(row)).collect::<Vec<_>>();
+    let suites = of(|row| matches!(row.work, Work::Suite { .. }));
+    let loads = of(|row| matches!(row.work, Work::Load { .. }));
+    let (broken, matrix, fuzz) =
+        (of(|row| row.name == BROKEN), of(|row| row.name == MATRIX), of(|row| row.name == FUZZ));
     let each_load = |(row, done): &&(Row, Done)| format!("{} {} min, {}; ", row.name, done.steps / 60, growth(done));
+    let inputs = fuzz.iter().flat_map(|(_, done)| done.inputs.clone()).collect();
+    let found = fuzz.iter().find_map(|(_, done)| done.failures.first()).map_or("nothing", String::as_str);
     [
         ("rounds with a killed process, by backend and setting", by_setting(&suites, |done| done.kills)),
         ("power losses, by engine and setting", by_setting(&suites, |done| done.power_losses)),
         (
             "seeds of the suite on sound stores; stores with a failure",
-            if_any(&suites, || format!("{}; {}", sum(&suites, |done| done.steps.into()), failing(&suites))),
+            if_begun(&suites, format!("{}; {}", sum(&suites, |done| done.steps), failing(&suites))),
         ),
         (
             "seeds of the broken stores, each with the cases that are to catch it; seeds with one that was not caught",
-            if_any(&named(BROKEN), || {
-                let uncaught = named(BROKEN).iter().map(|(_, done)| done.failures.len()).sum::<usize>();
-                format!("{}; {uncaught}", sum(&named(BROKEN), |done| done.steps.into()))
-            }),
+            if_begun(
+                &broken,
+                format!("{}; {}", sum(&broken, |done| done.steps), sum(&broken, |done| done.failures.len())),
+            ),
         ),
         (
             "cases that were run on every broken store; cases that catch none",
-            if_any(&named(MATRIX), || {
-                format!(
-                    "{}; {}",
-                    sum(&named(MATRIX), |done| done.cases),
-                    sum(&named(MATRIX), |done| done.catching_none)
-                )
-            }),
+            if_begun(
+                &matrix,
+                format!("{}; {}", sum(&matrix, |done| done.cases), sum(&matrix, |done| done.catching_none)),
+            ),
         ),
         (
             "load, by engine: minutes, turns, and what was held on to; engines with a failure",
-            if_any(&loads, || loads.iter().map(each_load).collect::<String>() + &failing(&loads).to_string()),
+            if_begun(&loads, loads.iter().map(each_load).collect::<String>() + &failing(&loads).to_string()),
         ),
-        (
-            "inputs by the fuzzer, by target; found",
-            if_any(&fuzz, || {
-                let inputs = fuzz.iter().flat_map(|(_, done)| done.inputs.clone()).collect();
-                let found: Vec<_> = fuzz.iter().flat_map(|(_, done)| done.failures.clone()).collect();
-                format!(
-                    "{}; {}",
-                    listed(&inputs),
-                    if found.is_empty() { "nothing".to_owned() } else { found.join(" ") }
-                )
-            }),
-        ),
+        ("inputs by the fuzzer, by target; found", if_begun(&fuzz, format!("{}; {found}", listed(&inputs)))),
     ]
 }
 
-fn if_any(rows: &[&(Row, Done)], figure: impl FnOnce() -> String) -> String {
-    if rows.iter().all(|(_, done)| *done == Done::default()) { String::new() } else { figure() }
+fn if_begun(rows: &[&(Row, Done)], figure: String) -> String {
+    if rows.iter().all(|(_, done)| *done == Done::default()) { String::new() } else { figure }
 }
 
-fn sum(rows: &[&(Row, Done)], what: impl Fn(&Done) -> u64) -> u64 {
+fn sum<N: Sum>(rows: &[&(Row, Done)], what: impl Fn(&Done) -> N) -> N {
     rows.iter().map(|(_, done)| what(done)).sum()
 }
 
