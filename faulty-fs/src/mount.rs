@@ -4,7 +4,7 @@ use std::{
     env,
     ffi::OsStr,
     io::{self, BufRead, BufReader, Read},
-    os::unix::process::ExitStatusExt,
+    os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Stdio},
     thread,
@@ -120,6 +120,8 @@ impl AsRef<Path> for Mounted {
 
 impl Mounted {
     fn start(command: &mut Command, dir: PathBuf) -> Result<Self, MountError> {
+        // Ctrl-C is for the program that mounts it, which may have to end others first; with that program it ends, too.
+        command.process_group(0);
         let mut server = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let mut output = BufReader::new(server.stdout.take().expect("it is piped"));
         let mut errors = server.stderr.take().expect("it is piped");

@@ -1,0 +1,115 @@
+//! The long runs, which CI has no time for. `scripts/soak` starts it at the top of the checkout.
+
+mod clock;
+mod code;
+mod faulty;
+mod logs;
+mod programs;
+mod rows;
+mod state;
+mod steps;
+mod summary;
+
+use std::{fs, process::ExitCode, time::Duration};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use crate::{
+    clock::Clock,
+    code::Code,
+    faulty::Disks,
+    programs::Programs,
+    rows::{Row, Work},
+    state::State,
+    steps::Runner,
+    summary::Outcome,
+};
+
+/// The long runs, which CI has no time for: the conformance suite with many seeds on stores that are sound and on broken
+/// ones, every case on every broken store, load, the hostile and faulty object stores, the fuzzer
+///
+/// What was done is kept by what the code is, documents and benchmarks left out, and the next run goes on there. The
+/// summary ends with rows for the figures in docs/reliability.md. A signal ends the time early.
+///
+/// Exit codes: 0 all was run and nothing failed; 1 something did; 2 it cannot run; 3 something is left to be run, or could
+/// not be for want of equipment.
+#[derive(Parser)]
+#[command(name = "scripts/soak", bin_name = "scripts/soak")]
+struct Arguments {
+    /// How many minutes it may run, behind what it builds
+    #[arg(default_value_t = 60)]
+    minutes: u32,
+    /// Only the rows whose name contains this; with several, any of them
+    #[arg(long, value_name = "PATTERN")]
+    only: Vec<String>,
+    /// Tell what is done of each row and what is left, and run nothing
+    #[arg(long)]
+    list: bool,
+    /// How cargo is to build what is run
+    #[arg(last = true, hide = true)]
+    build: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    if let Some(served) = faulty_fs::serve_if_asked() {
+        return served;
+    }
+    match run(&Arguments::parse()) {
+        Ok(outcome) => outcome.into(),
+        Err(error) => {
+            eprintln!("scripts/soak: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<Outcome> {
+    let all = rows::all(fuzz_targets()?);
+    let chosen = rows::chosen(&all, &arguments.only)?;
+    let code = Code::of_head()?;
+    let state = State::of(&code.digest)?;
+    say("rows", &code);
+    if arguments.list {
+        tell(&state, &chosen)?;
+        return Ok(Outcome::Complete);
+    }
+    code::refuse_changes()?;
+    let _held = state.hold()?;
+    println!("{}", summary::estimate(&state.done_of(&chosen)?));
+    println!("building (the first time RocksDB, too: 10 to 20 minutes)");
+    let programs = Programs::build(&all, &arguments.build)?;
+    make_steps(&state, &programs, &chosen, arguments.minutes)?;
+
+    say("summary", &code);
+    tell(&state, &chosen)?;
+    say("figures for docs/reliability.md", &code);
+    for (what, figure) in summary::figures(&state.done_of(&all)?) {
+        println!("| {what} | `scripts/soak` | {figure} |");
+    }
+    Ok(summary::outcome(&state.done_of(&chosen)?))
+}
+
+fn make_steps(state: &State, programs: &Programs, rows: &[Row], minutes: u32) -> Result<()> {
+    let clock = Clock::start(Duration::from_mins(minutes.into()))?;
+    let need_disks = rows.iter().any(|row| matches!(row.work, Work::Suite { .. }));
+    let disks = if need_disks { Disks::find()? } else { None };
+    Runner { state, programs, disks: disks.as_ref(), clock: &clock, minutes }.run(rows)
+}
+
+fn say(what: &str, code: &Code) {
+    println!("\n== {what} of commit {}, code {}", code.commit, code.digest);
+}
+
+fn tell(state: &State, rows: &[Row]) -> Result<()> {
+    let rows = state.done_of(rows)?;
+    rows.iter().for_each(|row| println!("{}", summary::line(row)));
+    println!("{}", summary::estimate(&rows));
+    Ok(())
+}
+
+fn fuzz_targets() -> Result<u32> {
+    let folder = "fuzz/targets";
+    let files = fs::read_dir(folder).with_context(|| format!("no {folder} here: start scripts/soak"))?;
+    Ok(files.map(|_| 1).sum())
+}
