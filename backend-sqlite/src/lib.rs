@@ -5,12 +5,12 @@
 //!
 //! | guarantee | level |
 //! |---|---|
-//! | durability | `Power` with [`Sync::Full`] (the default), `Process` with [`Sync::Normal`], `Volatile` for a temporary store |
+//! | durability | `Power` with [`Sync::On`] (the default), `Process` with [`Sync::Off`], `Volatile` for a temporary store |
 //! | visibility | `Host`; `Instance` for a temporary store |
 //! | index | `Exact` |
 //! | watch lag | own changes at once, others' within [`SqliteOptions::poll`] |
 //!
-//! A level is an instance's own: where one instance writes with `Sync::Normal`, what another one reads of it survives a
+//! A level is an instance's own: where one instance writes with `Sync::Off`, what another one reads of it survives a
 //! power loss only after a `sync`. The file belongs on a local file system: SQLite's locks do not hold on a network's.
 //!
 //! ```no_run
@@ -18,7 +18,7 @@
 //! use store_api::{AtomicWrite, Backend, Key};
 //!
 //! # async fn example() -> store_api::Result<()> {
-//! let store = SqliteOptions::new("app.db").sync(Sync::Full).open().await?;
+//! let store = SqliteOptions::new("app.db").sync(Sync::On).open().await?;
 //! let entries = store.atomic_write().unwrap();
 //! entries.set(&Key::new("greeting")?, "hello".into()).await?;
 //! store.close().await
@@ -65,9 +65,9 @@ const SQLITE: Context = Context::new("sqlite");
 pub enum Sync {
     /// Each write, together with those that queued with it: it survives a power loss.
     #[default]
-    Full,
+    On,
     /// None: a write survives a killed process, and a power loss only after [`Backend::sync`].
-    Normal,
+    Off,
 }
 
 /// How to open a SQLite store.
@@ -92,7 +92,7 @@ impl SqliteOptions {
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self {
             path: Some(path.as_ref().to_owned()),
-            sync: Sync::Full,
+            sync: Sync::On,
             create: true,
             hash: None,
             verify: true,
@@ -109,7 +109,7 @@ impl SqliteOptions {
         Self { path: None, ..Self::new("") }
     }
 
-    /// What is synced before a write is acknowledged. [`Sync::Full`] by default.
+    /// What is synced before a write is acknowledged. [`Sync::On`] by default.
     #[must_use]
     pub fn sync(mut self, sync: Sync) -> Self {
         self.sync = sync;
@@ -213,7 +213,7 @@ impl Instance {
         };
         let hub = Arc::new(Hub::new());
         let observer = Arc::new(Observer::new(Arc::clone(&location), Arc::clone(&hub), options.poll, options.busy));
-        let syncs = location.is_permanent() && options.sync == Sync::Full;
+        let syncs = location.is_permanent() && options.sync == Sync::On;
         let writer = Writer::new(writing, Arc::clone(&location), Arc::clone(&observer), hash, &options)?;
         Ok(Self {
             hash,
@@ -256,8 +256,8 @@ impl Backend for Sqlite {
         let options = &self.instance.options;
         let durability = match (&options.path, options.sync) {
             (None, _) => Durability::Volatile,
-            (Some(_), Sync::Full) => Durability::Power,
-            (Some(_), Sync::Normal) => Durability::Process,
+            (Some(_), Sync::On) => Durability::Power,
+            (Some(_), Sync::Off) => Durability::Process,
         };
         let (visibility, others) = match &options.path {
             Some(_) => (Visibility::Host, Some(options.poll)),

@@ -9,6 +9,7 @@ use store_api::Result;
 use super::{CACHE_TOLD, version_of};
 
 /// A backend by its scheme, with options as they stand in an address.
+#[derive(Clone, Copy)]
 pub(crate) struct Ours {
     pub(crate) name: &'static str,
     pub(crate) scheme: &'static str,

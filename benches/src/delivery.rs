@@ -76,7 +76,7 @@ pub struct Delivery {
 }
 
 /// Measures a feed with each number of watchers.
-pub async fn delivery(
+pub async fn measure_delivery(
     feeds: &dyn Feeds,
     place: &Path,
     plan: &DeliveryPlan,

@@ -63,7 +63,11 @@ pub struct Stage {
 }
 
 /// Measures a store while it grows, in an empty directory.
-pub(crate) async fn growth<S: Subject + ?Sized>(subject: &S, place: &Path, plan: &GrowthPlan) -> Result<Growth> {
+pub(crate) async fn measure_growth<S: Subject + ?Sized>(
+    subject: &S,
+    place: &Path,
+    plan: &GrowthPlan,
+) -> Result<Growth> {
     let facts = subject.facts();
     let is_kept = facts.durability != Durability::Volatile;
     let before = resident_bytes();

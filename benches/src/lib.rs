@@ -3,12 +3,12 @@
 mod delivery;
 mod disk;
 mod driver;
-mod floor;
+mod dyn_subject;
 mod growth;
 mod keys;
 mod load;
 mod machine;
-mod measured;
+mod null_store;
 mod plan;
 mod process;
 mod progress;
@@ -22,19 +22,19 @@ mod syncs;
 mod workload;
 
 pub use crate::{
-    delivery::{Delivery, DeliveryPlan, Feed, Feeds, Watched, delivery},
-    floor::Nothing,
+    delivery::{Delivery, DeliveryPlan, Feed, Feeds, Watched, measure_delivery},
+    dyn_subject::{DynStore, DynSubject},
     growth::{Growth, GrowthPlan, Stage},
-    load::{Load, Loaded, load},
+    load::{Load, Loaded, by_durability, measure_load},
     machine::Machine,
-    measured::{Measured, Opened},
+    null_store::NullStore,
     plan::Plan,
     process::resident_bytes,
     progress::Progress,
-    remote::{Line, Remote, remote},
-    report::{Failed, Headline, Latency, Measure, Report, Run, Series, Single, Target, told},
-    slow::{Slow, SlowPlan, slow},
-    stall::{Stall, StallPlan, stall},
+    remote::{Remote, Traffic, measure_remote},
+    report::{CheckedSubject, Failed, Headline, Latency, Report, Run, Series, Single, Target, with_causes},
+    slow::{Slow, SlowPlan, measure_slow},
+    stall::{Stall, StallPlan, measure_stall},
     store::{OfStore, StoreClient},
     subject::{Client, Driven, Facts, Role, Store, Subject},
     syncs::{CountsSyncs, Syncs},

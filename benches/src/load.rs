@@ -4,16 +4,26 @@
 use std::path::Path;
 
 use fastrand::Rng;
-use store_api::{Error, Result};
+use store_api::{Durability, Error, Result};
 
-use crate::{Measured, Opened, Plan, Progress, Series, Workload};
+use crate::{DynStore, DynSubject, Plan, Progress, Series, Workload, report::tables::DURABILITIES};
+
+/// Subjects by what an acknowledged write of theirs survives, in the order of a report's tables.
+#[must_use]
+pub fn by_durability<'a>(
+    subjects: &[&'a dyn DynSubject],
+) -> [(Durability, Vec<&'a dyn DynSubject>); DURABILITIES.len()] {
+    let with =
+        |level: Durability| subjects.iter().copied().filter(|subject| subject.facts().durability == level).collect();
+    DURABILITIES.map(|level| (level, with(level)))
+}
 
 /// Subjects that belong into one table: their durability is the same.
 #[derive(Clone, Copy)]
 #[expect(missing_debug_implementations, reason = "a subject is known by its facts")]
 pub struct Load<'a> {
     /// The subjects, each with a directory of its own.
-    pub subjects: &'a [&'a dyn Measured],
+    pub subjects: &'a [&'a dyn DynSubject],
     /// The workloads.
     pub workloads: &'a [Workload],
     /// How thorough.
@@ -46,7 +56,7 @@ pub struct Loaded {
 }
 
 /// Measures them, each in a directory below `place`; one that fails is left out from there on, and the others go on.
-pub async fn load(load: Load<'_>, place: &Path, progress: &Progress) -> Loaded {
+pub async fn measure_load(load: Load<'_>, place: &Path, progress: &Progress) -> Loaded {
     let mut loaded = Loaded { series: Vec::new(), failed: Vec::new() };
     let mut turns = Vec::new();
     for subject in load.subjects {
@@ -72,11 +82,11 @@ pub async fn load(load: Load<'_>, place: &Path, progress: &Progress) -> Loaded {
 /// A subject that takes turns with the others.
 struct Turn {
     name: String,
-    store: Box<dyn Opened>,
+    store: Box<dyn DynStore>,
     failed: Option<Error>,
 }
 
-async fn opened(subject: &dyn Measured, name: &str, place: &Path, plan: &Plan) -> Result<Box<dyn Opened>> {
+async fn opened(subject: &dyn DynSubject, name: &str, place: &Path, plan: &Plan) -> Result<Box<dyn DynStore>> {
     subject.open_filled(&crate::disk::directory(place, name)?, plan).await
 }
 

@@ -8,7 +8,7 @@ use store_api::Result;
 use crate::driver::{no_times, record};
 
 /// What counts between a client and its service.
-pub trait Line: Sync {
+pub trait Traffic: Sync {
     /// The requests so far.
     fn requests(&self) -> u64;
 
@@ -39,15 +39,15 @@ pub struct Remote {
 /// # Errors
 ///
 /// The first of `act`.
-pub async fn remote(
+pub async fn measure_remote(
     operation: &str,
     subject: &str,
-    line: &impl Line,
+    traffic: &impl Traffic,
     times: u64,
     mut act: impl AsyncFnMut(u64) -> Result<()>,
 ) -> Result<Remote> {
     let mut taken = no_times();
-    let (requests, bytes) = (line.requests(), line.bytes());
+    let (requests, bytes) = (traffic.requests(), traffic.bytes());
     for time in 0..times {
         let began = Instant::now();
         act(time).await?;
@@ -60,8 +60,8 @@ pub async fn remote(
         operation: operation.to_owned(),
         subject: subject.to_owned(),
         times,
-        requests: each(line.requests() - requests),
-        bytes: each(line.bytes() - bytes),
+        requests: each(traffic.requests() - requests),
+        bytes: each(traffic.bytes() - bytes),
         p50_us: median.as_secs_f64() * 1e6,
     })
 }
@@ -76,7 +76,7 @@ mod tests {
 
     struct Counted(AtomicU64);
 
-    impl Line for Counted {
+    impl Traffic for Counted {
         fn requests(&self) -> u64 {
             self.0.load(Ordering::Relaxed)
         }
@@ -88,9 +88,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_sent_before_is_not_counted() {
-        let line = Counted(AtomicU64::new(7));
-        let found = remote("set", "ours", &line, 4, async |time| {
-            line.0.fetch_add(time, Ordering::Relaxed);
+        let traffic = Counted(AtomicU64::new(7));
+        let found = measure_remote("set", "ours", &traffic, 4, async |time| {
+            traffic.0.fetch_add(time, Ordering::Relaxed);
             Ok(())
         });
         let found = found.await.unwrap();
@@ -99,9 +99,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_ends_it() {
-        let line = Counted(AtomicU64::new(0));
+        let traffic = Counted(AtomicU64::new(0));
         let failed =
-            remote("set", "ours", &line, 4, async |_| Err(Error::new(ErrorKind::Unavailable, "no answer"))).await;
+            measure_remote("set", "ours", &traffic, 4, async |_| Err(Error::new(ErrorKind::Unavailable, "no answer")))
+                .await;
         assert_eq!(failed.unwrap_err().kind(), ErrorKind::Unavailable);
     }
 }

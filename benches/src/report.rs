@@ -30,7 +30,7 @@ pub struct Report {
     /// The settings of the load part.
     pub plan: Plan,
     /// What was measured.
-    pub subjects: Vec<Measure>,
+    pub subjects: Vec<CheckedSubject>,
     /// One call after another, where that was measured.
     pub singles: Vec<Single>,
     /// The load part.
@@ -62,7 +62,7 @@ pub struct Failed {
 /// A subject, and whether it is as durable as it says.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
-pub struct Measure {
+pub struct CheckedSubject {
     /// The subject.
     #[serde(flatten)]
     pub facts: Facts,
@@ -72,7 +72,7 @@ pub struct Measure {
     pub is_checked: Option<bool>,
 }
 
-impl Measure {
+impl CheckedSubject {
     /// A subject with the syncs of its writes, where they were counted.
     #[must_use]
     pub fn new(facts: Facts, syncs: Option<Syncs>) -> Self {
@@ -185,11 +185,19 @@ impl Latency {
     }
 }
 
-/// An error in one line, with all that is behind it.
+/// An error in one line, with what lies beneath it and nothing twice.
 #[must_use]
-pub fn told(error: &Error) -> String {
-    let causes = iter::successors(error::Error::source(error), |cause| cause.source());
-    causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
+pub fn with_causes(error: &dyn error::Error) -> String {
+    let mut line = error.to_string();
+    for cause in iter::successors(error.source(), |&cause| cause.source()) {
+        let cause = cause.to_string();
+        // Many an error tells its source in its own words already.
+        if !line.contains(&cause) {
+            line += ": ";
+            line += &cause;
+        }
+    }
+    line.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -228,7 +236,7 @@ impl Report {
     pub fn take<R>(&mut self, what: impl Into<String>, found: Result<Vec<R>>, rows: fn(&mut Self) -> &mut Vec<R>) {
         match found {
             Ok(found) => rows(self).extend(found),
-            Err(error) => self.failed.push(Failed { what: what.into(), why: told(&error) }),
+            Err(error) => self.failed.push(Failed { what: what.into(), why: with_causes(&error) }),
         }
     }
 
@@ -237,7 +245,7 @@ impl Report {
         self.load.extend(loaded.series);
         for (subject, error) in loaded.failed {
             let what = format!("loads at durability {durability}: {subject}");
-            self.failed.push(Failed { what, why: told(&error) });
+            self.failed.push(Failed { what, why: with_causes(&error) });
         }
     }
 
@@ -290,7 +298,7 @@ impl Report {
     }
 
     /// The subjects of a table: those with one durability.
-    fn subjects_with(&self, durability: Durability) -> impl Iterator<Item = &Measure> {
+    fn subjects_with(&self, durability: Durability) -> impl Iterator<Item = &CheckedSubject> {
         self.subjects.iter().filter(move |subject| subject.facts.durability == durability)
     }
 }
@@ -298,6 +306,15 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_one_line_with_what_lies_beneath_it_and_nothing_twice() {
+        let line = |message: &'static str, source: &'static str| {
+            with_causes(&Error::new(ErrorKind::Other, message).with_source(source))
+        };
+        assert_eq!(line("reading failed", "the disk\n  is gone"), "reading failed: the disk is gone");
+        assert_eq!(line("reading failed: the disk is gone", "the disk is gone"), "reading failed: the disk is gone");
+    }
 
     #[test]
     fn of_several_runs_the_median_counts() {
@@ -313,7 +330,7 @@ mod tests {
     fn a_subject_is_checked_against_the_durability_that_it_declares() {
         let checked = |durability, syncs| {
             let facts = Facts { durability, ..sample::facts("ours", crate::Role::Ours) };
-            Measure::new(facts, Some(Syncs { writes: 100, syncs })).is_checked
+            CheckedSubject::new(facts, Some(Syncs { writes: 100, syncs })).is_checked
         };
         assert_eq!(checked(Durability::Power, 100), Some(true));
         assert_eq!(checked(Durability::Power, 99), Some(false));

@@ -31,7 +31,7 @@ pub struct Slow {
 }
 
 /// Measures a feed: as many changes without a watcher come first, so that what the store itself takes for them is there.
-pub async fn slow(feeds: &dyn Feeds, place: &Path, plan: &SlowPlan, progress: &Progress) -> Result<Slow> {
+pub async fn measure_slow(feeds: &dyn Feeds, place: &Path, plan: &SlowPlan, progress: &Progress) -> Result<Slow> {
     let subject = feeds.facts().name;
     progress.doing(&format!("a watcher that never looks: {subject}"));
     let feed = feeds.open(&crate::disk::directory(place, &format!("slow {subject}"))?).await?;

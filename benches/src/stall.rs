@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    Latency, Measured, Plan, Progress, Workload,
+    DynSubject, Latency, Plan, Progress, Workload,
     driver::{Times, nanoseconds, no_times, record},
     process::cpu_time,
 };
@@ -77,7 +77,12 @@ fn is_same(cores: f64, work_cores: f64) -> bool {
 }
 
 /// Measures it beside a store that is loaded.
-pub async fn stall(subject: &dyn Measured, place: &Path, plan: &StallPlan, progress: &Progress) -> Result<Stall> {
+pub async fn measure_stall(
+    subject: &dyn DynSubject,
+    place: &Path,
+    plan: &StallPlan,
+    progress: &Progress,
+) -> Result<Stall> {
     let Plan { typical_clients, warm_up, duration, .. } = plan.load;
     let name = subject.facts().name;
     progress.doing(&format!("a neighbour of {name}"));

@@ -4,8 +4,8 @@
 use std::{env, process::ExitCode, sync::Arc, time::Duration};
 
 use benches::{
-    Facts, Headline, Load, Machine, Measure, Measured, Nothing, Plan, Progress, Report, Role, Series, Target::AtLeast,
-    Workload, load,
+    CheckedSubject, DynSubject, Facts, Headline, Load, Machine, NullStore, Plan, Progress, Report, Role, Series,
+    Target::AtLeast, Workload, measure_load,
 };
 use headless::Browser;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -137,7 +137,7 @@ fn quiet(browser: &Browser, page: &str) -> Result<(), Failed> {
 
 /// Long names, and one that is longer than any room; each second one is what the one before it is compared with.
 const NAMES: [&str; 12] = [
-    "irminsul sqlite, sync=normal",
+    "irminsul sqlite, sync=off",
     "raw SQLite, synchronous=normal",
     "irminsul rocksdb, sync=off",
     "raw RocksDB, not synced",
@@ -160,23 +160,23 @@ fn page() -> String {
 fn report() -> store_api::Result<Report> {
     let place = TempDir::new().expect("a directory is made");
     let plan = Plan::quick(Duration::from_millis(10));
-    let nothing = Nothing { value: vec![b'.'; plan.value_len].into() };
+    let nothing = NullStore { value: vec![b'.'; plan.value_len].into() };
     let machine = Machine::before(place.path(), "a temporary directory")?;
     let mut report = Report::new(HOSTILE, machine, plan.clone());
-    report.subjects = vec![Measure::new(Measured::facts(&nothing), None)];
+    report.subjects = vec![CheckedSubject::new(DynSubject::facts(&nothing), None)];
     report.headlines = vec![Headline::new("a store that does nothing", AtLeast(1.0), 2.0)];
     let workloads = [Workload::Find, Workload::Set, Workload::TestAndSet];
     let subjects = Load { subjects: &[&nothing], workloads: &workloads, plan: &plan };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
-    let loaded = runtime.block_on(load(subjects, place.path(), &Progress::none()));
+    let loaded = runtime.block_on(measure_load(subjects, place.path(), &Progress::none()));
     report.take_loads(Durability::Volatile, loaded);
     report.check()?;
     let found = report.load.clone();
     for (index, name) in NAMES.into_iter().enumerate() {
         let beside = (index % 2 == 0).then(|| NAMES[index + 1].to_owned());
         let role = if beside.is_some() { Role::Ours } else { Role::Raw };
-        let facts = Facts { name: name.into(), role, beside, ..Measured::facts(&nothing) };
-        report.subjects.push(Measure::new(facts, None));
+        let facts = Facts { name: name.into(), role, beside, ..DynSubject::facts(&nothing) };
+        report.subjects.push(CheckedSubject::new(facts, None));
         report.load.extend(found.iter().cloned().map(|series| named(series, name)));
     }
     Ok(report.ended())

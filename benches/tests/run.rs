@@ -4,15 +4,15 @@
 use std::{path::Path, time::Duration};
 
 use benches::{
-    Client, Driven, Facts, Load, Loaded, Measured, Nothing, Plan, Progress, StallPlan, Store, Subject, Workload, load,
-    stall,
+    Client, Driven, DynSubject, Facts, Load, Loaded, NullStore, Plan, Progress, StallPlan, Store, Subject, Workload,
+    measure_load, measure_stall,
 };
 use bytes::Bytes;
 use store_api::{Error, ErrorKind, Key, Result, TestAndSet};
 use tempfile::TempDir;
 
-fn nothing(plan: &Plan) -> Nothing {
-    Nothing { value: Bytes::from(vec![b'.'; plan.value_len]) }
+fn nothing(plan: &Plan) -> NullStore {
+    NullStore { value: Bytes::from(vec![b'.'; plan.value_len]) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -20,9 +20,9 @@ async fn each_workload_runs_with_each_number_of_clients() {
     let place = TempDir::new().unwrap();
     let plan = Plan::quick(Duration::from_millis(10));
     let subject = nothing(&plan);
-    let subjects: [&dyn Measured; 1] = [&subject];
+    let subjects: [&dyn DynSubject; 1] = [&subject];
     let asked = Load { subjects: &subjects, workloads: &Workload::ALL, plan: &plan };
-    let Loaded { series: found, failed, .. } = load(asked, place.path(), &Progress::none()).await;
+    let Loaded { series: found, failed, .. } = measure_load(asked, place.path(), &Progress::none()).await;
     assert!(failed.is_empty(), "{failed:?}");
     assert_eq!(found.len() as u64, asked.runs());
     for workload in Workload::ALL {
@@ -41,7 +41,8 @@ async fn each_workload_runs_with_each_number_of_clients() {
 async fn the_neighbour_of_a_store_is_polled_and_waits_some_time() {
     let place = TempDir::new().unwrap();
     let plan = Plan::quick(Duration::from_millis(50));
-    let found = stall(&nothing(&plan), place.path(), &StallPlan { load: plan }, &Progress::none()).await.unwrap();
+    let found =
+        measure_stall(&nothing(&plan), place.path(), &StallPlan { load: plan }, &Progress::none()).await.unwrap();
     assert!(found.beside_store.max_us > 0.0);
 }
 
@@ -55,7 +56,7 @@ impl Subject for Slow {
     type Store = Self;
 
     fn facts(&self) -> Facts {
-        Facts { name: "slow".into(), ..Measured::facts(&Nothing { value: Bytes::new() }) }
+        Facts { name: "slow".into(), ..DynSubject::facts(&NullStore { value: Bytes::new() }) }
     }
 
     async fn open(&self, _: &Path) -> Result<Self> {
@@ -111,7 +112,7 @@ async fn what_a_store_takes_is_told_by_every_percentile_and_by_the_rate() {
     plan.clients.truncate(1);
     let workloads = [Workload::Find, Workload::Set, Workload::TestAndSet];
     let asked = Load { subjects: &[&Slow], workloads: &workloads, plan: &plan };
-    let Loaded { series: found, failed, .. } = load(asked, place.path(), &Progress::none()).await;
+    let Loaded { series: found, failed, .. } = measure_load(asked, place.path(), &Progress::none()).await;
     assert!(failed.is_empty(), "{failed:?}");
     assert_eq!(found.len(), 3);
     for series in found {
@@ -138,11 +139,11 @@ async fn one_that_fails_is_named_and_the_others_go_on() {
     let nothing = nothing(&plan);
     let workloads = [Workload::C, Workload::E, Workload::D];
     let asked = Load { subjects: &[&Slow, &nothing], workloads: &workloads, plan: &plan };
-    let Loaded { series, failed, .. } = load(asked, place.path(), &Progress::none()).await;
+    let Loaded { series, failed, .. } = measure_load(asked, place.path(), &Progress::none()).await;
     let of = |name: &str| series.iter().filter(|series| series.subject == name).map(|series| series.workload).collect();
     let (slow, others): (Vec<Workload>, Vec<Workload>) =
-        (of(&Measured::facts(&Slow).name), of(&Measured::facts(&nothing).name));
+        (of(&DynSubject::facts(&Slow).name), of(&DynSubject::facts(&nothing).name));
     assert_eq!((slow, others), (vec![Workload::C], workloads.to_vec()));
     let [(name, error)] = &failed[..] else { panic!("{failed:?}") };
-    assert_eq!((name, error.to_string().contains("it has no order")), (&Measured::facts(&Slow).name, true));
+    assert_eq!((name, error.to_string().contains("it has no order")), (&DynSubject::facts(&Slow).name, true));
 }

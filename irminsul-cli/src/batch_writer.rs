@@ -42,9 +42,9 @@ impl<'s> BatchWriter<'s> {
         Ok(())
     }
 
-    /// Whether it is time to [`commit`](Self::commit).
-    pub(crate) fn is_full(&self) -> bool {
-        self.bytes >= FULL_BYTES || self.values >= FULL_VALUES
+    /// Whether it is time to [`commit`](Self::commit): the batch is full, or a value that went alone ended it.
+    pub(crate) fn is_due(&self) -> bool {
+        self.batch.is_none() || self.bytes >= FULL_BYTES || self.values >= FULL_VALUES
     }
 
     pub(crate) async fn commit(&mut self) -> Result<()> {

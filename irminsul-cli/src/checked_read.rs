@@ -1,7 +1,8 @@
-//! Reading content back against its hash, by a computation of our own: the store may have been opened with
-//! verification off.
+//! Reading back what a store holds. Content is checked against its hash by a computation of our own: the store may have been
+//! opened with verification off.
 
-use irminsul::{Bytes, ContentKey, ContentRead, Error, ErrorKind, Result};
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use irminsul::{Bytes, ContentKey, ContentRead, EntryRead, Error, ErrorKind, Key, Result};
 
 /// How many values are read at a time. Each may have 64 MiB.
 pub(crate) const READS: usize = 4;
@@ -15,4 +16,15 @@ pub(crate) async fn find_checked(store: &dyn ContentRead, key: &ContentKey) -> R
         return Err(corrupt("the bytes do not match the hash"));
     }
     Ok(value)
+}
+
+/// The size of each entry's value.
+pub(crate) fn entry_sizes(store: &dyn EntryRead) -> impl Stream<Item = Result<usize>> {
+    store.entries(&Key::root()).map_ok(|(_, value)| value.len())
+}
+
+/// The size of each value of content, all of them read and checked.
+pub(crate) fn content_sizes(store: &dyn ContentRead) -> impl Stream<Item = Result<usize>> {
+    let size = move |key: Result<ContentKey>| async move { find_checked(store, &key?).await.map(|value| value.len()) };
+    store.keys().map(size).buffer_unordered(READS)
 }

@@ -3,7 +3,7 @@
 
 mod bench;
 mod check_history;
-pub(crate) mod conform;
+mod conform;
 mod content;
 mod copy;
 mod entries;

@@ -1,10 +1,11 @@
 //! Why a command could not do its work, told in one line.
 
 use std::{
-    error::Error,
     io::{self, Write},
     process::ExitCode,
 };
+
+pub(crate) use benches::with_causes;
 
 /// An error of the command: exit code 2, unless a signal ended it.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +44,7 @@ impl Failure {
         match self {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(READER_IS_GONE),
             _ => {
-                note(&chain(self));
+                note(&with_causes(self));
                 ExitCode::from(if matches!(self, Self::Interrupted) { INTERRUPTED } else { 2 })
             }
         }
@@ -56,22 +57,6 @@ pub(crate) fn note(line: &str) {
     let _ = writeln!(io::stderr(), "irminsul: {line}");
 }
 
-/// An error and what lies beneath it, in one line, nothing twice.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut beneath = error.source();
-    while let Some(error) = beneath {
-        let source = error.to_string();
-        // Many an error tells its source in its own words already.
-        if !line.contains(&source) {
-            line += ": ";
-            line += &source;
-        }
-        beneath = error.source();
-    }
-    line.lines().map(str::trim).collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,16 +64,6 @@ mod tests {
     #[test]
     fn an_error_is_one_line_with_its_sources() {
         let failure = Failure::Read { what: "\"a\"".into(), source: io::Error::other("first\n  second") };
-        assert_eq!(chain(&failure), "cannot read \"a\": first second");
-    }
-
-    #[test]
-    fn a_source_that_the_error_tells_already_is_told_once() {
-        let told = |message: &'static str| {
-            let error = irminsul::Error::new(irminsul::ErrorKind::Other, message).with_source("disk is gone");
-            chain(&Failure::Store(error))
-        };
-        assert_eq!(told("reading failed: disk is gone"), "reading failed: disk is gone");
-        assert_eq!(told("reading failed"), "reading failed: disk is gone");
+        assert_eq!(with_causes(&failure), "cannot read \"a\": first second");
     }
 }

@@ -17,6 +17,7 @@ struct Readme;
 mod batch_writer;
 mod checked_read;
 mod commands;
+mod duration;
 mod failure;
 mod file;
 #[cfg(feature = "fuzzing")]
@@ -28,6 +29,7 @@ mod output;
 mod progress;
 mod record;
 mod requests;
+mod scratch_stores;
 mod signal;
 mod store;
 
@@ -45,12 +47,7 @@ use tracing_subscriber::{
     EnvFilter, Layer, filter::LevelFilter, fmt::format::FmtSpan, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-use crate::{
-    commands::{Command, conform::Tested},
-    failure::Failure,
-    outcome::Outcome,
-    output::Output,
-};
+use crate::{commands::Command, failure::Failure, outcome::Outcome, output::Output, scratch_stores::ScratchStores};
 
 /// Read, write, watch, verify, copy and test a store
 ///
@@ -70,7 +67,7 @@ struct Cli {
 #[expect(clippy::needless_pass_by_value, reason = "the last thing a `main` does with its registry")]
 pub fn run(registry: Registry) -> ExitCode {
     // This program is also the other processes that `conform` tests a store with.
-    conformance::child(|name| Tested::of_child(&registry, name));
+    conformance::child(|name| ScratchStores::of_child(&registry, name));
     let arguments = Cli::command().after_long_help(schemes(&registry)).try_get_matches();
     match arguments.and_then(|arguments| Cli::from_arg_matches(&arguments)) {
         Ok(cli) => {
@@ -104,7 +101,7 @@ fn schemes(registry: &Registry) -> String {
 fn refuse_usage(error: &clap::Error) -> ExitCode {
     match (error.kind(), std::error::Error::source(error)) {
         (ErrorKind::ValueValidation, Some(source)) => {
-            let problem = failure::chain(source);
+            let problem = failure::with_causes(source);
             Failure::Refused(match error.get(ContextKind::InvalidArg) {
                 Some(argument) => format!("{argument}: {problem}"),
                 None => problem,

@@ -21,11 +21,10 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) async fn open(registry: &Registry, address: &Address, missing: Missing) -> Result<Self, Failure> {
-        let address = match missing {
-            Missing::Create => address.clone(),
-            Missing::Refuse => with_default(registry, address, "create", "off")?,
+        let backend = match missing {
+            Missing::Create => registry.open(address).await?,
+            Missing::Refuse => registry.open_existing(address).await?,
         };
-        let backend = registry.open(&address).await?;
         Ok(Self { backend: Traced::new(backend, address.scheme()) })
     }
 
@@ -45,20 +44,6 @@ impl Store {
     pub(crate) async fn close(self) -> Result<(), Failure> {
         Ok(self.backend.close().await?)
     }
-}
-
-/// The address with an option that it does not state, where its scheme knows the option.
-pub(crate) fn with_default(
-    registry: &Registry,
-    address: &Address,
-    name: &'static str,
-    value: &str,
-) -> Result<Address, Failure> {
-    let known = registry.options(address.scheme()).unwrap_or_default().iter().any(|option| option.name == name);
-    if known && address.option(name).is_none() {
-        return Ok(address.clone().with_option(name, value)?);
-    }
-    Ok(address.clone())
 }
 
 fn lacks(what: &str) -> Failure {

@@ -172,12 +172,16 @@
 //!
 //! /// Takes a lock under a token that nobody else has, and says whether it is ours.
 //! async fn take(store: &dyn AtomicWrite, lock: &Key, token: Bytes) -> Result<bool> {
+//!     let mut perhaps_taken = false;
 //!     loop {
 //!         match store.test_and_set(lock, None, Some(token.clone())).await {
 //!             Ok(TestAndSet::Applied) => return Ok(true),
-//!             // Our own token, where it is there already and the answer was lost.
+//!             // Our own token means that the first attempt was applied, and its answer was lost.
 //!             Ok(TestAndSet::Mismatch { current }) => return Ok(current == Some(token)),
-//!             Err(error) if error.effect() == Effect::Unknown => {} // ask again: the token tells
+//!             // Ask once more: the token tells whether it was applied.
+//!             Err(error) if error.effect() == Effect::Unknown && !perhaps_taken => perhaps_taken = true,
+//!             // The second attempt may have failed for certain, and the first may still be applied.
+//!             Err(error) if perhaps_taken => return Err(error.with_effect(Effect::Unknown)),
 //!             Err(error) => return Err(error),
 //!         }
 //!     }
@@ -188,6 +192,7 @@
 //! # let lock = Key::new("lock")?;
 //! # assert!(take(&*names, &lock, "me".into()).await?);
 //! # assert!(!take(&*names, &lock, "you".into()).await?);
+//! # assert!(take(&*names, &lock, "me".into()).await?);
 //! # Ok(())
 //! # }
 //! ```
@@ -223,11 +228,14 @@
 //! | `batch` | bytes | 268435456 | the most that one batch may hold (I7) |
 //! | `poll` | milliseconds, at least 1 | `sqlite`: 50; `s3`, `az`: 1000 | how often a watch looks for the changes of other processes (W11) |
 //! | `busy` | milliseconds | `sqlite`: 5000; `s3`, `az`: 30000 | how long to wait for a lock that another process holds, or out contention (A6) |
-//! | `sync` | `on`, `off` | `on` | `sqlite`, `rocksdb`: a write survives a power loss; a killed process (A10). `sqlite` takes its own words for them, too: `full`, `normal` |
-//! | `create` | `on`, `off` | `on` | all but `mem`: create a missing store; the directory or the bucket above it never is |
+//! | `sync` | `on`, `off` | `on` | `sqlite`, `rocksdb`: a write survives a power loss; a killed process (A10) |
+//! | `create` | `on`, `off` | `on` | all but `mem`: create a missing store; its parent directory, or its bucket, must exist |
 //! | `endpoint` | a URL | that of the provider | `s3`, `az`: the service; what is sent to an `http://` one is not encrypted |
 //! | `region` | text | what the environment says | `s3`: the region of the bucket |
-//! | `cache` | bytes | 67108864 | `rocksdb` only: how much of what was read stays in memory |
+//! | `patience` | milliseconds, at least 1 | 30000 | `s3`, `az`: how long one request may take, and 1000 more for each MiB that it moves |
+//! | `pack` | bytes | 8388608 | `s3`, `az`: how much content that is added value by value shares one object, at most |
+//! | `watch_limit` | a number | 4194304 | `s3`, `az`: how many objects a watch may have in its scope, those of removed entries included |
+//! | `cache` | bytes | 67108864 | `rocksdb` only: the size of the read cache; the write buffers may take as much again |
 //! | `compression` | `none`, `lz4`, `zstd` | `lz4` | `rocksdb` only: how what is written is compressed |
 //!
 //! The first five are accepted by every scheme, and `sync` and `create` by both that keep files, so that a configuration
@@ -250,8 +258,8 @@
 //! | `azure` | no | the same for Azure Blob Storage; brings `s3` |
 //!
 //! Without default features there are the contracts, the registry and the wrappers, and no engine. What each engine
-//! promises, side by side, is in [the guarantees]; whom to take, in [choosing a backend]; what a store of yours does on
-//! your machine, the command `irminsul conform` and `irminsul bench` tell.
+//! promises, side by side: [the guarantees]. Which engine to take: [choosing a backend]. To test or measure a store on your
+//! own machine: `irminsul conform` and `irminsul bench`.
 //!
 //! [the guarantees]: https://github.com/irminsul-rs/irminsul/blob/main/docs/guarantees.md
 //! [choosing a backend]: https://github.com/irminsul-rs/irminsul/blob/main/docs/choosing-a-backend.md
@@ -264,7 +272,8 @@
 //! - **No version tokens.** `test_and_set` compares values; where A, B, A must not pass for A, put a counter into them.
 //! - **No deleting of content.** Copy what is reachable to a new store.
 //! - **No runtime of its own.** Stores in S3 and Azure need tokio, and so do [`update`](AtomicWriteExt::update),
-//!   [`on_change`](OnChangeExt::on_change) and [`Registry::scratch`]; the contracts and the embedded engines do not.
+//!   [`on_change`](OnChangeExt::on_change), and [`Registry::scratch`] and [`Registry::destroy`] of engines with files; the
+//!   contracts and the embedded engines do not.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -317,7 +326,7 @@ pub mod s3 {
     pub use backend_s3::{Requests, S3, S3Options, object_store};
 }
 
-/// SQLite, by its types: `SqliteOptions::new(path).sync(Sync::Normal).open()`.
+/// SQLite, by its types: `SqliteOptions::new(path).sync(Sync::Off).open()`.
 #[cfg(feature = "sqlite")]
 pub mod sqlite {
     pub use backend_sqlite::{Sqlite, SqliteOptions, Sync};

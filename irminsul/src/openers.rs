@@ -4,19 +4,25 @@ use std::sync::Arc;
 
 use crate::Opener;
 
-/// Sets the options that all engines of this project have, where the address says so.
+/// Hands on the options that an address states, each by its kind, its name and the setter of the engine's options. For
+/// the others the engine's own defaults hold.
 #[cfg(any(feature = "mem", feature = "sqlite", feature = "rocksdb", feature = "s3"))]
-macro_rules! with_common_options {
+macro_rules! hand_on {
+    ($store:ident, $options:ident: $($kind:ident($name:literal) => $setter:ident),+ $(,)?) => {
+        $(if let Some(value) = $options.$kind($name) {
+            $store = $store.$setter(value);
+        })+
+    };
+}
+
+/// Hands on the options that all engines of this project have.
+#[cfg(any(feature = "mem", feature = "sqlite", feature = "rocksdb", feature = "s3"))]
+macro_rules! hand_on_common {
     ($store:ident, $options:ident) => {
         if let Some(name) = $options.choice("hash") {
             $store = $store.hash(name.parse()?);
         }
-        if let Some(on) = $options.switch("verify") {
-            $store = $store.verify(on);
-        }
-        if let Some(bytes) = $options.bytes("batch") {
-            $store = $store.batch_limit(bytes);
-        }
+        hand_on!($store, $options: switch("verify") => verify, bytes("batch") => batch_limit);
     };
 }
 
@@ -32,6 +38,11 @@ mod s3;
 mod scratch;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+
+/// The schemes of this project, and the cargo feature that compiles each in: all of [`compiled_in`], and those that are
+/// left out.
+pub(crate) const FEATURES: [(&str, &str); 5] =
+    [("az", "azure"), ("mem", "mem"), ("rocksdb", "rocksdb"), ("s3", "s3"), ("sqlite", "sqlite")];
 
 pub(crate) fn compiled_in() -> Vec<(&'static str, Arc<dyn Opener>)> {
     vec![

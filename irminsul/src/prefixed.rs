@@ -38,7 +38,7 @@ const CLEARED_TOGETHER: usize = 64;
 /// - `clear` lists and removes key by key, only below the prefix (A8); content stays. When it fails midway, its effect
 ///   is `Unknown`.
 /// - The guarantees are those of the other store; `sync` syncs, and `check` checks, all of it.
-/// - `close` closes the handles that this view gave out, and makes those that it gives out later `Closed`; the other
+/// - `close` closes every handle that came from this view; handles taken later are closed from the start. The other
 ///   store stays open for whoever shares it. Clones are one view.
 ///
 /// ```

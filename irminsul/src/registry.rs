@@ -133,6 +133,13 @@ pub trait Opener: Send + Sync {
         false
     }
 
+    /// Whether a store of this engine cannot tell that its file of this name was removed while it was open. What it
+    /// acknowledges then may be lost: say so to your users, too; `conform` leaves such a file in place. `false` by default.
+    fn overlooks(&self, file: &str) -> bool {
+        let _ = file;
+        false
+    }
+
     /// Removes a store that [`scratch`](Self::scratch) made, with everything that belongs to it; one that is not there
     /// is fine. Any other address is `InvalidInput`, and nothing is removed. `Unsupported` by default.
     async fn destroy(&self, address: &Address) -> Result<()> {
@@ -168,10 +175,6 @@ fn no_trials() -> Error {
 pub struct Registry {
     openers: BTreeMap<Box<str>, Arc<dyn Opener>>,
 }
-
-/// Schemes of this project and the cargo feature that compiles each in.
-const KNOWN: [(&str, &str); 5] =
-    [("az", "azure"), ("mem", "mem"), ("rocksdb", "rocksdb"), ("s3", "s3"), ("sqlite", "sqlite")];
 
 impl Registry {
     /// A registry without any engine.
@@ -209,6 +212,25 @@ impl Registry {
         self.openers.get(scheme).map(|opener| opener.options())
     }
 
+    /// Whether an address of the scheme may have this option.
+    #[must_use]
+    pub fn has_option(&self, scheme: &str, name: &str) -> bool {
+        self.options(scheme).is_some_and(|table| table.iter().any(|spec| spec.name == name))
+    }
+
+    /// The address with an option that it does not state, where its scheme has that option; else the address as it is.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for what is not an address.
+    pub fn with_default(&self, address: impl IntoAddress, name: &str, value: &str) -> Result<Address> {
+        let address = address.into_address()?;
+        if self.has_option(address.scheme(), name) && address.option(name).is_none() {
+            return address.with_option(name, value);
+        }
+        Ok(address)
+    }
+
     /// Opens a store.
     ///
     /// # Errors
@@ -218,6 +240,30 @@ impl Registry {
     pub async fn open(&self, address: impl IntoAddress) -> Result<Arc<dyn Backend>> {
         let (opener, address, options) = self.resolve(address)?;
         opener.open(&address, &options).await
+    }
+
+    /// [`open`](Self::open) of a store that has to exist, so that a mistyped address is an error and not an empty store.
+    /// An address that states the option `create` keeps it, and a scheme without that option, such as `mem`, opens as
+    /// ever.
+    ///
+    /// ```
+    /// use irminsul::{ErrorKind, Registry};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> irminsul::Result<()> {
+    /// # #[cfg(feature = "sqlite")] {
+    /// let missing = Registry::default().open_existing("sqlite:mistyped.db").await;
+    /// assert_eq!(missing.err().unwrap().kind(), ErrorKind::InvalidInput);
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub async fn open_existing(&self, address: impl IntoAddress) -> Result<Arc<dyn Backend>> {
+        self.open(self.with_default(address, "create", "off")?).await
     }
 
     /// The address of a fresh, empty store beside or below the given one: for tests, benchmarks and trials. It is
@@ -252,6 +298,13 @@ impl Registry {
         Ok(opener.is_temporary(&address))
     }
 
+    /// Whether a store of the scheme cannot tell that its file of this name was removed while it was open; `false` for a
+    /// scheme that is not here.
+    #[must_use]
+    pub fn overlooks(&self, scheme: &str, file: &str) -> bool {
+        self.openers.get(scheme).is_some_and(|opener| opener.overlooks(file))
+    }
+
     /// Removes a store that [`scratch`](Self::scratch) made, in this process or in another. Close its instances first.
     ///
     /// # Errors
@@ -272,7 +325,7 @@ impl Registry {
     fn missing(&self, scheme: &str) -> Error {
         let here = self.schemes().collect::<Vec<_>>().join(", ");
         let here = if here.is_empty() { "none".to_owned() } else { here };
-        match KNOWN.iter().find(|(known, _)| *known == scheme) {
+        match openers::FEATURES.iter().find(|(known, _)| *known == scheme) {
             Some((_, feature)) => Error::new(
                 ErrorKind::Unsupported,
                 format!(

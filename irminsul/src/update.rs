@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 
-use crate::{AtomicWrite, Error, Key, Result, TestAndSet};
+use crate::{AtomicWrite, Error, ErrorKind, Key, Result, TestAndSet};
 
 /// The first back-off is at most this long; it doubles up to [`LONGEST`].
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -16,12 +17,13 @@ pub trait AtomicWriteExt: AtomicWrite {
     ///
     /// # Behavior
     ///
-    /// - `next` sees the current value and is called again, with the one that was there instead, as long as others are
-    ///   faster. Between two attempts it backs off for a random time (full jitter, at most 64 ms).
+    /// - `next` sees the current value, and is called again with the newer one whenever somebody else was faster. Before
+    ///   the third attempt and each later one it waits for a random time of at most 64 ms, and reads again.
     /// - `next` may run more than once: it has no side effects that must not repeat.
     /// - Every error is returned at once. After one whose [`effect`](Error::effect) is `Unknown` the update may have
     ///   happened: it is not tried again, since that could apply it twice (A5).
     /// - A dropped future applied it once or not at all (A9).
+    /// - Outside a tokio runtime it is `Unsupported`.
     ///
     /// ```
     /// use irminsul::{Bytes, Key, prelude::*};
@@ -51,15 +53,26 @@ pub trait AtomicWriteExt: AtomicWrite {
         E: From<Error> + Send,
     {
         async move {
+            // Said at once, and not by the first conflict that makes it wait.
+            Handle::try_current().map_err(|_| {
+                Error::new(ErrorKind::Unsupported, "an update needs a tokio runtime: call it from within one")
+            })?;
             let mut current = self.find(key).await?;
             let mut longest = Duration::ZERO;
             loop {
                 let set = next(current.clone())?;
                 match self.test_and_set(key, current, set.clone()).await? {
                     TestAndSet::Applied => return Ok(set),
-                    TestAndSet::Mismatch { current: other } => current = other,
+                    TestAndSet::Mismatch { current: there } => current = there,
                 }
-                back_off(longest).await;
+                if longest.is_zero() {
+                    // Most conflicts are with one other writer: what the mismatch found is tried at once.
+                    tokio::task::yield_now().await;
+                } else {
+                    tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
+                    // What the mismatch found is as old as the sleep.
+                    current = self.find(key).await?;
+                }
                 longest = (longest * 2).clamp(SHORTEST, LONGEST);
             }
         }
@@ -67,12 +80,3 @@ pub trait AtomicWriteExt: AtomicWrite {
 }
 
 impl<T: AtomicWrite + ?Sized> AtomicWriteExt for T {}
-
-/// Waits for a random time up to `longest`. The first time round that is none: most conflicts are with one other.
-async fn back_off(longest: Duration) {
-    if longest.is_zero() {
-        tokio::task::yield_now().await;
-    } else {
-        tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
-    }
-}

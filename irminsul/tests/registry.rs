@@ -63,7 +63,7 @@ async fn an_option_that_is_wrong_lists_those_that_there_are() {
         ("mem:?poll=0", "the option `poll` is not well-formed"),
         ("mem:?poll=20ms", "the option `poll` is not well-formed"),
         ("mem:?busy=99999999999999999999", "the option `busy` is not well-formed"),
-        ("mem:?sync=full", "the option `sync` is not known"),
+        ("mem:?sync=on", "the option `sync` is not known"),
     ] {
         let (kind, shown) = refused(&registry, address).await;
         assert_eq!(kind, ErrorKind::InvalidInput, "{address}");
@@ -71,6 +71,35 @@ async fn an_option_that_is_wrong_lists_those_that_there_are() {
         assert_eq!(registry.scratch(address).await.unwrap_err().kind(), ErrorKind::InvalidInput);
         assert_eq!(registry.destroy(address).await.unwrap_err().kind(), ErrorKind::InvalidInput);
     }
+}
+
+#[test]
+fn the_crate_page_has_a_row_for_each_option() {
+    let page = include_str!("../src/lib.rs");
+    let registry = Registry::default();
+    for scheme in registry.schemes() {
+        for option in registry.options(scheme).unwrap() {
+            assert!(page.contains(&format!("//! | `{}` |", option.name)), "{scheme}: {option}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_default_is_added_where_the_scheme_has_the_option_and_the_address_does_not_state_it() {
+    let mut registry = Registry::default();
+    registry.register("shelves", Shelves).unwrap();
+    assert!(registry.has_option("shelves", "shelf"));
+    assert!(!registry.has_option("shelves", "poll") && !registry.has_option("nothing", "shelf"));
+    for (address, expected) in [
+        ("shelves:books", "shelves:books?shelf=low"),
+        ("shelves:books?shelf=high", "shelves:books?shelf=high"),
+        ("mem:books", "mem:books"),
+        ("nothing:books", "nothing:books"),
+    ] {
+        assert_eq!(registry.with_default(address, "shelf", "low").unwrap().to_string(), expected);
+    }
+    assert_eq!(registry.with_default("books", "shelf", "low").unwrap_err().kind(), ErrorKind::InvalidInput);
+    registry.open_existing("mem:").await.unwrap();
 }
 
 #[tokio::test]
@@ -116,8 +145,8 @@ async fn a_scratch_store_in_memory_is_fresh_and_keeps_the_options() {
 async fn a_scratch_store_of_files_lies_in_the_directory_that_it_is_given() {
     let registry = Registry::default();
     let directory = tempfile::tempdir().unwrap();
-    let scratch = registry.scratch_in("sqlite:elsewhere.db?sync=normal&create=off", directory.path()).await.unwrap();
-    assert_eq!(scratch.option("sync"), Some("normal"));
+    let scratch = registry.scratch_in("sqlite:elsewhere.db?sync=off&create=off", directory.path()).await.unwrap();
+    assert_eq!(scratch.option("sync"), Some("off"));
     let store = registry.open(&scratch).await.unwrap();
     store.atomic_write().unwrap().set(&key("k"), "v".into()).await.unwrap();
     let files = || std::fs::read_dir(directory.path()).unwrap().count();
@@ -139,7 +168,7 @@ async fn a_bare_address_is_a_temporary_store_and_no_other_is() {
         assert_eq!(registry.is_temporary(address).unwrap(), temporary, "{address}");
     }
     #[cfg(feature = "sqlite")]
-    assert!(registry.is_temporary("sqlite:?sync=normal").unwrap() && !registry.is_temporary("sqlite:a.db").unwrap());
+    assert!(registry.is_temporary("sqlite:?sync=off").unwrap() && !registry.is_temporary("sqlite:a.db").unwrap());
     assert_eq!(registry.is_temporary("mem:?colour=red").unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
@@ -161,6 +190,10 @@ impl Opener for Shelves {
         address.clone().with_option("shelf", "scratch")
     }
 
+    fn overlooks(&self, file: &str) -> bool {
+        file == "dust"
+    }
+
     async fn destroy(&self, _: &Address) -> Result<()> {
         Ok(())
     }
@@ -175,6 +208,8 @@ async fn a_strangers_engine_opens_by_its_scheme() {
     let scratch = registry.scratch("Shelves:books").await.unwrap();
     assert_eq!(scratch.to_string(), "shelves:books?shelf=scratch");
     registry.open(&scratch).await.unwrap().atomic_write().unwrap().set(&key("k"), "v".into()).await.unwrap();
+    assert!(registry.overlooks("shelves", "dust") && !registry.overlooks("shelves", "book"));
+    assert!(!registry.overlooks("mem", "dust") && !registry.overlooks("nothing", "dust"));
     let (_, shown) = refused(&registry, "shelves:?shlef=x").await;
     assert!(shown.ends_with("the options of `shelves` are hash=blake3|sha256, shelf=TEXT"), "{shown}");
 }

@@ -50,6 +50,19 @@ async fn every_spelling_of_a_path_is_one_file() {
 }
 
 #[tokio::test]
+async fn a_store_that_has_to_exist_is_not_created_unless_its_address_says_so() {
+    let (registry, directory) = (Registry::default(), directory());
+    let address = address(&directory.path().join("store.db"));
+    let missing = registry.open_existing(&address).await;
+    assert_eq!(missing.err().unwrap().kind(), ErrorKind::InvalidInput);
+    assert!(files(directory.path()).is_empty());
+
+    let created = registry.open_existing(address.clone().with_option("create", "on").unwrap()).await.unwrap();
+    created.close().await.unwrap();
+    registry.open_existing(&address).await.unwrap().close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_bare_address_is_a_temporary_store() {
     let store = irminsul::open("sqlite:").await.unwrap();
     store.atomic_write().unwrap().set(&key(), "v".into()).await.unwrap();
@@ -64,7 +77,7 @@ async fn options_reach_the_engine() {
     assert_eq!(missing.err().unwrap().kind(), ErrorKind::InvalidInput);
     assert!(files(directory.path()).is_empty());
 
-    let created = address.clone().with_option("hash", "sha256").unwrap().with_option("sync", "normal").unwrap();
+    let created = address.clone().with_option("hash", "sha256").unwrap().with_option("sync", "off").unwrap();
     let store = irminsul::open(&created).await.unwrap();
     assert_eq!(store.guarantees().durability, Durability::Process);
     store.close().await.unwrap();
@@ -80,15 +93,10 @@ async fn options_reach_the_engine() {
 }
 
 #[tokio::test]
-async fn what_is_synced_is_said_in_the_words_of_all_engines_or_in_those_of_sqlite() {
+async fn what_is_synced_is_said_in_the_words_of_all_engines() {
     let directory = directory();
     let address = address(&directory.path().join("store.db"));
-    for (word, durability) in [
-        ("on", Durability::Power),
-        ("full", Durability::Power),
-        ("off", Durability::Process),
-        ("normal", Durability::Process),
-    ] {
+    for (word, durability) in [("on", Durability::Power), ("off", Durability::Process)] {
         let store = irminsul::open(address.clone().with_option("sync", word).unwrap()).await.unwrap();
         assert_eq!(store.guarantees().durability, durability, "{word}");
         store.close().await.unwrap();
@@ -97,25 +105,25 @@ async fn what_is_synced_is_said_in_the_words_of_all_engines_or_in_those_of_sqlit
 
 #[tokio::test]
 async fn an_option_that_is_wrong_lists_those_that_there_are() {
-    let error = irminsul::open("sqlite:x?sync=half").await.err().unwrap();
+    let error = irminsul::open("sqlite:x?sync=normal").await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert_eq!(
         error.to_string(),
         "the option `sync` is not well-formed; the options of `sqlite` are hash=blake3|sha256, verify=on|off, \
-         batch=BYTES, poll=MS (at least 1), busy=MS, sync=on|off|full|normal, create=on|off"
+         batch=BYTES, poll=MS (at least 1), busy=MS, sync=on|off, create=on|off"
     );
 }
 
 #[tokio::test]
 async fn a_scratch_store_lies_beside_and_goes_with_all_its_files() {
     let (registry, directory) = (Registry::default(), directory());
-    let own = address(&directory.path().join("own.db")).with_option("sync", "normal").unwrap();
+    let own = address(&directory.path().join("own.db")).with_option("sync", "off").unwrap();
     set(&own).await;
 
     let scratch = registry.scratch(own.clone().with_option("create", "off").unwrap()).await.unwrap();
     assert_ne!(scratch, registry.scratch(&own).await.unwrap());
     assert_eq!(Path::new(scratch.location()).parent(), Some(directory.path()));
-    assert_eq!(scratch.options().collect::<Vec<_>>(), [("sync", "normal")]);
+    assert_eq!(scratch.options().collect::<Vec<_>>(), [("sync", "off")]);
     assert!(!is_set(&scratch).await);
     set(&scratch).await;
     assert!(is_set(&scratch).await);
@@ -133,7 +141,7 @@ async fn a_scratch_store_lies_beside_and_goes_with_all_its_files() {
 #[tokio::test]
 async fn a_scratch_store_of_a_bare_address_goes_with_its_directory() {
     let registry = Registry::default();
-    let scratch = registry.scratch("sqlite:?sync=normal").await.unwrap();
+    let scratch = registry.scratch("sqlite:?sync=off").await.unwrap();
     let directory = Path::new(scratch.location()).parent().unwrap();
     assert!(directory.is_dir());
     set(&scratch).await;
@@ -141,6 +149,18 @@ async fn a_scratch_store_of_a_bare_address_goes_with_its_directory() {
     registry.destroy(&scratch).await.unwrap();
     assert!(!directory.exists());
     registry.destroy(&scratch).await.unwrap();
+}
+
+#[test]
+fn scratch_stores_outside_a_runtime_are_refused() {
+    let registry = Registry::default();
+    let made = futures_executor::block_on(registry.scratch("sqlite:")).map(drop);
+    let removed = futures_executor::block_on(registry.destroy("sqlite:irminsul-scratch-0123456789abcdef"));
+    for refused in [made, removed] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("tokio runtime"), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -174,7 +194,7 @@ async fn a_scratch_directory_with_something_else_in_it_keeps_that() {
 async fn the_typed_options_open_the_same_store() {
     let directory = directory();
     let path = directory.path().join("store.db");
-    let store = irminsul::sqlite::SqliteOptions::new(&path).sync(irminsul::sqlite::Sync::Normal).open().await.unwrap();
+    let store = irminsul::sqlite::SqliteOptions::new(&path).sync(irminsul::sqlite::Sync::Off).open().await.unwrap();
     store.atomic_write().unwrap().set(&key(), "v".into()).await.unwrap();
     store.close().await.unwrap();
     assert!(is_set(&address(&path)).await);

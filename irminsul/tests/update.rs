@@ -9,12 +9,12 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::Poll,
+    task::{Context, Poll, Waker},
 };
 
-use irminsul::{Backend, Bytes, Effect, Error, ErrorKind, Key, prelude::*};
+use irminsul::{AtomicWrite, Backend, Bytes, Effect, Error, ErrorKind, Key, prelude::*};
 
 use scripted::{Goes, scripted};
 
@@ -24,6 +24,13 @@ fn key() -> Key {
 
 async fn mem() -> Arc<dyn Backend> {
     irminsul::open("mem:").await.unwrap()
+}
+
+/// A `set` by another writer: in memory it is done when it was polled once.
+fn set_at_once(entries: &dyn AtomicWrite, value: Bytes) {
+    let counter = key();
+    let mut set = pin!(entries.set(&counter, value));
+    assert!(set.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "it is what `update` asks for")]
@@ -81,10 +88,8 @@ async fn a_mismatch_is_answered_from_what_it_found() {
         .update(&counter, |current| {
             seen.push(current);
             if let [_] = seen[..] {
-                // Another writer is faster the first time; in memory a `set` is done when it was polled once.
-                let mut set = pin!(other.set(&counter, "7".into()));
-                let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-                assert!(set.as_mut().poll(&mut context).is_ready());
+                // Another writer is faster the first time.
+                set_at_once(&*other, "7".into());
             }
             increment(seen.last().unwrap().clone())
         })
@@ -93,6 +98,38 @@ async fn a_mismatch_is_answered_from_what_it_found() {
     assert_eq!(updated.unwrap(), "8");
     assert_eq!(seen, [None, Some(Bytes::from("7"))]);
     assert_eq!((finds.load(Ordering::Relaxed), attempts.load(Ordering::Relaxed)), (1, 2));
+}
+
+#[tokio::test]
+async fn beside_a_writer_that_never_waits_it_tries_what_it_read_a_moment_ago() {
+    let store = mem().await;
+    let other = store.atomic_write().unwrap();
+    let (attempts, has_looked) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let contended = scripted(Arc::clone(&store), move |operation, _| {
+        if operation == "find" {
+            has_looked.store(true, Ordering::Relaxed);
+        }
+        if operation == "test_and_set" {
+            let attempt = attempts.fetch_add(1, Ordering::Relaxed) + 1;
+            // The other is faster than each attempt that no look precedes, and than the first two in any case.
+            if !has_looked.swap(false, Ordering::Relaxed) || attempt < 3 {
+                set_at_once(&*other, (10 * attempt).to_string().into());
+            }
+            if attempt > 3 {
+                return Goes::Wrong(Error::new(ErrorKind::Other, "it goes on with what it found before it waited"));
+            }
+        }
+        Goes::Through
+    });
+    let updated = contended.atomic_write().unwrap().update(&key(), increment).await.unwrap();
+    assert_eq!(updated.unwrap(), "21");
+}
+
+#[test]
+fn outside_a_runtime_it_is_refused_before_anything_happens() {
+    let store = futures_executor::block_on(mem()).atomic_write().unwrap();
+    let error = futures_executor::block_on(store.update(&key(), |_| panic!("nothing was read"))).unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::Unsupported, Effect::NotApplied));
 }
 
 #[tokio::test]

@@ -8,7 +8,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process},
+};
 
 /// What a server's life hangs on: all of them are files.
 #[derive(Debug)]
@@ -61,9 +64,12 @@ impl Supervised {
 
     /// Ends it at once (SIGKILL), and returns when it has ended.
     pub(crate) fn kill(&mut self) -> io::Result<()> {
-        // Its supervisor reaps it: while that one runs, the id is the server's.
+        // Its supervisor reaps it, and ends a moment later: while that one runs, the id is the server's, or nobody's.
         if self.is_running()? {
-            kill_process(self.server, Signal::KILL)?;
+            match kill_process(self.server, Signal::KILL) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
             self.supervisor.wait()?;
         }
         Ok(())
@@ -73,4 +79,21 @@ impl Supervised {
 /// Opens a file to be locked, and makes it if need be. Its content is left alone.
 pub(crate) fn lockable(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).append(true).create(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_ended_by_itself_a_moment_ago_is_killed_without_an_error() {
+        let mut server = Command::new("true").spawn().unwrap();
+        server.wait().unwrap();
+        // A supervisor that has reaped its server, and runs until its input ends.
+        let supervisor = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut supervised = Supervised { supervisor, server: Pid::from_child(&server) };
+        assert!(supervised.is_running().unwrap());
+        supervised.kill().unwrap();
+        assert!(!supervised.is_running().unwrap());
+    }
 }

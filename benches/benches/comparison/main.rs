@@ -22,11 +22,11 @@ use std::{
 };
 
 use benches::{
-    DeliveryPlan, Feeds, GrowthPlan, Load, Machine, Measure, Plan, Progress, Report, SlowPlan, StallPlan, Workload,
-    delivery, slow, stall,
+    CheckedSubject, DeliveryPlan, DynSubject, Feeds, GrowthPlan, Load, Machine, Plan, Progress, Report, SlowPlan,
+    StallPlan, Workload, by_durability, measure_delivery, measure_slow, measure_stall,
 };
 use clap::Parser;
-use store_api::{Durability, Error, ErrorKind, Result};
+use store_api::{Error, ErrorKind, Result};
 
 use self::{
     subjects::{Subjects, feeds, sleepers},
@@ -127,7 +127,7 @@ fn main() -> ExitCode {
     match runtime.block_on(run(&arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("comparison: {}", benches::told(&error));
+            eprintln!("comparison: {}", benches::with_causes(&error));
             ExitCode::FAILURE
         }
     }
@@ -184,8 +184,8 @@ impl Run<'_> {
 
 async fn measure(arguments: &Arguments, plans: &Plans, place: &Path) -> Result<Report> {
     let subjects = Subjects::all(plans.load.value_len)?;
-    let levels =
-        [Durability::Power, Durability::Process, Durability::Volatile].map(|level| (level, subjects.with(level)));
+    let all: Vec<&dyn DynSubject> = subjects.all.iter().map(|subject| &**subject).collect();
+    let levels = by_durability(&all);
     let loads = levels.each_ref().map(|(level, subjects)| {
         let load = Load { subjects: subjects.as_slice(), workloads: &Workload::ALL, plan: &plans.load };
         (*level, load)
@@ -204,24 +204,24 @@ async fn measure(arguments: &Arguments, plans: &Plans, place: &Path) -> Result<R
     let counting = Counting::mount()?;
     for subject in &subjects.all {
         let syncs = counting.count(&**subject, &plans.load, &run.progress).await?;
-        run.report.subjects.push(Measure::new(subject.facts(), syncs));
+        run.report.subjects.push(CheckedSubject::new(subject.facts(), syncs));
     }
-    run.report.subjects.push(Measure::new(peers::broadcast::Broadcast.facts(), None));
+    run.report.subjects.push(CheckedSubject::new(peers::broadcast::Broadcast.facts(), None));
     run.over(subjects.all.len() as u64)?;
     for (level, load) in loads {
-        run.report.take_loads(level, benches::load(load, place, &run.progress).await);
+        run.report.take_loads(level, benches::measure_load(load, place, &run.progress).await);
         run.over(load.runs())?;
     }
     for feed in feeds {
-        let found = delivery(&*feed, place, &plans.delivery, &run.progress).await;
+        let found = measure_delivery(&*feed, place, &plans.delivery, &run.progress).await;
         run.take(format!("delivery: {}", feed.facts().name), watchers, found, |report| &mut report.deliveries)?;
     }
     for feed in sleepers {
-        let found = slow(&*feed, place, &plans.slow, &run.progress).await.map(|row| vec![row]);
+        let found = measure_slow(&*feed, place, &plans.slow, &run.progress).await.map(|row| vec![row]);
         run.take(format!("a watcher that never looks: {}", feed.facts().name), 1, found, |report| &mut report.slow)?;
     }
     for subject in ours {
-        let found = stall(subject, place, &plans.stall, &run.progress).await.map(|row| vec![row]);
+        let found = measure_stall(subject, place, &plans.stall, &run.progress).await.map(|row| vec![row]);
         run.take(format!("a neighbour of {}", subject.facts().name), 1, found, |report| &mut report.stalls)?;
     }
     for subject in growing::SUBJECTS {

@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use backend_s3::{S3, S3Options};
-use benches::{Line, Remote, remote};
+use benches::{Remote, Traffic, measure_remote};
 use bytes::Bytes;
 use conformance::proxy::{Fault, Proxy};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -39,7 +39,7 @@ const BATCHED: u64 = 1000;
 /// Counts what goes through a proxy.
 struct Way(Proxy);
 
-impl Line for Way {
+impl Traffic for Way {
     fn requests(&self) -> u64 {
         self.0.requests()
     }
@@ -101,23 +101,23 @@ async fn ours(s3: &S3, way: &Way, times: u64) -> Result<Vec<Remote>> {
     }
     let under = Key::new("listed")?;
     let mut rows = vec![
-        remote(FIND, OURS, way, times, async |_| entries.find(&key).await.map(drop)).await?,
-        remote(SET, OURS, way, times, async |time| entries.set(&key, value(time + 1)).await).await?,
+        measure_remote(FIND, OURS, way, times, async |_| entries.find(&key).await.map(drop)).await?,
+        measure_remote(SET, OURS, way, times, async |time| entries.set(&key, value(time + 1)).await).await?,
     ];
     let applied = async |time: u64| {
         let outcome = entries.test_and_set(&key, Some(value(times + time)), Some(value(times + time + 1))).await?;
         assert!(outcome.is_applied(), "nobody else writes");
         Ok(())
     };
-    rows.push(remote(TEST_AND_SET, OURS, way, times, applied).await?);
+    rows.push(measure_remote(TEST_AND_SET, OURS, way, times, applied).await?);
     let listed = async |_| {
         assert_eq!(entries.list(&under).count().await, LISTED, "what was set is listed");
         Ok(())
     };
-    rows.push(remote(LIST, OURS, way, times, listed).await?);
+    rows.push(measure_remote(LIST, OURS, way, times, listed).await?);
     let mut keys = Vec::new();
     let add = async |time: u64| content.add(Bytes::from(format!("{time:04096}"))).await.map(|key| keys.push(key));
-    rows.push(remote(ADD, OURS, way, times, add).await?);
+    rows.push(measure_remote(ADD, OURS, way, times, add).await?);
     let batch = async |time: u64| {
         let batch = content.begin().await?;
         for each in 0..BATCHED {
@@ -125,14 +125,14 @@ async fn ours(s3: &S3, way: &Way, times: u64) -> Result<Vec<Remote>> {
         }
         batch.commit().await
     };
-    rows.push(remote(BATCH, OURS, way, times.div_ceil(10), batch).await?);
+    rows.push(measure_remote(BATCH, OURS, way, times.div_ceil(10), batch).await?);
     let mut known = keys.iter().cycle();
     let find = async |_| {
         let found = content.find(known.next().expect("some were added")).await?;
         assert!(found.is_some(), "what was added is found");
         Ok(())
     };
-    rows.push(remote(FIND_CONTENT, OURS, way, times, find).await?);
+    rows.push(measure_remote(FIND_CONTENT, OURS, way, times, find).await?);
     Ok(rows)
 }
 
@@ -152,8 +152,8 @@ async fn raw(
     let read = async |path: &Path| store.get(path).await.map_err(failed)?.bytes().await.map_err(failed).map(drop);
     let write = async |path: &Path, value: Bytes| store.put(path, value.into()).await.map_err(failed);
     let mut rows = vec![
-        remote(FIND, RAW, way, times, async |_| read(&key).await).await?,
-        remote(SET, RAW, way, times, async |time| {
+        measure_remote(FIND, RAW, way, times, async |_| read(&key).await).await?,
+        measure_remote(SET, RAW, way, times, async |time| {
             version = write(&key, value(time + 1)).await?.into();
             Ok(())
         })
@@ -164,17 +164,17 @@ async fn raw(
         version = put.await.map_err(failed)?.into();
         Ok(())
     };
-    rows.push(remote(TEST_AND_SET, RAW, way, times, conditional).await?);
+    rows.push(measure_remote(TEST_AND_SET, RAW, way, times, conditional).await?);
     let under = below.clone().join("listed");
     let listed = async |_| {
         assert_eq!(store.list(Some(&under)).count().await, LISTED, "what was put is listed");
         Ok(())
     };
-    rows.push(remote(LIST, RAW, way, times, listed).await?);
+    rows.push(measure_remote(LIST, RAW, way, times, listed).await?);
     let of = |value: &Bytes| below.clone().join("content").join(HashFunction::Blake3.hash(value).to_string());
     let long = |time: u64| Bytes::from(format!("{time:04096}"));
     let add = async |time: u64| write(&of(&long(time)), long(time)).await.map(drop);
-    rows.push(remote(ADD, RAW, way, times, add).await?);
+    rows.push(measure_remote(ADD, RAW, way, times, add).await?);
     let batch = async |time: u64| {
         let puts = (0..BATCHED).map(|each| {
             let value = value(time * BATCHED + each);
@@ -182,8 +182,8 @@ async fn raw(
         });
         stream::iter(puts).buffer_unordered(AT_ONCE).try_collect().await
     };
-    rows.push(remote(BATCH, RAW, way, times.div_ceil(10), batch).await?);
-    rows.push(remote(FIND_CONTENT, RAW, way, times, async |time| read(&of(&long(time))).await).await?);
+    rows.push(measure_remote(BATCH, RAW, way, times.div_ceil(10), batch).await?);
+    rows.push(measure_remote(FIND_CONTENT, RAW, way, times, async |time| read(&of(&long(time))).await).await?);
     Ok(rows)
 }
 

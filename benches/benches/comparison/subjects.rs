@@ -1,6 +1,6 @@
 //! What is compared: which subjects there are, and which belong into one table.
 
-use benches::{Feeds, Measured, Nothing, Role, Watched};
+use benches::{DynSubject, Feeds, NullStore, Role, Watched};
 use store_api::{Durability, Result};
 
 use crate::{
@@ -19,7 +19,7 @@ pub(crate) mod name {
     pub(crate) const SQLITE: &str = "irminsul sqlite";
     pub(crate) const ROCKSDB: &str = "irminsul rocksdb";
     pub(crate) const MEM: &str = "irminsul mem";
-    pub(crate) const SQLITE_RELAXED: &str = "irminsul sqlite, sync=normal";
+    pub(crate) const SQLITE_RELAXED: &str = "irminsul sqlite, sync=off";
     pub(crate) const ROCKSDB_RELAXED: &str = "irminsul rocksdb, sync=off";
     pub(crate) const RAW_SQLITE: &str = "raw SQLite";
     pub(crate) const RAW_ROCKSDB: &str = "raw RocksDB";
@@ -34,7 +34,7 @@ pub(crate) mod name {
 
 /// Every subject.
 pub(crate) struct Subjects {
-    pub(crate) all: Vec<Box<dyn Measured>>,
+    pub(crate) all: Vec<Box<dyn DynSubject>>,
 }
 
 impl Subjects {
@@ -44,19 +44,14 @@ impl Subjects {
             missing("no etcd is here: install etcd-server to have its rows")?;
         }
         let mut all = durable();
-        all.extend(etcd.map(|etcd| Box::new(etcd) as Box<dyn Measured>));
+        all.extend(etcd.map(|etcd| Box::new(etcd) as Box<dyn DynSubject>));
         all.extend(relaxed());
         all.extend(volatile(value_len));
         Ok(Self { all })
     }
 
-    /// Those of one table.
-    pub(crate) fn with(&self, durability: Durability) -> Vec<&dyn Measured> {
-        self.all.iter().map(|subject| &**subject).filter(|subject| subject.facts().durability == durability).collect()
-    }
-
     /// Our backends.
-    pub(crate) fn ours(&self) -> Vec<&dyn Measured> {
+    pub(crate) fn ours(&self) -> Vec<&dyn DynSubject> {
         self.all.iter().map(|subject| &**subject).filter(|subject| subject.facts().role == Role::Ours).collect()
     }
 }
@@ -78,14 +73,14 @@ pub(crate) fn sleepers() -> Vec<Box<dyn Feeds>> {
 }
 
 /// The subject of a name, to be measured by itself.
-pub(crate) fn by_name(name: &str) -> Option<Box<dyn Measured>> {
+pub(crate) fn by_name(name: &str) -> Option<Box<dyn DynSubject>> {
     Subjects { all: durable().into_iter().chain(relaxed()).chain(volatile(0)).collect() }
         .all
         .into_iter()
         .find(|subject| subject.facts().name == name)
 }
 
-fn durable() -> Vec<Box<dyn Measured>> {
+fn durable() -> Vec<Box<dyn DynSubject>> {
     let durability = Durability::Power;
     vec![
         Box::new(sqlite()),
@@ -97,7 +92,7 @@ fn durable() -> Vec<Box<dyn Measured>> {
     ]
 }
 
-fn relaxed() -> Vec<Box<dyn Measured>> {
+fn relaxed() -> Vec<Box<dyn DynSubject>> {
     let durability = Durability::Process;
     vec![
         Box::new(sqlite_relaxed()),
@@ -109,14 +104,14 @@ fn relaxed() -> Vec<Box<dyn Measured>> {
     ]
 }
 
-fn volatile(value_len: usize) -> Vec<Box<dyn Measured>> {
+fn volatile(value_len: usize) -> Vec<Box<dyn DynSubject>> {
     vec![
         Box::new(mem()),
         Box::new(Map),
         Box::new(OpenDal),
         Box::new(unflushed_sled()),
         Box::new(Redb { name: "redb, not synced", durability: Durability::Volatile }),
-        Box::new(Nothing { value: vec![b'.'; value_len].into() }),
+        Box::new(NullStore { value: vec![b'.'; value_len].into() }),
     ]
 }
 
@@ -130,12 +125,12 @@ fn mem() -> Ours {
 
 fn sqlite() -> Ours {
     let (durability, beside) = (Durability::Power, name::RAW_SQLITE);
-    Ours { name: name::SQLITE, scheme: "sqlite", options: &[("sync", "full")], durability, beside }
+    Ours { name: name::SQLITE, scheme: "sqlite", options: &[("sync", "on")], durability, beside }
 }
 
 fn sqlite_relaxed() -> Ours {
     let (durability, beside) = (Durability::Process, name::RAW_SQLITE_RELAXED);
-    Ours { name: name::SQLITE_RELAXED, scheme: "sqlite", options: &[("sync", "normal")], durability, beside }
+    Ours { name: name::SQLITE_RELAXED, scheme: "sqlite", options: &[("sync", "off")], durability, beside }
 }
 
 fn rocksdb() -> Ours {

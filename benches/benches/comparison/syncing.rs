@@ -1,6 +1,6 @@
 //! Counts the syncs of each subject on a file system of our own, which is told every one of them.
 
-use benches::{CountsSyncs, Measured, Plan, Progress, Syncs};
+use benches::{CountsSyncs, DynSubject, Plan, Progress, Syncs};
 use faulty_fs::{Control, FaultyFs, Mounted, Op};
 use store_api::{Durability, Error, ErrorKind, Result};
 
@@ -20,7 +20,7 @@ impl Counting {
     /// The syncs of a subject; `None` where there are none to count, or nothing to count them.
     pub(crate) async fn count(
         &self,
-        subject: &dyn Measured,
+        subject: &dyn DynSubject,
         plan: &Plan,
         progress: &Progress,
     ) -> Result<Option<Syncs>> {

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion};
 use dashmap::DashMap;
 use fastrand::Rng;
-use irminsul::{Address, Registry};
 use rocksdb::{DB, DBCompressionType, Options, WriteBatch};
 use rusqlite::{Connection, params};
 use store_api::{Append, Backend, ContentHash, ContentKey, HashFunction, Indexable};
@@ -42,15 +41,10 @@ pub(crate) fn measure(criterion: &mut Criterion, runtime: &Runtime) {
     for (len, batch) in SIZES {
         let place = TempDir::new().expect("a directory is made");
         raw_batches(criterion, place.path(), len, batch);
-        for (name, address) in [("mem", "mem"), ("sqlite", "sqlite"), ("rocksdb", "rocksdb")] {
-            let address = match address {
-                "mem" => Address::new("mem", ""),
-                scheme => Address::new(scheme, place.path().join(name).to_string_lossy())
-                    .and_then(|address| address.with_option("sync", if scheme == "sqlite" { "normal" } else { "off" })),
-            };
-            let address = address.expect("it is an address");
-            let backend = runtime.block_on(Registry::default().open(address)).expect("the store opens");
-            ours(criterion, runtime, &*backend, &BenchmarkId::new(name, len), Values::new(len), batch);
+        for subject in super::unsynced() {
+            let place = TempDir::new().expect("a directory is made");
+            let backend = runtime.block_on(subject.backend(place.path())).expect("the store opens");
+            ours(criterion, runtime, &*backend, &BenchmarkId::new(subject.name, len), Values::new(len), batch);
             runtime.block_on(backend.close()).expect("the store closes");
         }
     }

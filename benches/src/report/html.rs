@@ -5,7 +5,7 @@ use std::fmt::{self, Display, from_fn};
 use store_api::Durability;
 
 use super::{
-    Latency, Measure, Report,
+    CheckedSubject, Latency, Report,
     plot::{Bar, Bars, Line, Plot, all},
     tables::{DURABILITIES, Row, Section, bytes, counted, grouped, rate, survives, time},
 };
@@ -88,7 +88,7 @@ impl Report {
         durability: Durability,
         values: impl Fn(&str) -> Vec<Option<f64>> + 'a,
     ) -> impl Iterator<Item = Line> + 'a {
-        self.subjects_with(durability).map(move |Measure { facts, .. }| Line {
+        self.subjects_with(durability).map(move |CheckedSubject { facts, .. }| Line {
             name: facts.name.clone(),
             class: self.class(&facts.name),
             values: values(&facts.name),

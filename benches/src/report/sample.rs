@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use store_api::Durability;
 
-use super::{Failed, Headline, Latency, Measure, Report, Run, Series, Single, headline::Target};
+use super::{CheckedSubject, Failed, Headline, Latency, Report, Run, Series, Single, headline::Target};
 use crate::{Delivery, Driven, Facts, Growth, Machine, Plan, Remote, Role, Slow, Stage, Stall, Syncs, Workload};
 
 pub(super) fn facts(name: &str, role: Role) -> Facts {
@@ -47,8 +47,8 @@ pub(super) fn report() -> Report {
         machine: Machine::sample(),
         plan: Plan::quick(Duration::from_millis(100)),
         subjects: vec![
-            Measure::new(facts("ours", Role::Ours), Some(Syncs { writes: 100, syncs: 101 })),
-            Measure::new(facts("raw", Role::Raw), None),
+            CheckedSubject::new(facts("ours", Role::Ours), Some(Syncs { writes: 100, syncs: 101 })),
+            CheckedSubject::new(facts("raw", Role::Raw), None),
         ],
         singles: vec![Single { operation: "find".into(), subject: "ours".into(), value_len: 128, median_us: 0.5 }],
         load: vec![

@@ -2,7 +2,7 @@
 
 use store_api::Durability;
 
-use super::{Measure, Report, Series, Single, headline::Target};
+use super::{CheckedSubject, Report, Series, Single, headline::Target};
 use crate::{Driven, Growth, Latency, Role, Stage, Workload};
 
 /// A table with what has to be known to read it.
@@ -20,7 +20,7 @@ pub(super) struct Row {
 }
 
 /// The durabilities in the order of their tables.
-pub(super) const DURABILITIES: [Durability; 4] =
+pub(crate) const DURABILITIES: [Durability; 4] =
     [Durability::Power, Durability::Process, Durability::Volatile, Durability::Service];
 
 /// What an acknowledged write survives, in words.
@@ -81,7 +81,7 @@ impl Report {
     }
 
     fn subjects_table(&self) -> Section {
-        let row = |Measure { facts, syncs, is_checked }: &Measure| {
+        let row = |CheckedSubject { facts, syncs, is_checked }: &CheckedSubject| {
             let counted = match (syncs, is_checked) {
                 (Some(syncs), Some(true)) => format!("{} for {} writes", syncs.syncs, syncs.writes),
                 (Some(syncs), _) => format!("{} for {} writes: NOT AS DURABLE AS IT SAYS", syncs.syncs, syncs.writes),
@@ -145,7 +145,7 @@ impl Report {
         let value_len = self.plan.value_len;
         Workload::ALL.into_iter().map(move |workload| {
             let clients = self.clients_of(workload);
-            let row = |subject: &Measure| {
+            let row = |subject: &CheckedSubject| {
                 let name = &subject.facts.name;
                 let series: Vec<_> = clients.iter().map(|clients| self.series(name, workload, *clients)).collect();
                 let spread = series.iter().flatten().map(|series| series.spread()).fold(0.0, f64::max);
@@ -170,7 +170,7 @@ impl Report {
     }
 
     /// The subjects that do the same work as another without the contract, with that one.
-    pub(super) fn pairs(&self) -> impl Iterator<Item = (&Measure, &str)> {
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&CheckedSubject, &str)> {
         self.subjects.iter().filter_map(|subject| Some((subject, subject.facts.beside.as_deref()?)))
     }
 

@@ -11,20 +11,20 @@ use std::{
 };
 
 use benches::{
-    DeliveryPlan, Load, Machine, Measure, Measured, Nothing, Plan, Progress, Report, StallPlan, Watched, Workload,
-    delivery, stall,
+    CheckedSubject, DeliveryPlan, DynSubject, Load, Machine, NullStore, Plan, Progress, Report, StallPlan, Watched,
+    Workload, by_durability, measure_delivery, measure_stall,
 };
 use clap::Args;
 use futures_util::future::join_all;
 use irminsul::{Address, Durability, Registry};
 
 use self::stores::Benched;
-use super::conform::Tested;
 use crate::{
     failure::Failure,
     file::{create_directory, write_file},
     outcome::Outcome,
     output::Output,
+    scratch_stores::ScratchStores,
     signal::told_to_end,
 };
 
@@ -58,9 +58,6 @@ pub(crate) struct Bench {
     report: Option<PathBuf>,
 }
 
-/// The tables: what is in one is as durable.
-const LEVELS: [Durability; 4] = [Durability::Power, Durability::Process, Durability::Volatile, Durability::Service];
-
 /// How long a run of `--quick` is: a median of many operations.
 const QUICK: Duration = Duration::from_millis(200);
 
@@ -70,8 +67,8 @@ impl Bench {
         if let Some(directory) = &self.report {
             create_directory(directory)?;
         }
-        let stores: Vec<Arc<Tested>> =
-            self.stores.iter().map(|address| Arc::new(Tested::new(registry, address))).collect();
+        let stores: Vec<Arc<ScratchStores>> =
+            self.stores.iter().map(|address| Arc::new(ScratchStores::new(registry, address))).collect();
         let ended = tokio::select! {
             signal = told_to_end() => signal.map_or_else(|error| Err(Failure::Signal(error)), |()| Err(Failure::Interrupted)),
             measured = self.measure(registry, &stores, plan) => measured,
@@ -102,7 +99,7 @@ impl Bench {
         Ok(plan)
     }
 
-    async fn measure(&self, registry: &Registry, stores: &[Arc<Tested>], plan: Plan) -> Result<Report, Failure> {
+    async fn measure(&self, registry: &Registry, stores: &[Arc<ScratchStores>], plan: Plan) -> Result<Report, Failure> {
         let mut benched = Vec::new();
         for (store, address) in stores.iter().zip(&self.stores) {
             benched.push(Benched::probe(Arc::clone(store), registry, address).await?);
@@ -116,28 +113,30 @@ impl Bench {
             }
             None => Machine::before(place, "the temporary directory")?,
         };
-        let nothing = Nothing { value: vec![b'.'; plan.value_len].into() };
+        let nothing = NullStore { value: vec![b'.'; plan.value_len].into() };
         let benched: Vec<&Benched> = benched.iter().collect();
-        let subjects: Vec<&dyn Measured> =
-            benched.iter().map(|store| store as &dyn Measured).chain([&nothing as &dyn Measured]).collect();
-        let levels = LEVELS
-            .map(|level| subjects.iter().copied().filter(|subject| subject.facts().durability == level).collect());
+        let subjects: Vec<&dyn DynSubject> =
+            benched.iter().map(|store| store as &dyn DynSubject).chain([&nothing as &dyn DynSubject]).collect();
+        let levels = by_durability(&subjects);
         let workloads = self.workloads();
-        let loads = || levels.iter().map(|subjects: &Vec<_>| Load { subjects, workloads: &workloads, plan: &plan });
+        let loads = levels
+            .each_ref()
+            .map(|(durability, subjects)| (*durability, Load { subjects, workloads: &workloads, plan: &plan }));
         let watch = DeliveryPlan { watchers: vec![0, 1, 100], changes: 200, value_len: plan.value_len };
         let others = benched.len() * (watch.watchers.len() + 1);
-        let progress = Progress::start(loads().map(|load| load.runs()).sum::<u64>() + others as u64);
+        let progress = Progress::start(loads.iter().map(|(_, load)| load.runs()).sum::<u64>() + others as u64);
 
         let mut report = Report::new(self.command(), machine, plan.clone());
-        report.subjects = subjects.iter().map(|subject| Measure::new(subject.facts(), None)).collect();
-        for (durability, load) in LEVELS.into_iter().zip(loads()) {
-            report.take_loads(durability, benches::load(load, place, &progress).await);
+        report.subjects = subjects.iter().map(|subject| CheckedSubject::new(subject.facts(), None)).collect();
+        for (durability, load) in loads {
+            report.take_loads(durability, benches::measure_load(load, place, &progress).await);
         }
         for store in benched {
             let name = store.facts().name;
-            let found = delivery(&Watched(store), place, &watch, &progress).await;
+            let found = measure_delivery(&Watched(store), place, &watch, &progress).await;
             report.take(format!("delivery: {name}"), found, |report| &mut report.deliveries);
-            let found = stall(&store, place, &StallPlan { load: plan.clone() }, &progress).await.map(|row| vec![row]);
+            let found =
+                measure_stall(&store, place, &StallPlan { load: plan.clone() }, &progress).await.map(|row| vec![row]);
             report.take(format!("a neighbour of {name}"), found, |report| &mut report.stalls);
         }
         Ok(report.ended())

@@ -7,7 +7,8 @@ use conformance::history::{History, Limits, Verdict, Witness, check};
 use serde::Serialize;
 
 use crate::{
-    failure::{Failure, chain, note},
+    duration::duration,
+    failure::{Failure, note, with_causes},
     input::{self, Input},
     outcome::Outcome,
     output::{Output, as_given},
@@ -25,17 +26,12 @@ pub(crate) struct CheckHistory {
     /// Draw the smallest impossible part of each that is not linearizable
     #[arg(long)]
     timeline: bool,
-    /// How long each may take; without a verdict by then, it is inconclusive
-    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    /// How long each may take, such as 500ms or 30s; without a verdict by then, it is inconclusive
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     budget: Duration,
     /// An object of JSON per file, with the smallest impossible part
     #[arg(long)]
     json: bool,
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    seconds.ok_or_else(|| "give a number of seconds, such as 10 or 0.5".to_owned())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -86,7 +82,7 @@ impl CheckHistory {
                 }
                 Err(failure) => {
                     unread = true;
-                    progress.suspend(|| note(&chain(&failure)));
+                    progress.suspend(|| note(&with_causes(&failure)));
                 }
             }
         }

@@ -2,7 +2,6 @@
 
 mod bars;
 mod soak;
-mod tested;
 
 use std::{
     num::NonZeroUsize,
@@ -19,23 +18,23 @@ use tokio::sync::oneshot;
 
 use self::{
     bars::Bars,
-    soak::{Soak, Subject},
+    soak::{Soak, SoakSettings},
 };
 use crate::{
+    duration::duration,
     failure::Failure,
     file::{create_directory, write_file},
     outcome::Outcome,
     output::Output,
+    scratch_stores::ScratchStores,
     signal::told_to_end,
 };
-
-pub(crate) use self::tested::Tested;
 
 /// Test whether stores keep the contract, clause by clause; exit 1 if one does not, or is not settled
 ///
 /// It works on fresh stores beside or below each address, leaves what is there alone, and removes them again, also when it
-/// is interrupted; a second signal ends it at once and leaves them. Then the report has the passes that had ended, and
-/// what the cases under way had in the temporary directory (irminsul-conformance-*) or on a faulty-fs stays.
+/// is interrupted; a second signal ends it at once and leaves them. After an interruption the report has the passes that
+/// were complete, and temporary files of the running cases (irminsul-conformance-*, or on the faulty-fs) remain.
 #[derive(Args)]
 pub(crate) struct Conform {
     /// The addresses of the stores
@@ -106,32 +105,32 @@ impl Conform {
     }
 
     /// The stores, each of which can be opened.
-    async fn stores(&self, registry: &Registry) -> Result<Vec<Arc<Tested>>, Failure> {
+    async fn stores(&self, registry: &Registry) -> Result<Vec<Arc<ScratchStores>>, Failure> {
         let mut stores = Vec::new();
         for (index, address) in self.stores.iter().enumerate() {
             if self.stores[..index].contains(address) {
                 return Err(Failure::refused("a store is named twice: name it once"));
             }
-            let store = Tested::new(registry, address);
+            let store = ScratchStores::new(registry, address);
             store.check().await?;
             stores.push(Arc::new(store));
         }
         Ok(stores)
     }
 
-    fn suite(&self, stores: &[Arc<Tested>]) -> Result<Suite, Failure> {
+    fn suite(&self, stores: &[Arc<ScratchStores>]) -> Result<Suite, Failure> {
         let (profile, how_long) = self.passes();
         if let Some(directory) = &self.report {
             create_directory(directory)?;
         }
-        let subject = Subject {
+        let settings = SoakSettings {
             stores: stores.iter().map(|store| store.name()).collect(),
             profile: profile.to_string(),
             cases: self.case.clone(),
             faulty_fs: self.faulty_fs.is_some(),
         };
         let kept_in = self.report.as_deref().filter(|_| how_long.is_some());
-        let soak = Soak::resume(kept_in, subject, self.seed)?;
+        let soak = Soak::resume(kept_in, settings, self.seed)?;
         let mut options = Options::new().seed(soak.seed()).command(self.command(profile));
         if let Some(pattern) = &self.case {
             options = options.case(pattern);
@@ -217,7 +216,7 @@ impl Suite {
 }
 
 /// Runs the suite on a thread of its own, with bars, until it has ended or is told to end; then the stores are removed.
-async fn interruptible(mut suite: Suite, stores: &[Arc<Tested>]) -> Result<Report, Failure> {
+async fn interruptible(mut suite: Suite, stores: &[Arc<ScratchStores>]) -> Result<Report, Failure> {
     let bars = Arc::new(Bars::start(stores.iter().map(|store| store.name())));
     let told = Arc::clone(&bars);
     suite.options = suite.options.on_progress(move |progress| told.tell(&progress));
@@ -235,42 +234,4 @@ async fn interruptible(mut suite: Suite, stores: &[Arc<Tested>]) -> Result<Repor
         _ = join_all(stores.iter().map(|store| store.remove_all())) => {}
     }
     ended
-}
-
-/// A time such as `90s`, `30m`, `2h` or `1h30m`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|&digits| digits > 0).ok_or(NO_DURATION)?;
-        let (number, unit) = rest.split_at(digits);
-        let unit_seconds = match unit.chars().next() {
-            Some('s') => 1,
-            Some('m') => 60,
-            Some('h') => 3600,
-            _ => return Err(NO_DURATION.into()),
-        };
-        let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_seconds));
-        total = seconds.and_then(|seconds| total.checked_add(Duration::from_secs(seconds))).ok_or(NO_DURATION)?;
-        rest = &unit[1..];
-    }
-    if text.is_empty() { Err(NO_DURATION.into()) } else { Ok(total) }
-}
-
-const NO_DURATION: &str = "a duration is a number with s, m or h, such as 90s, 30m or 1h30m";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_duration_has_units() {
-        for (text, seconds) in [("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("0s", 0)] {
-            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
-        }
-        for text in ["", "90", "s", "1d", "m30", "-1s", "1.5h", "99999999999999999999s", "9999999999999999999h", "1s1"]
-        {
-            assert_eq!(duration(text), Err(NO_DURATION.to_owned()), "{text}");
-        }
-    }
 }

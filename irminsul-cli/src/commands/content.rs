@@ -18,8 +18,8 @@ const NOT_HERE: &str = "the store does not hold this content";
 
 /// Store files as content, and write a line for each: content key, hash, file, with a tab between
 ///
-/// Files go in batches. What is written out is stored; an error ends the command, with nothing stored of the files that
-/// are not written out.
+/// Files are stored in batches, and written out once they are stored. After an error run it again: what is stored already
+/// is not stored twice.
 #[derive(Args)]
 pub(crate) struct Add {
     /// The address of the store; a store that is not there is created
@@ -64,7 +64,7 @@ impl Add {
             writer.add(hash, value).await?;
             pending.push((hash, file));
             progress.add(len);
-            if writer.is_full() {
+            if writer.is_due() {
                 writer.commit().await?;
                 self.tell(content, &mut pending, &progress, output).await?;
             }

@@ -8,7 +8,7 @@ use std::{fmt, pin::pin};
 
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt};
-use irminsul::{Address, EntryRead, ErrorKind, HashFunction, Key, Registry};
+use irminsul::{Address, ContentKey, ContentRead, EntryRead, ErrorKind, HashFunction, Key, Registry};
 use serde::Serialize;
 
 use self::{
@@ -17,17 +17,19 @@ use self::{
 };
 use super::finding::{Finding, Findings, Item};
 use crate::{
-    failure::{Failure, chain},
+    checked_read::{READS, find_checked},
+    failure::{Failure, with_causes},
     outcome::Outcome,
     output::{Output, counted, printable},
     progress::Progress,
-    store::{Missing, Store, with_default},
+    store::{Missing, Store},
 };
 
 /// Copy everything to another store, check that both agree, and exit 1 if they do not
 ///
-/// Content goes first, in batches, checked against its hash; then the entries. After an interruption, run it again: what
-/// DST has already is not copied twice. DST is created where it is missing, with the hash function of SRC.
+/// Content goes first, in batches, checked against its hash; then the entries; then all of it is read back from DST. After
+/// an interruption, run it again: what DST has already is not copied twice. DST is created where it is missing, with the
+/// hash function of SRC.
 ///
 /// Nothing in DST is lost by accident: before anything is written, an entry of DST that has another value in SRC, or
 /// none, is an error, unless --overwrite or --into-existing allows it. What is corrupt in SRC is reported and left out.
@@ -85,7 +87,7 @@ impl Copy {
             return Store::open(registry, &self.target, Missing::Create).await;
         };
         let hash = content.hash_function();
-        let address = with_default(registry, &self.target, "hash", hash.name())?;
+        let address = registry.with_default(&self.target, "hash", hash.name())?;
         // Asked before DST is opened, since that may create it.
         if let Some(Ok(stated)) = address.option("hash").map(str::parse) {
             same_hash(hash, stated)?;
@@ -122,8 +124,11 @@ impl Copy {
             report.content.copied += copy_content(&**source, &**target, findings).await?.copied;
         }
         to.sync().await?;
+        if let Some((source, target)) = &content {
+            compare_content(&**source, &**target, findings).await?;
+        }
         if let Some((source, target)) = &entries {
-            self.compare(&**source, &**target, findings).await?;
+            self.compare_entries(&**source, &**target, findings).await?;
         }
         report.problems = findings.count();
         Ok(report)
@@ -157,13 +162,13 @@ impl Copy {
     }
 
     /// Reads both back. What differs was written meanwhile, or is not what was written.
-    async fn compare(
+    async fn compare_entries(
         &self,
         source: &dyn EntryRead,
         target: &dyn EntryRead,
         findings: &mut Findings<'_>,
     ) -> Result<(), Failure> {
-        let mut progress = Progress::start("comparing");
+        let mut progress = Progress::start("comparing entries");
         let mut compared = pin!(comparison::compare(source, target));
         while let Some(compared) = compared.next().await {
             let Some((key, standing, bytes)) = findings.sound(Item::Entry, compared, &progress)? else { continue };
@@ -174,7 +179,7 @@ impl Copy {
                     "DST has another value: it was set meanwhile; copy again with --overwrite".to_owned()
                 }
                 Standing::Absent => "DST does not have it: it was set or removed meanwhile; copy again".to_owned(),
-                Standing::Unreadable(error) => format!("DST: {}", chain(&error)),
+                Standing::Unreadable(error) => format!("DST: {}", with_causes(&error)),
             };
             findings.tell(Finding::entry(&key, problem), &progress)?;
         }
@@ -188,6 +193,39 @@ impl Copy {
         }
         Ok(())
     }
+}
+
+/// Reads all content of SRC back from DST, against its hash.
+async fn compare_content(
+    source: &dyn ContentRead,
+    target: &dyn ContentRead,
+    findings: &mut Findings<'_>,
+) -> Result<(), Failure> {
+    let mut progress = Progress::start("comparing content");
+    let read_back = async |key: irminsul::Result<ContentKey>| {
+        let key = key?;
+        // By its hash: the locator of the key is of SRC.
+        match target.index(&key.to_hash()).await? {
+            Some(there) => Ok((key.to_hash(), Some(find_checked(target, &there).await))),
+            // Where it is corrupt in SRC, that is what is wrong with it.
+            None => find_checked(source, &key).await.map(|_| (key.to_hash(), None)),
+        }
+    };
+    let mut read = pin!(source.keys().map(read_back).buffer_unordered(READS));
+    while let Some(read) = read.next().await {
+        let Some((hash, there)) = findings.sound(Item::Content, read, &progress)? else { continue };
+        let problem = match there {
+            Some(Ok(value)) => {
+                progress.add(value.len());
+                continue;
+            }
+            Some(Err(error)) if error.kind() == ErrorKind::Corrupt => format!("DST: {}", with_causes(&error)),
+            Some(Err(error)) => return Err(error.into()),
+            None => "DST does not have it: it was added meanwhile; copy again".to_owned(),
+        };
+        findings.tell(Finding::content(hash, problem), &progress)?;
+    }
+    Ok(())
 }
 
 /// Both stores' halves of one kind, or `None` where SRC has none.
@@ -255,9 +293,22 @@ mod tests {
         for (into_existing, expected) in [(false, 3), (true, 2)] {
             let mut output = Output::to(std::io::sink());
             let mut findings = Findings::new(&mut output, false);
-            copy_with(into_existing).compare(&*source, &*target, &mut findings).await.unwrap();
+            copy_with(into_existing).compare_entries(&*source, &*target, &mut findings).await.unwrap();
             assert_eq!(findings.count(), expected);
         }
+    }
+
+    #[tokio::test]
+    async fn the_comparison_finds_content_that_was_added_meanwhile() {
+        let source = Registry::default().open("mem:").await.unwrap().indexable().unwrap();
+        let target = Registry::default().open("mem:").await.unwrap().indexable().unwrap();
+        for (store, value) in [(&source, "copied"), (&target, "copied"), (&source, "added")] {
+            store.add(value.into()).await.unwrap();
+        }
+        let mut output = Output::to(std::io::sink());
+        let mut findings = Findings::new(&mut output, false);
+        compare_content(&*source, &*target, &mut findings).await.unwrap();
+        assert_eq!(findings.count(), 1);
     }
 
     #[tokio::test]

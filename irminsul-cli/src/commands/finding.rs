@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use irminsul::{Error, ErrorKind, Key};
+use irminsul::{ContentHash, Error, ErrorKind, Key};
 use serde::Serialize;
 
 use crate::{
-    failure::{Failure, chain},
+    failure::{Failure, with_causes},
     output::{Output, printable},
     progress::Progress,
 };
@@ -32,9 +32,13 @@ impl Finding {
         Self { item: Item::Entry, name: key.to_string(), problem: problem.into() }
     }
 
+    pub(super) fn content(hash: ContentHash, problem: impl Into<String>) -> Self {
+        Self { item: Item::Content, name: hash.to_string(), problem: problem.into() }
+    }
+
     /// What a store found `Corrupt`; the error names it, where the store could still tell.
     fn corrupt(item: Item, error: &Error) -> Self {
-        Self { item, name: error.key().unwrap_or("?").to_owned(), problem: chain(error) }
+        Self { item, name: error.key().unwrap_or("?").to_owned(), problem: with_causes(error) }
     }
 }
 

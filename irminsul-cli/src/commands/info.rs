@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, pin::pin};
 
 use clap::Args;
 use comfy_table::{Table, presets};
-use futures_util::{Stream, StreamExt, TryStreamExt, future};
-use irminsul::{Address, ContentKey, ErrorKind, Guarantees, Key, Registry, Result};
+use futures_util::{Stream, StreamExt};
+use irminsul::{Address, ErrorKind, Guarantees, Registry, Result};
 use serde::Serialize;
 
 use crate::{
-    checked_read::READS,
+    checked_read::{content_sizes, entry_sizes},
     failure::Failure,
     outcome::Outcome,
     output::Output,
@@ -95,13 +95,10 @@ impl Held {
     async fn count(store: &Store) -> Result<Self, Failure> {
         let mut held = Self::default();
         if let Some(entries) = store.backend().atomic_write() {
-            let sizes = entries.entries(&Key::root()).map_ok(|(_, value)| value.len());
-            held.entries = Some(held.tally("counting entries", sizes).await?);
+            held.entries = Some(held.tally("counting entries", entry_sizes(&*entries)).await?);
         }
         if let Some(content) = store.backend().indexable() {
-            let size = async |key: Result<ContentKey>| Ok(content.find(&key?).await?.map(|value| value.len()));
-            let sizes = content.keys().map(size).buffer_unordered(READS).try_filter_map(future::ok);
-            held.content = Some(held.tally("counting content", sizes).await?);
+            held.content = Some(held.tally("counting content", content_sizes(&*content)).await?);
         }
         Ok(held)
     }

@@ -8,7 +8,7 @@ use irminsul::{Address, Bytes, EntryRead, Key, Registry};
 use serde::Serialize;
 
 use crate::{
-    failure::{Failure, chain, note},
+    failure::{Failure, note, with_causes},
     outcome::Outcome,
     output::{Output, printable},
     store::{Missing, Store},
@@ -79,7 +79,7 @@ async fn print(
         match line {
             Ok(line) => output.record(&line, json)?,
             Err(error) => {
-                note(&chain(&error));
+                note(&with_causes(&error));
                 outcome = Outcome::Incomplete;
             }
         }

@@ -3,13 +3,13 @@
 use std::{fmt, pin::pin};
 
 use clap::Args;
-use futures_util::{Stream, StreamExt, TryStreamExt};
-use irminsul::{Address, ContentKey, Key, Registry, Result};
+use futures_util::{Stream, StreamExt};
+use irminsul::{Address, Registry, Result};
 use serde::Serialize;
 
 use super::finding::{Findings, Item};
 use crate::{
-    checked_read::{READS, find_checked},
+    checked_read::{content_sizes, entry_sizes},
     failure::Failure,
     outcome::Outcome,
     output::Output,
@@ -19,7 +19,7 @@ use crate::{
 
 /// Read every entry and all content back, write a line for each that is corrupt, and exit 1 if there is any
 ///
-/// Content is checked against its hash, also when the address says `verify=off`. Behind that the engine is asked for what
+/// Content is checked against its hash, also when the address says `verify=off`. After that the engine is asked for what
 /// it can say of its files itself, such as a row that rot hides.
 #[derive(Args)]
 pub(crate) struct Verify {
@@ -53,12 +53,11 @@ impl Verify {
         let mut findings = Findings::new(output, self.json);
         let mut summary = Summary::default();
         if let Some(entries) = store.backend().atomic_write() {
-            let sizes = entries.entries(&Key::root()).map_ok(|(_, value)| value.len());
+            let sizes = entry_sizes(&*entries);
             summary.entries = verify(Item::Entry, "verifying entries", sizes, &mut findings).await?;
         }
         if let Some(content) = store.backend().indexable() {
-            let check = async |key: Result<ContentKey>| find_checked(&*content, &key?).await.map(|value| value.len());
-            let sizes = content.keys().map(check).buffer_unordered(READS);
+            let sizes = content_sizes(&*content);
             summary.content = verify(Item::Content, "verifying content", sizes, &mut findings).await?;
         }
         let progress = Progress::start("asking the engine about its files");

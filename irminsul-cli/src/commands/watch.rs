@@ -4,7 +4,7 @@ use clap::Args;
 use irminsul::{Address, Bytes, Diff, EntryRead, Error, ErrorKind, Event, Init, Key, Registry};
 
 use crate::{
-    failure::{Failure, chain, note},
+    failure::{Failure, note, with_causes},
     input::Input,
     outcome::Outcome,
     output::{Output, counted, printable},
@@ -31,7 +31,7 @@ pub(crate) struct Watch {
     /// Only the key UNDER itself, none below it
     #[arg(long)]
     key: bool,
-    /// Start from the state that this file leads to, lines of `watch --json`; an empty file is an empty state
+    /// Resume after what this file records: the output of an earlier `watch --json`. With an empty file everything is new
     #[arg(long, value_name = "FILE")]
     known: Option<Input>,
     /// An object of JSON per line, with the value as `value`, or as `value_base64` where it is not UTF-8
@@ -76,7 +76,7 @@ impl Watch {
                 Some(Ok(_)) => {}
                 Some(Err(error)) if error.kind() == ErrorKind::Closed => return Err(error.into()),
                 // A passing fault: the watch catches up by itself.
-                Some(Err(error)) => note(&chain(&error)),
+                Some(Err(error)) => note(&with_causes(&error)),
                 None => return Err(Error::closed().into()),
             }
         }

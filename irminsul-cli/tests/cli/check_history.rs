@@ -70,10 +70,10 @@ fn check_history_reads_standard_input() {
 #[test]
 fn check_history_without_time_is_inconclusive_and_says_why() {
     let sandbox = Sandbox::new();
-    let ran = sandbox.run(&["check-history", "--budget", "0", &sandbox.write("sound", SOUND)]);
+    let ran = sandbox.run(&["check-history", "--budget", "0s", &sandbox.write("sound", SOUND)]);
     assert_eq!(ran.stderr, "irminsul: \"sound\": no verdict within 0ns: allow more time, or check a shorter history\n");
     assert_eq!(ran.expect(1), "sound\tinconclusive\n");
-    sandbox.run(&["check-history", "--budget", "soon", "sound"]).refused("give a number of seconds, such as 10 or 0.5");
+    sandbox.run(&["check-history", "--budget", "soon", "sound"]).refused("a duration is a number with a unit");
 }
 
 #[test]

@@ -70,6 +70,17 @@ fn add_stores_nothing_of_the_files_that_it_did_not_write_out() {
 }
 
 #[test]
+fn add_writes_out_what_it_stored_because_a_file_went_alone() {
+    let sandbox = Sandbox::new();
+    let (small, large) = (sandbox.write("small", "1234"), sandbox.write("large", "12345678"));
+    let directory = File::open(sandbox.path("")).unwrap();
+    let args = ["add", "sqlite:a.db?batch=6", &small, &large, "-"];
+    let ran: Ran = sandbox.command(&args).stdin(directory).output().unwrap().into();
+    let files = ran.expect(2);
+    assert_eq!(files.lines().map(|line| columns(line)[2]).collect::<Vec<_>>(), [small, large]);
+}
+
+#[test]
 fn content_that_is_not_there_exits_1() {
     let sandbox = Sandbox::new();
     sandbox.ok(&["put", STORE, "key", "value"]);

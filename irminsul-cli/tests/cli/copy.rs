@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Child, thread, time::Duration};
 
-use irminsul::{Bytes, EntryReadExt, IndexedExt, Key};
+use irminsul::{Bytes, EntryReadExt, HashFunction, IndexedExt, Key};
 
 use crate::sandbox::Sandbox;
 
@@ -173,6 +173,23 @@ fn what_is_corrupt_is_reported_and_left_out_and_the_rest_is_copied() {
     assert!(lines[0].starts_with("content ") && lines[1].starts_with("entry damaged: "), "{report}");
     assert!(lines[2].ends_with("problems: 2") && lines.len() == 3, "{report}");
     assert_eq!(sandbox.ok(&["verify", DST]), "entries: 1 (5 B), content: 1 (5 B), all good\n");
+}
+
+#[test]
+fn content_that_rotted_in_the_target_is_reported() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["put", SRC, "key", "value"]);
+    sandbox.ok(&["add", SRC, &sandbox.write("one", "the value of content"), &sandbox.write("two", "other")]);
+    sandbox.ok(&["copy", SRC, DST]);
+    sandbox.damage("dst.db", "the value of content");
+
+    let hash = HashFunction::Blake3.hash(b"the value of content");
+    for target in [DST, "sqlite:dst.db?verify=off"] {
+        let report = sandbox.run(&["copy", SRC, target]).expect(1);
+        let lines: Vec<_> = report.lines().collect();
+        assert!(lines[0].starts_with(&format!("content {hash}: DST: ")), "{report}");
+        assert!(lines[1].ends_with("problems: 1") && lines.len() == 2, "{report}");
+    }
 }
 
 #[test]

@@ -57,3 +57,14 @@ fn info_of_a_damaged_store_tells_its_facts_and_counts_what_is_corrupt() {
     assert_eq!(json["corrupt"], 2);
     assert_eq!(sandbox.ok(&["info", "sqlite:a.db", "--no-count"]).matches("verify").count(), 0);
 }
+
+#[test]
+fn info_counts_rotten_content_as_corrupt_also_when_the_store_does_not_verify() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["add", "sqlite:a.db", &sandbox.write("one", "the value of content"), &sandbox.write("two", "1234")]);
+    sandbox.damage("a.db", "the value of content");
+    let json = sandbox.run(&["info", "sqlite:a.db?verify=off", "--json"]).expect(1);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["content"], serde_json::json!({"count": 1, "bytes": 4}));
+    assert_eq!(json["corrupt"], 1);
+}

@@ -19,7 +19,7 @@ const ADDRESSES: [&str; 8] = [
     "mem:name",
     "sqlite:",
     "sqlite:path",
-    "sqlite:path?sync=normal",
+    "sqlite:path?sync=off",
     "sqlite:path?poll=500",
     "rocksdb:path",
     "rocksdb:path?sync=off",
@@ -28,8 +28,8 @@ const ADDRESSES: [&str; 8] = [
 const HEAD: &str = "\
 # Guarantees
 
-What each backend promises, said by the backends themselves, and what tests it. Whom to choose is told in [choosing a
-backend](choosing-a-backend.md), what the clauses say in full in [the contract](../store-api/src/contract.md).
+What each backend promises, as an open store declares it, and the cases that test it. Which backend to choose: [choosing a
+backend](choosing-a-backend.md). The clauses in full: [the contract](../store-api/src/contract.md).
 
 This page is generated: `cargo run -p irminsul --features rocksdb,s3 --example guarantees > docs/guarantees.md`. A test
 holds it against the backends.
@@ -45,14 +45,14 @@ const LEVELS: &str = "\
 
 const BEHIND_LEVELS: &str = "\
 `az://container/prefix` declares what `s3://` does. Its watches tell others' changes within `poll` and the time of a
-request. `poll` is the last column of `sqlite:` and `s3:`; the options that are not here change nothing of it.";
+request. For `sqlite:` and `s3:` the option `poll` sets the last column. No other option changes this table.";
 
 const CLAUSES: &str = "\
 ## The clauses, and what tests them
 
-The first sentence of each. A backend is beside a clause where its levels leave nothing of it for the suite to demand.
-For `s3:` that is no exception from A11 and A12: what it makes of objects that rotted or cannot be read is shown by tests
-of its own (`backend-s3/tests/memory`), since the suite can damage only what lies in files.
+Each clause by its first sentence. *Not tested on* names the stores whose declared levels leave nothing to test: a store
+that keeps nothing cannot lose anything. `s3:` keeps A11 and A12, too; they are tested in `backend-s3/tests/memory`,
+because the suite can only damage files.
 
 Most clauses have more than one case, since a level brings its own: a store that processes share is tested with
 processes. `irminsul conform ADDRESS` says which applied.";
@@ -168,7 +168,7 @@ fn clauses(stores: &[Store]) -> String {
     let group = |clauses: &[Clause]| {
         let rows: Vec<String> = clauses.iter().map(|clause| row(clause, stores)).collect();
         let group = clauses[0].group();
-        format!("### {group}\n\n| | promise | not demanded of | tested by |\n|---|---|---|---|\n{}\n", rows.join("\n"))
+        format!("### {group}\n\n| | promise | not tested on | tested by |\n|---|---|---|---|\n{}\n", rows.join("\n"))
     };
     let groups: Vec<String> = Clause::all().chunk_by(|one, next| one.group() == next.group()).map(group).collect();
     format!("{CLAUSES}\n\n{}", groups.join("\n"))
@@ -181,7 +181,7 @@ fn row(clause: &Clause, stores: &[Store]) -> String {
     format!("| **{id}** | *{title}.* {sentence}. | {} | {} |", lacking(clause, stores), cases.join("<br>"))
 }
 
-/// The stores that a clause is not demanded of, by what they lack for it.
+/// The stores that a clause is not tested on, by what they lack for it.
 fn lacking(clause: &Clause, stores: &[Store]) -> String {
     let mut reasons: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for Store { address, backend } in stores {

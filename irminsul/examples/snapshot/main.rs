@@ -61,11 +61,11 @@ async fn run(command: Command) -> Result<()> {
     | Command::Restore { store: address, .. }
     | Command::Follow { store: address, .. }) = &command;
     let registry = Registry::default();
-    let mut address: Address = address.parse()?;
-    if !matches!(command, Command::Save { .. }) {
-        address = existing(&registry, address)?;
-    }
-    let store = registry.open(&address).await?;
+    let address: Address = address.parse()?;
+    let store = match command {
+        Command::Save { .. } => registry.open(&address).await?,
+        _ => registry.open_existing(&address).await?,
+    };
     let names = store.atomic_write().context("this store keeps no entries")?;
     let content = store.indexable().context("this store keeps no content")?;
     match command {
@@ -81,16 +81,6 @@ async fn run(command: Command) -> Result<()> {
         Command::Follow { name, .. } => names::follow(&*names, &*content, &name).await?,
     }
     Ok(store.close().await?)
-}
-
-/// The address of a store that has to be there, unless it says otherwise: an empty one, made for a mistyped address,
-/// would only hide the mistake.
-fn existing(registry: &Registry, address: Address) -> Result<Address> {
-    let creates = registry.options(address.scheme()).unwrap_or_default().iter().any(|option| option.name == "create");
-    if creates && address.option("create").is_none() {
-        return Ok(address.with_option("create", "off")?);
-    }
-    Ok(address)
 }
 
 /// The file that a store is kept in, where its address names one.

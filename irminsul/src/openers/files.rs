@@ -1,6 +1,8 @@
-//! What the openers of engines with files share: the addresses of their scratch stores, and their removal.
+//! What the openers of engines with files share: their options, the addresses of their scratch stores, and their removal.
 
 use std::{io, path::Path};
+
+use tokio::runtime::Handle;
 
 use crate::{Address, Error, ErrorKind, OptionSpec, OptionValues, Result};
 
@@ -9,8 +11,11 @@ pub(super) const CREATE: OptionSpec = OptionSpec::new(
     "create",
     OptionValues::Switch,
     "on",
-    "create the store when it is missing; the directory above it never is",
+    "create the store when it is missing; its parent directory must exist",
 );
+/// Whether each write is synced.
+pub(super) const SYNC: OptionSpec =
+    OptionSpec::new("sync", OptionValues::Switch, "on", "on: a write survives a power loss; off: a killed process");
 
 /// The address of a file that does not exist yet.
 pub(super) fn scratch_at(address: &Address, path: &Path) -> Result<Address> {
@@ -40,10 +45,39 @@ pub(super) async fn on_blocking_thread<T: Send + 'static>(
             .with_backend(engine)
             .with_source(source)
     };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => Err(failed(ErrorKind::Denied, error)),
-        Ok(Err(error)) => Err(failed(ErrorKind::Other, error)),
+    let runtime = Handle::try_current().map_err(|_| {
+        Error::new(ErrorKind::Unsupported, "scratch stores in files need a tokio runtime: call this from within one")
+    })?;
+    match runtime.spawn_blocking(work).await {
+        Ok(result) => result.map_err(|error| failed(kind_of(&error), error)),
         Err(stopped) => Err(failed(ErrorKind::Other, io::Error::other(stopped))),
+    }
+}
+
+fn kind_of(error: &io::Error) -> ErrorKind {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+        io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+        _ => ErrorKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_file_system_refuses_is_told_by_its_kind() {
+        for (refusal, kind) in [
+            (io::ErrorKind::PermissionDenied, ErrorKind::Denied),
+            (io::ErrorKind::ReadOnlyFilesystem, ErrorKind::ReadOnly),
+            (io::ErrorKind::StorageFull, ErrorKind::NoSpace),
+            (io::ErrorKind::QuotaExceeded, ErrorKind::NoSpace),
+            (io::ErrorKind::DirectoryNotEmpty, ErrorKind::Other),
+        ] {
+            let refused = on_blocking_thread::<()>("sqlite", move || Err(refusal.into())).await;
+            assert_eq!(refused.unwrap_err().kind(), kind, "{refusal}");
+        }
     }
 }

@@ -30,7 +30,7 @@ impl Opener for MemOpener {
             "" => MemOptions::new(),
             name => MemOptions::named(name),
         };
-        with_common_options!(store, options);
+        hand_on_common!(store, options);
         Ok(Arc::new(store.open().await?))
     }
 

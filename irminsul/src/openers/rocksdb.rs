@@ -6,18 +6,16 @@ use async_trait::async_trait;
 use backend_rocksdb::{Compression, RocksdbOptions, Sync};
 
 use super::{
-    files::{CREATE, missing_is_fine, on_blocking_thread, scratch_at},
+    files::{CREATE, SYNC, missing_is_fine, on_blocking_thread, scratch_at},
     scratch,
 };
 use crate::{Address, Backend, Error, ErrorKind, Opener, OptionSpec, OptionValues, Options, Result};
 
-const SYNC: OptionSpec =
-    OptionSpec::new("sync", OptionValues::Switch, "on", "on: a write survives a power loss; off: a killed process");
 const CACHE: OptionSpec = OptionSpec::new(
     "cache",
     OptionValues::Bytes,
     "67108864",
-    "bytes of what was read that stay in memory; as many are used for what was written last",
+    "size of the read cache in bytes; the write buffers may take as much again",
 );
 const COMPRESSION: OptionSpec = OptionSpec::new(
     "compression",
@@ -49,12 +47,10 @@ impl Opener for RocksdbOpener {
 
     async fn open(&self, address: &Address, options: &Options) -> Result<Arc<dyn Backend>> {
         let mut store = RocksdbOptions::new(path_of(address)?);
-        with_common_options!(store, options);
+        hand_on_common!(store, options);
+        hand_on!(store, options: bytes("cache") => cache, switch("create") => create);
         if let Some(on) = options.switch("sync") {
             store = store.sync(if on { Sync::On } else { Sync::Off });
-        }
-        if let Some(bytes) = options.bytes("cache") {
-            store = store.cache(bytes);
         }
         if let Some(name) = options.choice("compression") {
             store = store.compression(match name {
@@ -62,9 +58,6 @@ impl Opener for RocksdbOpener {
                 "zstd" => Compression::Zstd,
                 _ => Compression::Lz4,
             });
-        }
-        if let Some(on) = options.switch("create") {
-            store = store.create(on);
         }
         Ok(Arc::new(store.open().await?))
     }
@@ -75,6 +68,11 @@ impl Opener for RocksdbOpener {
 
     async fn scratch_in(&self, address: &Address, directory: &Path) -> Result<Address> {
         scratch_at(address, &directory.join(scratch::name()))
+    }
+
+    fn overlooks(&self, file: &str) -> bool {
+        // There is no way to ask RocksDB for its log, and its next open takes one that is missing for one that was not needed.
+        Path::new(file).extension().is_some_and(|kind| kind == "log")
     }
 
     async fn destroy(&self, address: &Address) -> Result<()> {

@@ -27,7 +27,7 @@ const PACK: OptionSpec = OptionSpec::new(
     "pack",
     OptionValues::Bytes,
     "8388608",
-    "bytes of content added one by one that go into one object at the most",
+    "how many bytes of content that is added value by value share one object, at most",
 );
 const WATCH_LIMIT: OptionSpec = OptionSpec::new(
     "watch_limit",
@@ -97,25 +97,16 @@ impl Opener for S3Opener {
 
     async fn open(&self, address: &Address, options: &Options) -> Result<Arc<dyn Backend>> {
         let mut store = self.place(address)?;
-        with_common_options!(store, options);
-        if let Some(interval) = options.duration("poll") {
-            store = store.poll(interval);
-        }
-        if let Some(limit) = options.duration("busy") {
-            store = store.busy(limit);
-        }
-        if let Some(limit) = options.duration("patience") {
-            store = store.patience(limit);
-        }
-        if let Some(bytes) = options.bytes("pack") {
-            store = store.pack(bytes);
-        }
-        if let Some(objects) = options.count("watch_limit") {
-            store = store.watch_limit(objects);
-        }
-        if let Some(on) = options.switch("create") {
-            store = store.create(on);
-        }
+        hand_on_common!(store, options);
+        hand_on!(
+            store, options:
+            duration("poll") => poll,
+            duration("busy") => busy,
+            duration("patience") => patience,
+            bytes("pack") => pack,
+            count("watch_limit") => watch_limit,
+            switch("create") => create,
+        );
         Ok(Arc::new(store.open().await?))
     }
 

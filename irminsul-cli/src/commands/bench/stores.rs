@@ -6,17 +6,17 @@ use benches::{Driven, Facts, OfStore, Role, Subject};
 use conformance::{Factory, Place, Settings};
 use irminsul::{Address, Durability, Guarantees, Registry, Result};
 
-use crate::commands::conform::Tested;
+use crate::scratch_stores::ScratchStores;
 
 /// The stores of an address, with what is told of them.
 pub(super) struct Benched {
-    stores: Arc<Tested>,
+    stores: Arc<ScratchStores>,
     facts: Facts,
 }
 
 impl Benched {
     /// Opens one to see what it declares, and that it can be opened at all.
-    pub(super) async fn probe(stores: Arc<Tested>, registry: &Registry, address: &Address) -> Result<Self> {
+    pub(super) async fn probe(stores: Arc<ScratchStores>, registry: &Registry, address: &Address) -> Result<Self> {
         let site = stores.create(Place::Anywhere).await?;
         let opened = stores.open(site.token(), &Settings::default()).await?;
         let guarantees = opened.guarantees();

@@ -22,7 +22,7 @@ pub(super) struct Soak {
 
 /// What the passes of a soak have in common, since their failures are told together.
 #[derive(PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Subject {
+pub(super) struct SoakSettings {
     /// The addresses of the stores.
     pub(super) stores: Vec<String>,
     /// How thorough each pass is.
@@ -36,7 +36,7 @@ pub(super) struct Subject {
 #[derive(Serialize, Deserialize)]
 struct State {
     #[serde(flatten)]
-    subject: Subject,
+    settings: SoakSettings,
     seed: u64,
     /// How often the stores were cut off, in all passes so far.
     #[serde(default)]
@@ -53,10 +53,10 @@ struct State {
 
 impl Soak {
     /// Goes on where the one before stopped, where there was one; it keeps its seed, and is of the same.
-    pub(super) fn resume(directory: Option<&Path>, subject: Subject, seed: Option<u64>) -> Result<Self, Failure> {
+    pub(super) fn resume(directory: Option<&Path>, settings: SoakSettings, seed: Option<u64>) -> Result<Self, Failure> {
         let file = directory.map(|directory| directory.join(FILE));
         let earlier = file.as_deref().map_or(Ok(None), read)?;
-        if let Some(other) = earlier.as_ref().and_then(|earlier| subject.differs_from(&earlier.subject)) {
+        if let Some(other) = earlier.as_ref().and_then(|earlier| settings.differs_from(&earlier.settings)) {
             return Err(Failure::refused(format!(
                 "--report: the soak of this report has other {other}: give it the same, or name another directory"
             )));
@@ -70,7 +70,7 @@ impl Soak {
             )));
         }
         let fresh = || State {
-            subject,
+            settings,
             seed: seed.unwrap_or_else(random_seed),
             kills: 0,
             power_losses: 0,
@@ -118,7 +118,7 @@ impl Soak {
     }
 }
 
-impl Subject {
+impl SoakSettings {
     /// In what it is another one.
     fn differs_from(&self, earlier: &Self) -> Option<&'static str> {
         let differences = [

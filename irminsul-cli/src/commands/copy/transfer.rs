@@ -62,7 +62,7 @@ pub(super) async fn copy_content(
             Some(None) => present += 1,
             None => {}
         }
-        if writer.is_full() {
+        if writer.is_due() {
             writer.commit().await?;
         }
     }

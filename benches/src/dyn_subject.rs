@@ -12,12 +12,12 @@ use crate::{
 
 /// A subject, for whatever measures one.
 #[async_trait]
-pub trait Measured: Send + Sync {
+pub trait DynSubject: Send + Sync {
     /// What a reader has to know of its rows.
     fn facts(&self) -> Facts;
 
     /// Opens a store in a directory and fills it with the records of a plan.
-    async fn open_filled(&self, place: &Path, plan: &Plan) -> Result<Box<dyn Opened>>;
+    async fn open_filled(&self, place: &Path, plan: &Plan) -> Result<Box<dyn DynStore>>;
 
     /// Counts the syncs of its writes in a directory that is watched.
     async fn count_syncs(&self, place: &Path, plan: &Plan, counter: &dyn CountsSyncs) -> Result<Syncs>;
@@ -28,7 +28,7 @@ pub trait Measured: Send + Sync {
 
 /// A store that is open and filled.
 #[async_trait]
-pub trait Opened: Send + Sync {
+pub trait DynStore: Send + Sync {
     /// One run, of which the first has the number 0; that is `None` where the engine does not have the operations.
     async fn run(&self, workload: Workload, clients: usize, run: u64) -> Result<Option<Run>>;
 
@@ -37,12 +37,12 @@ pub trait Opened: Send + Sync {
 }
 
 #[async_trait]
-impl<S: Subject> Measured for S {
+impl<S: Subject> DynSubject for S {
     fn facts(&self) -> Facts {
         Subject::facts(self)
     }
 
-    async fn open_filled(&self, place: &Path, plan: &Plan) -> Result<Box<dyn Opened>> {
+    async fn open_filled(&self, place: &Path, plan: &Plan) -> Result<Box<dyn DynStore>> {
         let store = self.open(place).await?;
         let records = Records::new(plan.records, plan.seed);
         store.fill(records.entries(plan.value_len)).await?;
@@ -54,7 +54,7 @@ impl<S: Subject> Measured for S {
     }
 
     async fn grow(&self, place: &Path, plan: &GrowthPlan) -> Result<Growth> {
-        growth::growth(self, place, plan).await
+        growth::measure_growth(self, place, plan).await
     }
 }
 
@@ -65,7 +65,7 @@ struct Filled<S> {
 }
 
 #[async_trait]
-impl<S: Store> Opened for Filled<S> {
+impl<S: Store> DynStore for Filled<S> {
     async fn run(&self, workload: Workload, clients: usize, run: u64) -> Result<Option<Run>> {
         drive(&self.store, workload, clients, &self.records, &self.plan, run).await
     }

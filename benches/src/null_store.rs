@@ -6,21 +6,20 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
 use store_api::{
-    Append, AtomicWrite, Backend, ContentHash, ContentKey, ContentKeyStream, ContentRead, Durability, EntryRead,
-    EntryStream, Error, ErrorKind, Guarantees, HashFunction, IndexLevel, Indexable, Init, Key, KeyStream, Result,
-    TestAndSet, Visibility, Watch, WatchId, WatchLag,
+    AtomicWrite, Backend, Durability, EntryRead, EntryStream, Error, ErrorKind, Guarantees, IndexLevel, Indexable,
+    Init, Key, KeyStream, Result, TestAndSet, Visibility, Watch, WatchId, WatchLag,
 };
 
 use crate::{Driven, Facts, OfStore, Role, Subject};
 
 /// Answers each call at once, with the same.
 #[derive(Clone, Debug)]
-pub struct Nothing {
+pub struct NullStore {
     /// What each key is found to have.
     pub value: Bytes,
 }
 
-impl Subject for Nothing {
+impl Subject for NullStore {
     type Store = OfStore;
 
     fn facts(&self) -> Facts {
@@ -46,7 +45,7 @@ fn unsupported<T>() -> Result<T> {
 }
 
 #[async_trait]
-impl Backend for Nothing {
+impl Backend for NullStore {
     fn atomic_write(&self) -> Option<Arc<dyn AtomicWrite>> {
         Some(Arc::new(self.clone()))
     }
@@ -70,7 +69,7 @@ impl Backend for Nothing {
 }
 
 #[async_trait]
-impl EntryRead for Nothing {
+impl EntryRead for NullStore {
     async fn mem(&self, _: &Key) -> Result<bool> {
         Ok(true)
     }
@@ -101,7 +100,7 @@ impl EntryRead for Nothing {
 }
 
 #[async_trait]
-impl AtomicWrite for Nothing {
+impl AtomicWrite for NullStore {
     async fn set(&self, _: &Key, _: Bytes) -> Result<()> {
         Ok(())
     }
@@ -120,39 +119,5 @@ impl AtomicWrite for Nothing {
 
     async fn close(&self) -> Result<()> {
         Ok(())
-    }
-}
-
-#[async_trait]
-impl ContentRead for Nothing {
-    fn hash_function(&self) -> HashFunction {
-        HashFunction::Blake3
-    }
-
-    async fn mem(&self, _: &ContentKey) -> Result<bool> {
-        Ok(true)
-    }
-
-    async fn find(&self, _: &ContentKey) -> Result<Option<Bytes>> {
-        Ok(Some(self.value.clone()))
-    }
-
-    async fn index(&self, hash: &ContentHash) -> Result<Option<ContentKey>> {
-        Ok(Some((*hash).into()))
-    }
-
-    fn keys(&self) -> ContentKeyStream {
-        Box::pin(stream::empty())
-    }
-}
-
-#[async_trait]
-impl Append for Nothing {
-    async fn add(&self, value: Bytes) -> Result<ContentKey> {
-        Ok(HashFunction::Blake3.hash(&value).into())
-    }
-
-    async fn unsafe_add(&self, hash: ContentHash, _: Bytes) -> Result<ContentKey> {
-        Ok(hash.into())
     }
 }

@@ -1,8 +1,8 @@
-//! How the suite gets stores at an address that a user gives: fresh ones beside or below it, which do not outlive the run.
+//! How the suite and the benchmarks get stores at an address that a user gives: fresh ones beside or below it, which do not
+//! outlive the run.
 
 use std::{
     collections::BTreeSet,
-    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -11,24 +11,24 @@ use conformance::{Factory, Place, Settings, SharedFactory, Site};
 use irminsul::{Address, Backend, Error, ErrorKind, Registry, Result};
 use tokio::sync::{RwLock, RwLockReadGuard};
 
-use crate::failure::{chain, note};
+use crate::failure::{note, with_causes};
 
-/// The stores of an address; what is at the address itself is left alone.
-pub(crate) struct Tested {
+/// The fresh stores of an address; what is at the address itself is left alone.
+pub(crate) struct ScratchStores {
     registry: Registry,
     address: Address,
-    /// The addresses of the scratch stores that were made and are not removed yet.
-    scratch: Mutex<BTreeSet<String>>,
+    /// The addresses of those that were made and are not removed yet.
+    left_to_remove: Mutex<BTreeSet<String>>,
     /// Whether the run was interrupted: nothing is made or opened any more. Read while something is.
     stopped: RwLock<bool>,
 }
 
-impl Tested {
-    pub(in crate::commands) fn new(registry: &Registry, address: &Address) -> Self {
+impl ScratchStores {
+    pub(crate) fn new(registry: &Registry, address: &Address) -> Self {
         Self {
             registry: registry.clone(),
             address: address.clone(),
-            scratch: Mutex::default(),
+            left_to_remove: Mutex::default(),
             stopped: RwLock::default(),
         }
     }
@@ -40,7 +40,7 @@ impl Tested {
     }
 
     /// Whether a store can be made, opened and removed: the error of the address is one of usage, not of the store.
-    pub(in crate::commands) async fn check(&self) -> Result<()> {
+    pub(crate) async fn check(&self) -> Result<()> {
         let site = self.create(Place::Anywhere).await?;
         let opened = self.open(site.token(), &Settings::default()).await;
         let closed = match opened {
@@ -51,12 +51,12 @@ impl Tested {
     }
 
     /// Removes what an interrupted run leaves, which may still be at work: what it would open anew is refused.
-    pub(in crate::commands) async fn remove_all(&self) {
+    pub(crate) async fn remove_all(&self) {
         *self.stopped.write().await = true;
-        let left = std::mem::take(&mut *self.scratch());
+        let left = std::mem::take(&mut *self.left_to_remove());
         for address in left {
             if let Err(error) = self.registry.destroy(&address).await {
-                note(&format!("{address} is left: {}", chain(&error)));
+                note(&format!("{address} is left: {}", with_causes(&error)));
             }
         }
     }
@@ -67,14 +67,13 @@ impl Tested {
         if *stopped { Err(Error::new(ErrorKind::Unavailable, "the run was interrupted")) } else { Ok(stopped) }
     }
 
-    fn scratch(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
+    fn left_to_remove(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.left_to_remove.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The address with an option that a case asks for.
     fn with(&self, address: Address, name: &str, value: &str) -> Result<Address> {
-        let known = self.registry.options(address.scheme()).unwrap_or_default();
-        if known.iter().any(|option| option.name == name) {
+        if self.registry.has_option(address.scheme(), name) {
             return address.with_option(name, value);
         }
         Err(Error::new(ErrorKind::Unsupported, format!("the scheme has no option `{name}`")))
@@ -82,7 +81,7 @@ impl Tested {
 }
 
 #[async_trait]
-impl Factory for Tested {
+impl Factory for ScratchStores {
     fn name(&self) -> String {
         self.address.to_string()
     }
@@ -94,7 +93,7 @@ impl Factory for Tested {
             Place::Anywhere if self.registry.is_temporary(&self.address)? => Ok(Site::new(&self.address)),
             Place::Anywhere => {
                 let address = self.registry.scratch(&self.address).await?.to_string();
-                self.scratch().insert(address.clone());
+                self.left_to_remove().insert(address.clone());
                 Ok(Site::new(address))
             }
             // It goes with its directory.
@@ -127,16 +126,28 @@ impl Factory for Tested {
     }
 
     fn overlooks(&self, file: &str) -> bool {
-        // RocksDB gives no way to ask for its log, and its next open takes one that is missing for one that was not needed.
-        self.address.scheme() == "rocksdb" && Path::new(file).extension().is_some_and(|kind| kind == "log")
+        self.registry.overlooks(self.address.scheme(), file)
     }
 
     async fn destroy(&self, site: Site) -> Result<()> {
-        let made = self.scratch().contains(site.token());
+        let made = self.left_to_remove().contains(site.token());
         if made {
             self.registry.destroy(site.token()).await?;
-            self.scratch().remove(site.token());
+            self.left_to_remove().remove(site.token());
         }
         Ok(())
+    }
+}
+
+#[cfg(all(test, feature = "rocksdb"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engine_of_the_address_says_which_of_its_files_it_overlooks() {
+        let stores = |address: &str| ScratchStores::new(&Registry::default(), &address.parse().unwrap());
+        assert!(stores("rocksdb:a").overlooks("000007.log"));
+        assert!(!stores("rocksdb:a").overlooks("000007.sst"));
+        assert!(!stores("sqlite:a.db").overlooks("000007.log"));
     }
 }
