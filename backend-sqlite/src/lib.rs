@@ -50,7 +50,7 @@ use store_api::{
 };
 
 use self::{
-    connection::{Location, leave_untouched, retry_while},
+    connection::{Location, retry_while},
     error::is_unavailable,
     observer::Observer,
     readers::{Found, Readers},
@@ -207,7 +207,7 @@ impl Instance {
         let hash = match prepared {
             Ok(hash) => hash,
             Err(refusal) => {
-                leave_untouched(writing);
+                location.leave_untouched(writing);
                 return Err(refusal);
             }
         };
