@@ -6,6 +6,7 @@
 //! | [`Gate`] | closed handles, instances and batches | L1, L2 |
 //! | [`EntryHandle`], [`ContentHandle`] | the traits of the contract, over what an engine has | L1, L2, K3, V1 |
 //! | [`Committer`] | one thread that applies what has queued as one transaction, and syncs once | A9, A10, L3, E3 |
+//! | [`Detached`] | writes that go on when their future is dropped, for a close to wait for | A9 |
 //! | [`BufferedBatch`] | a batch that holds no lock while it is open | I7 |
 //! | [`Pages`] | streams that hold no snapshot and no lock | A7, L1 |
 //! | [`range_below`] | scopes as ranges of ordered engines | W12 |
@@ -28,6 +29,7 @@ mod batch;
 mod committer;
 mod context;
 mod decision;
+mod detached;
 pub mod folder;
 pub mod frame;
 mod gate;
@@ -44,6 +46,7 @@ pub use batch::{Addition, BatchTarget, BufferedBatch, DEFAULT_BATCH_LIMIT, ROW_B
 pub use committer::{Committer, Engine, Failure, Patience};
 pub use context::Context;
 pub use decision::{Decision, Test};
+pub use detached::{Detached, UnderWay};
 pub use gate::Gate;
 pub use handle::{ContentHandle, ContentStore, EntryHandle, EntryStore};
 pub use hub::{Change, Hub, Interest, Old, Prepared, Priming, Scope, Wakers, known_entry};

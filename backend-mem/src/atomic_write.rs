@@ -18,11 +18,10 @@ impl Instance {
         write: impl FnOnce(&Entries) -> T + Send + 'static,
     ) -> Result<T> {
         let instance = Arc::clone(self);
-        let detached = Arc::clone(&self.detached).read_owned().await;
-        self.gate.check()?;
+        let under_way = self.detached.begin().await?;
         let write = move || {
             let written = write(&instance.store.entries);
-            drop(detached);
+            drop(under_way);
             written
         };
         offload(write).await

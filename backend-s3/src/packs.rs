@@ -40,13 +40,13 @@ use std::{
     time::Duration,
 };
 
-use backend_kit::{frame, hash};
+use backend_kit::{Detached, frame, hash};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result};
 use tokio::{
     runtime::Handle,
-    sync::{Mutex as AsyncMutex, RwLock},
+    sync::Mutex as AsyncMutex,
     time::Instant,
 };
 
@@ -89,8 +89,8 @@ pub(crate) struct Packs {
     queue: Mutex<Queue>,
     merging: Merging,
     runtime: Handle,
-    /// Read by what goes on when the future of an operation is dropped, so that `close` can wait for it.
-    detached: Arc<RwLock<()>>,
+    /// What the instance has under way: additions until they are answered, batches, merges.
+    detached: Detached,
 }
 
 /// One refresh at a time. Who waited for one that began after it was asked for needs no other.
@@ -115,7 +115,7 @@ impl Packs {
         hash: HashFunction,
         options: &S3Options,
         runtime: Handle,
-        detached: Arc<RwLock<()>>,
+        detached: Detached,
     ) -> Self {
         Self {
             client,

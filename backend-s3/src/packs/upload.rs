@@ -5,13 +5,16 @@ use std::{
     sync::{Arc, MutexGuard, PoisonError},
 };
 
-use backend_kit::{Addition, hash};
+use backend_kit::{Addition, UnderWay, hash};
 use object_store::PutPayload;
 use store_api::{ContentHash, ContentKey, Effect, Error, ErrorKind, Result};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{Packs, format, name::PackName, place::Place, view::WINDOW};
-use crate::client::{FailureKind, back_off};
+use crate::{
+    client::{FailureKind, back_off},
+    run,
+};
 
 /// No pack of what was added one by one has more values.
 const PACK_VALUES: usize = 8192;
@@ -37,6 +40,8 @@ pub(super) struct Queue {
 struct Waiting {
     addition: Addition,
     reply: oneshot::Sender<Result<ContentKey>>,
+    /// Until it is answered.
+    _under_way: UnderWay,
 }
 
 impl Waiting {
@@ -110,8 +115,9 @@ impl Packs {
         if let Some(place) = self.present(&addition) {
             return Ok(place.to_key(&addition.hash));
         }
+        let under_way = self.detached.begin().await?;
         let (reply, answer) = oneshot::channel();
-        self.queue().push(Waiting { addition, reply });
+        self.queue().push(Waiting { addition, reply, _under_way: under_way });
         self.begin_uploads();
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
@@ -133,13 +139,8 @@ impl Packs {
             return Err(Error::new(ErrorKind::ValueTooLarge, message));
         }
         let packs = Arc::clone(self);
-        let detached = Arc::clone(&self.detached).read_owned().await;
-        let upload = self.runtime.spawn(async move {
-            let written = packs.write(&missing).await;
-            drop(detached);
-            written.map(drop)
-        });
-        upload.await.unwrap_or_else(|_| Err(ended()))
+        let under_way = self.detached.begin().await?;
+        run(&self.runtime, under_way, async move { packs.write(&missing).await.map(drop) }).await
     }
 
     /// Says of an addition whether its value has the hash.
@@ -156,11 +157,7 @@ impl Packs {
     fn begin_uploads(self: &Arc<Self>) {
         while let Some(waiting) = { self.queue().take() } {
             let upload = Upload(Arc::clone(self));
-            let detached = Arc::clone(&self.detached);
-            self.runtime.spawn(async move {
-                let _detached = detached.read_owned().await;
-                upload.0.upload(waiting).await;
-            });
+            self.runtime.spawn(async move { upload.0.upload(waiting).await });
         }
     }
 
@@ -173,7 +170,7 @@ impl Packs {
             }
         }
         let written = self.write(&additions).await;
-        for Waiting { addition, reply } in waiting {
+        for Waiting { addition, reply, _under_way } in waiting {
             let key =
                 written.as_ref().map(|places| places[&addition.hash].to_key(&addition.hash)).map_err(Error::clone);
             // Whose future was dropped does not wait for it.
@@ -251,5 +248,5 @@ impl Packs {
 }
 
 fn ended() -> Error {
-    Error::new(ErrorKind::Other, "the runtime is shutting down").with_effect(Effect::Unknown)
+    Error::new(ErrorKind::Other, "the upload ended early; add the value again").with_effect(Effect::Unknown)
 }
