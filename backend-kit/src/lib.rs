@@ -49,7 +49,7 @@ pub use decision::{Decision, Test};
 pub use detached::{Detached, UnderWay};
 pub use gate::Gate;
 pub use handle::{ContentHandle, ContentStore, EntryHandle, EntryStore};
-pub use hub::{Change, Hub, Interest, Old, Prepared, Priming, Scope, Wakers, known_entry};
+pub use hub::{Change, Hub, Old, Prepared, Priming, Scope, Wakers, known_entry};
 pub use io::{io_error, io_error_kind};
 pub use limits::{check_entry_key, check_hash, check_value};
 pub use offload::{OFFLOAD_LEN, hash, offload};

@@ -81,8 +81,8 @@ impl Observer {
 
     /// Begins a watch.
     ///
-    /// The scope is looked at behind the interest, so that a write of this instance is either seen or told; then the
-    /// watch is registered under the mirror's lock. So its baseline is what the mirror has, which each key was at a time
+    /// The scope is looked at when the hub is watched already, so that a write of this instance is either seen or told;
+    /// then the watch is registered under the mirror's lock. So its baseline is what the mirror has, which each key was at a time
     /// during the call, and what the mirror tells next is not in it (W1, W2).
     pub(crate) async fn register(
         self: &Arc<Self>,
@@ -91,14 +91,14 @@ impl Observer {
         init: Init<Vec<(Key, Bytes)>>,
         runtime: &Handle,
     ) -> Result<Priming> {
-        let _interest = self.hub.interest();
+        let prepared = self.hub.prepare(handle, scope.clone(), init)?;
         self.start_poller(runtime)?;
         let covering = Covering::begin(self, &scope);
         self.look(&scope).await?;
         let (priming, there, failing) = {
             let mut mirror = self.mirror();
             mirror.is_known(&scope);
-            let priming = self.hub.register(handle, scope.clone(), init)?;
+            let priming = prepared.register()?;
             let there = if priming.wants_current_state() { mirror.there(&scope) } else { Vec::new() };
             (priming, there, mirror.failing(&scope))
         };

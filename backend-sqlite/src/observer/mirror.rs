@@ -358,3 +358,32 @@ impl Drop for Snapshot<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use backend_kit::Gate;
+    use store_api::{ErrorKind, Init};
+
+    use super::*;
+    use crate::{connection::Location, schema};
+
+    #[test]
+    fn a_watch_that_is_refused_leaves_nothing_in_the_mirror() {
+        let location = Arc::new(Location::find(None, true).unwrap());
+        let connection = location.connect_to_write().unwrap();
+        schema::prepare(&connection, None).unwrap();
+        connection.execute("INSERT INTO entries (key, seq, frame) VALUES (CAST('a' AS BLOB), 1, x'')", []).unwrap();
+        let hub = Arc::new(Hub::new());
+        // So that the poller does not forget all of it.
+        let handle = Gate::new();
+        let _beside = hub.prepare(&handle, Scope::Key(Key::new("b").unwrap()), Init::Current).unwrap();
+        let observer = Arc::new(Observer::new(location, hub, Duration::from_mins(1), Duration::ZERO));
+        let known = Init::Known(vec![(Key::new("b").unwrap(), Bytes::new())]);
+        let refusal = observer.register(&handle, &Scope::Under(Key::new("a").unwrap()), known).unwrap_err();
+        assert_eq!(refusal.kind(), ErrorKind::InvalidInput);
+        let mirror = observer.mirror();
+        assert!(mirror.keys.is_empty() && mirror.scopes.len() == 0);
+    }
+}
