@@ -15,6 +15,7 @@
 //! | [`offload()`], [`hash()`] | long work leaves the async worker | |
 //! | [`Decision`] | what a write does, given what is there | A2, A3 |
 //! | [`Context`], [`io_error`] | where an error came from, and what to do about it | E1 |
+//! | [`Addition`], [`false_value`] | content and the hash that it is stored under | I4, I6 |
 //! | [`check_entry_key`], [`check_value`], [`check_hash`] | the limits | K3, V1, L5 |
 //!
 //! Nothing here knows an engine. The interface is unstable: it follows what the backends need.
@@ -25,6 +26,7 @@
 //! [the template]: https://github.com/irminsul-rs/irminsul/tree/main/examples/backend-template
 //! [writing a backend]: https://github.com/irminsul-rs/irminsul/blob/main/docs/writing-a-backend.md
 
+mod addition;
 mod batch;
 mod committer;
 mod context;
@@ -42,7 +44,8 @@ mod pages;
 mod range;
 mod sync;
 
-pub use batch::{Addition, BatchTarget, BufferedBatch, DEFAULT_BATCH_LIMIT, ROW_BYTES};
+pub use addition::{Addition, ROW_BYTES, false_value};
+pub use batch::{BatchTarget, BufferedBatch, DEFAULT_BATCH_LIMIT};
 pub use committer::{Committer, Engine, Failure, Patience};
 pub use context::Context;
 pub use decision::{Decision, Test};

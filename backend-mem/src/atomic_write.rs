@@ -88,3 +88,22 @@ impl EntryStore for Instance {
         if many { offload(prime).await } else { Ok(prime()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use store_api::{AtomicWrite, Backend, EntryRead, ErrorKind};
+
+    use super::*;
+    use crate::MemOptions;
+
+    #[tokio::test]
+    async fn l1_a_closed_handle_says_so_before_it_looks_at_the_key() {
+        let entries = MemOptions::new().open().await.unwrap().atomic_write().unwrap();
+        entries.close().await.unwrap();
+        for key in [Key::root(), Key::new("a").unwrap()] {
+            let error = entries.watch_key(&key, Init::Current).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Closed);
+            assert_eq!((error.backend(), error.operation()), (Some("mem"), Some("watch_key")));
+        }
+    }
+}
