@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use backend_kit::{Addition, ContentStore, Context, Gate, Page, hash};
+use backend_kit::{Addition, ContentStore, Context, Gate, Page, false_value, hash};
 use bytes::Bytes;
-use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result};
+use store_api::{ContentHash, ContentKey, HashFunction, Result};
 
 use crate::{Instance, MEM};
 
@@ -38,7 +38,7 @@ impl ContentStore for Instance {
         let Some(stored) = self.store.content.find(&key.to_hash()) else { return Ok(None) };
         let verified = stored.trusted || !self.options.verify;
         if !verified && hash(self.hash_function(), &stored.value).await? != key.to_hash() {
-            return Err(Error::new(ErrorKind::Corrupt, "the value does not match its hash; add the true one again"));
+            return Err(false_value());
         }
         Ok(Some(stored.value))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backend_kit::{Addition, ContentStore, Context, Gate, OFFLOAD_LEN, Page, offload};
+use backend_kit::{Addition, ContentStore, Context, Gate, OFFLOAD_LEN, Page, false_value, offload};
 use bytes::Bytes;
 use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result};
 
@@ -48,9 +48,7 @@ impl ContentStore for Instance {
         let hash = key.to_hash();
         let function = self.options.verify.then_some(self.hash);
         let take = move |value: &[u8]| match function {
-            Some(function) if function.hash(value) != hash => {
-                Err(Error::new(ErrorKind::Corrupt, "the value does not match its hash; add the true one again"))
-            }
+            Some(function) if function.hash(value) != hash => Err(false_value()),
             _ => Ok(Bytes::copy_from_slice(value)),
         };
         let take_short = move |row: &[u8]| match Row::open(row)? {

@@ -40,7 +40,7 @@ use std::{
     time::Duration,
 };
 
-use backend_kit::{Detached, frame, hash};
+use backend_kit::{Detached, false_value, frame, hash};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result};
@@ -171,7 +171,7 @@ impl Packs {
                 // There may be a copy.
                 Found::Damaged | Found::Gone
                     if known.is_some() && self.view().set_rotten(&hash, place) && Instant::now() < patience => {}
-                _ => return Err(corrupt("the value does not match its hash; add the true one again")),
+                _ => return Err(false_value()),
             }
         }
     }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use backend_kit::{Addition, ContentStore, Context, Gate, OFFLOAD_LEN, Page};
+use backend_kit::{Addition, ContentStore, Context, Gate, OFFLOAD_LEN, Page, false_value};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
-use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result};
+use store_api::{ContentHash, ContentKey, HashFunction, Result};
 
 use crate::{
     Instance, SQLITE,
@@ -52,10 +52,7 @@ fn find_by(
         Ok(Some(value)) if verify.is_none_or(|function| function.hash(value) == *hash) => {
             Found::Answer(Ok(Some(Bytes::copy_from_slice(value))))
         }
-        Ok(Some(_)) => Found::Answer(Err(Error::new(
-            ErrorKind::Corrupt,
-            "the value does not match its hash; add the true one again",
-        ))),
+        Ok(Some(_)) => Found::Answer(Err(false_value())),
         Err(_) => Found::Answer(Err(malformed())),
     })
 }
