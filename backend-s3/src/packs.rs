@@ -40,7 +40,7 @@ use std::{
     time::Duration,
 };
 
-use backend_kit::{Detached, false_value, frame, hash};
+use backend_kit::{Detached, OFFLOAD_LEN, false_value, frame, offload};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result};
@@ -237,10 +237,15 @@ impl Packs {
 
     /// The value in a frame, unless it is damaged. A sound one is held against its hash, where the store verifies (I6).
     async fn open_frame(&self, hash: &ContentHash, place: Place, bytes: &Bytes) -> Result<Option<Bytes>> {
-        let Ok(value) = frame::open(&frame_key(hash, place.sound), bytes) else { return Ok(None) };
-        let value = bytes.slice_ref(value);
-        let verified = !place.sound || !self.verify || self::hash(self.hash, &value).await? == *hash;
-        Ok(verified.then_some(value))
+        let (hash, bytes) = (*hash, bytes.clone());
+        let function = (place.sound && self.verify).then_some(self.hash);
+        let len = bytes.len();
+        let open = move || {
+            let value = frame::open(&frame_key(&hash, place.sound), &bytes).ok()?;
+            let is_true = function.is_none_or(|function| function.hash(value) == hash);
+            is_true.then(|| bytes.slice_ref(value))
+        };
+        if len <= OFFLOAD_LEN { Ok(open()) } else { offload(open).await }
     }
 
     /// Learns of all packs that were acknowledged before the call.

@@ -5,12 +5,18 @@ use std::{
     sync::{Arc, MutexGuard, PoisonError},
 };
 
-use backend_kit::{Addition, UnderWay, hash};
+use backend_kit::{Addition, OFFLOAD_LEN, UnderWay, hash, offload};
 use object_store::PutPayload;
 use store_api::{ContentHash, ContentKey, Effect, Error, ErrorKind, Result};
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{Packs, format, name::PackName, place::Place, view::WINDOW};
+use super::{
+    Packs,
+    format::{self, Index},
+    name::PackName,
+    place::Place,
+    view::WINDOW,
+};
 use crate::{
     client::{FailureKind, back_off},
     run,
@@ -140,7 +146,7 @@ impl Packs {
         }
         let packs = Arc::clone(self);
         let under_way = self.detached.begin().await?;
-        run(&self.runtime, under_way, async move { packs.write(&missing).await.map(drop) }).await
+        run(&self.runtime, under_way, async move { packs.write(&Arc::new(missing)).await.map(drop) }).await
     }
 
     /// Says of an addition whether its value has the hash.
@@ -169,7 +175,7 @@ impl Packs {
                 *kept = addition.clone();
             }
         }
-        let written = self.write(&additions).await;
+        let written = self.write(&Arc::new(additions)).await;
         for Waiting { addition, reply, _under_way } in waiting {
             let key =
                 written.as_ref().map(|places| places[&addition.hash].to_key(&addition.hash)).map_err(Error::clone);
@@ -181,16 +187,18 @@ impl Packs {
     /// Writes a pack, and returns when everyone will find it.
     async fn write(
         self: &Arc<Self>,
-        additions: &BTreeMap<ContentHash, Addition>,
+        additions: &Arc<BTreeMap<ContentHash, Addition>>,
     ) -> Result<BTreeMap<ContentHash, Place>> {
         let patience = self.patience();
         self.list_first().await?;
         let unknown = |error: Error| error.with_effect(Effect::Unknown);
         for names in 0..NAMES {
             let name = PackName::new(self.view().next_epoch(additions.keys()))?;
-            let (payload, index) = format::seal(name, additions);
-            let put = self.put(&name.object(), payload, patience).await;
-            put.map_err(|error| if names == 0 { error } else { unknown(error) })?;
+            let put = async {
+                let (payload, index) = seal(name, additions).await?;
+                self.put(&name.object(), payload, patience).await.map(|()| index)
+            };
+            let index = put.await.map_err(|error| if names == 0 { error } else { unknown(error) })?;
             if !self.is_late(name, patience).await.map_err(unknown)? {
                 let places = index.iter().copied().collect();
                 self.view().insert(name, index);
@@ -245,6 +253,15 @@ impl Packs {
             attempt += 1;
         }
     }
+}
+
+/// The object of a pack, made off the async worker where that takes long.
+async fn seal(name: PackName, additions: &Arc<BTreeMap<ContentHash, Addition>>) -> Result<(PutPayload, Index)> {
+    if additions.values().map(Addition::bytes).sum::<usize>() <= OFFLOAD_LEN {
+        return Ok(format::seal(name, additions));
+    }
+    let additions = Arc::clone(additions);
+    offload(move || format::seal(name, &additions)).await
 }
 
 fn ended() -> Error {
