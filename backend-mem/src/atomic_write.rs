@@ -6,21 +6,18 @@ use backend_kit::{Context, EntryStore, Gate, Hub, Page, Scope, Test, offload};
 use bytes::Bytes;
 use store_api::{Init, Key, Result, TestAndSet, Watch};
 
-use crate::{
-    Instance, MEM,
-    entries::{Cursor, Entries},
-};
+use crate::{Instance, MEM, Store, entries::Cursor};
 
 impl Instance {
     /// Writes off the async worker.
-    async fn detach<T: Send + 'static>(
+    pub(crate) async fn detach<T: Send + 'static>(
         self: &Arc<Self>,
-        write: impl FnOnce(&Entries) -> T + Send + 'static,
+        write: impl FnOnce(&Store) -> T + Send + 'static,
     ) -> Result<T> {
         let instance = Arc::clone(self);
         let under_way = self.detached.begin().await?;
         let write = move || {
-            let written = write(&instance.store.entries);
+            let written = write(&instance.store);
             drop(under_way);
             written
         };
@@ -54,7 +51,7 @@ impl EntryStore for Instance {
             return Ok(self.store.entries.write(key, &test, set));
         }
         let key = key.clone();
-        self.detach(move |entries| entries.write(&key, &test, set)).await
+        self.detach(move |store| store.entries.write(&key, &test, set)).await
     }
 
     async fn clear(self: &Arc<Self>) -> Result<()> {
@@ -62,7 +59,7 @@ impl EntryStore for Instance {
             self.store.entries.clear();
             return Ok(());
         }
-        self.detach(Entries::clear).await
+        self.detach(|store| store.entries.clear()).await
     }
 
     async fn page_of_keys(self: Arc<Self>, under: Key, from: Cursor) -> Result<Page<Key, Cursor>> {

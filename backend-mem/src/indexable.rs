@@ -45,13 +45,19 @@ impl ContentStore for Instance {
 
     async fn add(self: &Arc<Self>, addition: Addition) -> Result<ContentKey> {
         let key = addition.hash.into();
-        self.store.content.add(addition);
-        Ok(key)
+        if !self.store.content.takes_long(std::slice::from_ref(&addition)) {
+            self.store.content.add(addition);
+            return Ok(key);
+        }
+        self.detach(move |store| store.content.add(addition)).await.map(|()| key)
     }
 
     async fn commit(self: &Arc<Self>, additions: Vec<Addition>) -> Result<()> {
-        self.store.content.add_all(additions);
-        Ok(())
+        if !self.store.content.takes_long(&additions) {
+            self.store.content.add_all(additions);
+            return Ok(());
+        }
+        self.detach(move |store| store.content.add_all(additions)).await
     }
 
     async fn page(self: Arc<Self>, from: Self::Cursor) -> Result<Page<ContentKey, Self::Cursor>> {
