@@ -233,7 +233,8 @@ impl Observer {
                 self.watched();
                 self.nudge.notified().await;
                 next = Instant::now() + self.poll;
-            } else if timeout_at(next, self.nudge.notified()).await.is_ok() {
+            // Not behind a nudge: there may be one at each turn.
+            } else if Instant::now() < next && timeout_at(next, self.nudge.notified()).await.is_ok() {
                 self.confirm_unclear().await;
             } else {
                 self.look_at_all().await;
@@ -344,5 +345,43 @@ impl<'o> Covering<'o> {
 impl Drop for Covering<'_> {
     fn drop(&mut self) {
         self.observer.mirror().end(self.scope);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::{
+        memory::InMemory,
+        throttle::{ThrottleConfig, ThrottledStore},
+    };
+    use store_api::{AtomicWrite, Backend, EntryRead, Event};
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    /// In virtual time: to confirm what is unclear takes longer than a poll, and each time something is again.
+    #[tokio::test(start_paused = true)]
+    async fn w11_what_is_unclear_all_the_time_does_not_put_off_the_look_at_others_changes() {
+        let bucket = InMemory::new();
+        let config = ThrottleConfig { wait_get_per_call: Duration::from_millis(50), ..ThrottleConfig::default() };
+        let bucket: Arc<dyn object_store::ObjectStore> = Arc::new(ThrottledStore::new(bucket, config));
+        let open = || S3Options::over(Arc::clone(&bucket)).poll(Duration::from_millis(10)).open();
+        let (mine, others) = (open().await.unwrap(), open().await.unwrap());
+        let (key, other) = (Key::new("a").unwrap(), Key::new("b").unwrap());
+        let mut watch = mine.atomic_write().unwrap().watch_key(&key, Init::Current).await.unwrap();
+        let _beside = mine.atomic_write().unwrap().watch_key(&other, Init::Current).await.unwrap();
+        assert_eq!(watch.next().await.unwrap().unwrap(), Event::CaughtUp);
+        let observer = Arc::clone(&mine.instance.observer);
+        let nudging = tokio::spawn(async move {
+            loop {
+                observer.mirror().is_unclear(vec![other.clone()]);
+                observer.nudge.notify_one();
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
+        others.atomic_write().unwrap().set(&key, "1".into()).await.unwrap();
+        let told = timeout(Duration::from_mins(1), watch.next()).await.expect("it is told").unwrap().unwrap();
+        assert!(matches!(told, Event::Changed { .. }), "{told:?}");
+        nudging.abort();
     }
 }
