@@ -140,7 +140,7 @@ mod tests {
     const FUNCTION: HashFunction = HashFunction::Blake3;
 
     /// What is there after these, each of which is given with the hash of `true`.
-    fn after(additions: &[(&'static [u8], bool)]) -> Bytes {
+    fn after(additions: &[(&'static str, bool)]) -> Bytes {
         let content = Content::new(FUNCTION);
         let hash = FUNCTION.hash(b"true");
         for &(value, trusted) in additions {
@@ -152,11 +152,11 @@ mod tests {
 
     #[test]
     fn i4_the_value_that_has_the_hash_stays() {
-        assert_eq!(after(&[(b"false", false), (b"other", false)]), "false");
-        for given in [(&b"true"[..], true), (b"true", false)] {
-            assert_eq!(after(&[(b"false", false), given]), "true");
-            assert_eq!(after(&[given, (b"false", false)]), "true");
-            assert_eq!(after(&[(b"false", false), given, (b"other", false)]), "true");
+        assert_eq!(after(&[("false", false), ("other", false)]), "false");
+        for given in [("true", true), ("true", false)] {
+            assert_eq!(after(&[("false", false), given]), "true");
+            assert_eq!(after(&[given, ("false", false)]), "true");
+            assert_eq!(after(&[("false", false), given, ("other", false)]), "true");
         }
     }
 
