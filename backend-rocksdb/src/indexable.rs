@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backend_kit::{Addition, ContentStore, Context, Gate, OFFLOAD_LEN, Page, false_value, offload};
+use backend_kit::{Addition, ContentStore, Context, Gate, Page, false_value, offload};
 use bytes::Bytes;
 use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result};
 
@@ -69,8 +69,7 @@ impl ContentStore for Instance {
 
     async fn add(self: &Arc<Self>, addition: Addition) -> Result<ContentKey> {
         let key = addition.hash.into();
-        let long = addition.value.len() > OFFLOAD_LEN;
-        self.committer.write_sized(Write::Content(vec![addition]), long).await.map(|_| key)
+        self.committer.write(Write::Content(vec![addition])).await.map(|_| key)
     }
 
     async fn commit(self: &Arc<Self>, additions: Vec<Addition>) -> Result<()> {

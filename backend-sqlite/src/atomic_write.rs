@@ -148,9 +148,7 @@ impl EntryStore for Instance {
     }
 
     async fn write(self: &Arc<Self>, key: &Key, test: Test, set: Option<Bytes>) -> Result<TestAndSet> {
-        let long = test.is_long(set.as_ref());
-        let write = Write::Entry { key: key.clone(), test, set };
-        match self.committer.write_sized(write, long).await? {
+        match self.committer.write(Write::Entry { key: key.clone(), test, set }).await? {
             Written::Entry(outcome) => Ok(outcome),
             Written::Content(_) | Written::Done => Err(unexpected_answer()),
         }

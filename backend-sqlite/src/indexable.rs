@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backend_kit::{Addition, ContentStore, Context, Gate, OFFLOAD_LEN, Page, false_value};
+use backend_kit::{Addition, ContentStore, Context, Gate, Page, false_value};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 use store_api::{ContentHash, ContentKey, HashFunction, Result};
@@ -136,9 +136,7 @@ impl ContentStore for Instance {
     }
 
     async fn add(self: &Arc<Self>, addition: Addition) -> Result<ContentKey> {
-        let long = addition.value.len() > OFFLOAD_LEN;
-        let write = Write::Add(addition);
-        match self.committer.write_sized(write, long).await? {
+        match self.committer.write(Write::Add(addition)).await? {
             Written::Content(key) => Ok(key),
             Written::Entry(_) | Written::Done => Err(unexpected_answer()),
         }
