@@ -23,7 +23,7 @@ use crate::{
     sync::{AtomicUsize, Ordering, RwLock, fence},
 };
 
-type HashMap<K, V> = hashbrown::HashMap<K, V, RandomState>;
+type HashMap<K, V> = std::collections::HashMap<K, V, RandomState>;
 
 /// A change of one entry, as it was committed or observed.
 #[derive(Clone)]

@@ -1,11 +1,13 @@
 //! The content: maps sharded by the hash of the value. Content only grows, so the order of arrival is its cursor.
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::{
+    collections::HashMap,
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
 
 use backend_kit::{Addition, OFFLOAD_LEN, Page};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 use store_api::{ContentHash, ContentKey, HashFunction};
 
 const SHARDS: usize = 64;
