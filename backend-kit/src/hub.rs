@@ -181,6 +181,15 @@ impl Hub {
         keys.chain(registry.by_scope.keys().cloned().map(Scope::Under)).collect()
     }
 
+    /// What is watched, without what another scope covers: nothing is in two of them.
+    #[must_use]
+    pub fn outermost_scopes(&self) -> Vec<Scope> {
+        let registry = self.registry.read();
+        let covered = |path: &Key, own: usize| path.ancestors().skip(own).any(|above| registry.by_scope.contains_key(above));
+        let keys = registry.by_key.keys().filter(|key| !covered(key, 0)).cloned().map(Scope::Key);
+        keys.chain(registry.by_scope.keys().filter(|path| !covered(path, 1)).cloned().map(Scope::Under)).collect()
+    }
+
     /// Tells the watches that cover a key that its entry could not be read: an `Err` item, after which they go on.
     pub fn fault_of(&self, key: &Key, error: &Error) -> Wakers {
         self.registry.read().covering(key).filter_map(|watch| watch.fault_of(key, error)).collect()

@@ -11,7 +11,7 @@ use std::{
 };
 
 use backend_kit::{
-    Addition, Change, Decision, Engine, Failure, Hub, Old, Patience, ROW_BYTES, Scope, Test, Wakers, frame,
+    Addition, Change, Decision, Engine, Failure, Hub, Old, Patience, ROW_BYTES, Test, Wakers, frame,
 };
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -89,7 +89,8 @@ impl Writer {
         };
         let answers = group.iter().map(|write| decided.decide(write)).collect::<Result<_, Failure>>()?;
         // What a `clear` removes is read for the watches alone.
-        let cleared = if decided.is_watched && decided.is_cleared { outermost(&self.hub.scopes()) } else { Vec::new() };
+        let reads_cleared = decided.is_watched && decided.is_cleared;
+        let cleared = if reads_cleared { self.hub.outermost_scopes() } else { Vec::new() };
         let cleared = cleared.iter().flat_map(|scope| rows_of(lease, None, scope)).flatten().collect();
         let Decided { batch, entries, is_watched, .. } = decided;
         // Where each write syncs, all that was acknowledged is synced.
@@ -448,12 +449,4 @@ fn tell(hub: &Hub, seq: u64, entries: &HashMap<Key, Pending, RandomState>, clear
         wakers.extend([hub.fault(&error)]);
     }
     wakers
-}
-
-/// The scopes that no other one covers: with them nothing is told twice.
-fn outermost(scopes: &[Scope]) -> Vec<Scope> {
-    let covered = |scope: &Scope| {
-        scopes.iter().any(|other| other != scope && matches!(other, Scope::Under(_)) && other.covers(scope.path()))
-    };
-    scopes.iter().filter(|scope| !covered(scope)).cloned().collect()
 }

@@ -7,7 +7,6 @@
 mod mirror;
 
 use std::{
-    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -230,7 +229,7 @@ impl Observer {
         let mut next = Instant::now() + self.poll;
         loop {
             if !self.hub.is_watched() {
-                self.watched();
+                self.mirror().forget_unwatched(&self.hub);
                 self.nudge.notified().await;
                 next = Instant::now() + self.poll;
             // Not behind a nudge: there may be one at each turn.
@@ -250,7 +249,7 @@ impl Observer {
                 self.failed(scope, &error);
             }
         };
-        stream::iter(outermost(&self.watched())).for_each_concurrent(CONCURRENCY, look).await;
+        stream::iter(self.watched()).for_each_concurrent(CONCURRENCY, look).await;
         self.confirm_unclear().await;
     }
 
@@ -260,8 +259,11 @@ impl Observer {
         self.mirror().is_unclear(failed);
     }
 
+    /// What is to be looked at. The rest is forgotten.
     fn watched(&self) -> Vec<Scope> {
-        self.mirror().watched(&self.hub)
+        let mut mirror = self.mirror();
+        mirror.forget_unwatched(&self.hub);
+        self.hub.outermost_scopes()
     }
 
     /// Ends the poller, without waiting for it. It only reads.
@@ -316,17 +318,6 @@ fn too_many(limit: u64) -> Error {
          narrower one, or raise `watch_limit`"
     );
     Error::new(ErrorKind::Unsupported, message)
-}
-
-/// Those that no other one covers.
-fn outermost(scopes: &[Scope]) -> Vec<Scope> {
-    let paths = scopes.iter().filter(|scope| matches!(scope, Scope::Under(_)));
-    let paths: HashSet<&str> = paths.map(|scope| scope.path().as_str()).collect();
-    let is_outermost = |scope: &&Scope| {
-        let own = usize::from(matches!(scope, Scope::Under(_)));
-        !scope.path().ancestors().skip(own).any(|path| paths.contains(path))
-    };
-    scopes.iter().filter(is_outermost).cloned().collect()
 }
 
 /// Keeps a scope in the mirror while a watch begins.

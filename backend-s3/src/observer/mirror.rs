@@ -133,11 +133,10 @@ impl Mirror {
         self.covers.get_or_insert(scope).is_known = true;
     }
 
-    /// What is watched; the rest is forgotten. The hub is asked under the lock that watches are registered under: one that
-    /// is registered behind its answer would be forgotten with its scope, and hear of nothing.
-    pub(super) fn watched(&mut self, hub: &Hub) -> Vec<Scope> {
-        let watched = hub.scopes();
-        if self.covers.retain(&watched) {
+    /// Forgets what is neither watched nor about to be. Watches are registered under the mirror's lock: one that came
+    /// behind the hub's answer would be forgotten with its scope, and hear of nothing.
+    pub(super) fn forget_unwatched(&mut self, hub: &Hub) {
+        if self.covers.retain(&hub.scopes()) {
             let mut keys = std::mem::take(&mut self.keys);
             keys.retain(|key, _| self.is_covered(key));
             keys.shrink_to_fit();
@@ -147,7 +146,6 @@ impl Mirror {
             self.failing = failing;
             self.epoch.0 += 1;
         }
-        watched
     }
 
     /// The keys in a scope that are there.
