@@ -80,13 +80,13 @@ impl Writer {
             Patience::Wait => self.database.hold_order(),
             Patience::None => self.database.try_hold_order().ok_or(Failure::WouldBlock)?,
         };
-        let bytes = group.iter().map(|write| batched(write)).sum();
-        let mut decided = Decided::new(lease, self.hash, patience, self.hub.is_watched(), bytes);
-        decided.short = match (&self.refusal, self.syncs) {
+        let short = match (&self.refusal, self.syncs) {
             (Some(_), _) => Look::Far,
             (None, true) => Look::Near,
             (None, false) => Look::NearIfAlone,
         };
+        let bytes = group.iter().map(|write| Self::bytes_of(write)).sum();
+        let mut decided = Decided::new(lease, self.hash, patience, self.hub.is_watched(), short, bytes);
         let answers = group.iter().map(|write| decided.decide(write)).collect::<Result<_, Failure>>()?;
         // What a `clear` removes is read for the watches alone.
         let reads_cleared = decided.is_watched && decided.is_cleared;
@@ -183,16 +183,6 @@ impl Engine for Writer {
     }
 }
 
-/// How many bytes a write adds to a batch at the most.
-fn batched(write: &Write) -> usize {
-    match write {
-        Write::Entry { key, set, .. } => key.as_str().len() + set.as_ref().map_or(0, Bytes::len) + ROW_BYTES,
-        Write::Content(additions) => additions.iter().map(Addition::bytes).sum(),
-        Write::Clear => ROW_BYTES,
-        Write::Sync => 0,
-    }
-}
-
 fn failed(error: rocksdb::Error) -> Failure {
     if would_block(&error) {
         Failure::WouldBlock
@@ -237,15 +227,22 @@ struct Pending {
 }
 
 impl<'l, 'w> Decided<'l, 'w> {
-    /// For a group that adds so many bytes to its batch.
-    fn new(lease: &'l Lease<'l>, hash: HashFunction, patience: Patience, is_watched: bool, bytes: usize) -> Self {
+    /// For a group that holds so many bytes.
+    fn new(
+        lease: &'l Lease<'l>,
+        hash: HashFunction,
+        patience: Patience,
+        is_watched: bool,
+        short: Look,
+        bytes: usize,
+    ) -> Self {
         Self {
             lease,
             hash,
             tier: if patience == Patience::Wait { Tier::Disk } else { Tier::Memory },
             is_watched,
             is_cleared: false,
-            short: Look::Far,
+            short,
             entries: HashMap::default(),
             content: HashMap::default(),
             batch: WriteBatch::with_capacity_bytes(BATCH_HEADER + bytes),
