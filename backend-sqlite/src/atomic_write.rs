@@ -12,7 +12,7 @@ use crate::{
     error::malformed,
     readers::Found,
     schema::{key_of, key_range, open_frame},
-    writer::{Write, Written, unexpected_answer},
+    writer::Write,
 };
 
 /// How many keys, and how many bytes of values, a page of a stream has at the most.
@@ -148,10 +148,7 @@ impl EntryStore for Instance {
     }
 
     async fn write(self: &Arc<Self>, key: &Key, test: Test, set: Option<Bytes>) -> Result<TestAndSet> {
-        match self.committer.write(Write::Entry { key: key.clone(), test, set }).await? {
-            Written::Entry(outcome) => Ok(outcome),
-            Written::Content(_) | Written::Done => Err(unexpected_answer()),
-        }
+        Ok(self.committer.write(Write::Entry { key: key.clone(), test, set }).await?.verdict)
     }
 
     async fn clear(self: &Arc<Self>) -> Result<()> {

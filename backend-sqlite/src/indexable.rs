@@ -12,7 +12,7 @@ use crate::{
     error::malformed,
     readers::Found,
     schema::{located, row_of},
-    writer::{Write, Written, unexpected_answer},
+    writer::Write,
 };
 
 /// How many keys a page of a stream has.
@@ -136,10 +136,9 @@ impl ContentStore for Instance {
     }
 
     async fn add(self: &Arc<Self>, addition: Addition) -> Result<ContentKey> {
-        match self.committer.write(Write::Add(addition)).await? {
-            Written::Content(key) => Ok(key),
-            Written::Entry(_) | Written::Done => Err(unexpected_answer()),
-        }
+        let hash = addition.hash;
+        let row = self.committer.write(Write::Add(addition)).await?.row;
+        Ok(row.map_or_else(|| hash.into(), |row| located(hash, row)))
     }
 
     async fn commit(self: &Arc<Self>, additions: Vec<Addition>) -> Result<()> {
