@@ -22,7 +22,7 @@ pub struct Addition {
 }
 
 impl Addition {
-    /// That of a value under its own hash, or under the one that was given (I1, I4).
+    /// A value with its own hash, or with the one that was given (I1, I4).
     ///
     /// # Errors
     ///

@@ -34,7 +34,7 @@ pub struct UnderWay {
 }
 
 impl Detached {
-    /// Those of the instance with this gate: none.
+    /// For the instance with this gate.
     #[must_use]
     pub fn new(gate: &Arc<Gate>) -> Self {
         Self { gate: Arc::clone(gate), under_way: Arc::default() }

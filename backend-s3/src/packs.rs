@@ -93,7 +93,7 @@ pub(crate) struct Packs {
     detached: Detached,
 }
 
-/// One refresh at a time. Who waited for one that began after it was asked for needs no other.
+/// One refresh runs at a time. A caller that waited while another refresh began and succeeded needs none of its own.
 #[derive(Debug, Default)]
 struct Refreshing {
     begun: AtomicU64,

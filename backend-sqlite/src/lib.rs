@@ -10,8 +10,9 @@
 //! | index | `Exact` |
 //! | watch lag | own changes at once, others' within [`SqliteOptions::poll`] |
 //!
-//! A level is an instance's own: where one instance writes with `Sync::Normal`, what another one reads of it survives a
-//! power loss only after a `sync`. The file belongs on a local file system: SQLite's locks do not hold on a network's.
+//! Each instance has its own level: what an instance with `Sync::Normal` wrote survives a power loss only after a `sync`,
+//! also where an instance with `Sync::Full` has read it. The file belongs on a local file system: SQLite's locks do not
+//! hold on a network's.
 //!
 //! ```no_run
 //! use backend_sqlite::{SqliteOptions, Sync};

@@ -234,7 +234,7 @@ struct Applied {
 struct Transaction<'w> {
     connection: &'w Connection,
     writer: &'w Writer,
-    /// Of the last change, once it was asked for.
+    /// The sequence number of the last change; `None` until it was read.
     seq: Option<i64>,
     fed: Vec<Fed>,
 }

@@ -19,10 +19,10 @@ pub trait ContentStore: Send + Sync + Sized + 'static {
     /// How far a stream has come.
     type Cursor: Default + Send + Unpin + 'static;
 
-    /// That of the instance.
+    /// The gate of the instance.
     fn gate(&self) -> &Arc<Gate>;
 
-    /// The store's.
+    /// The hash function of the store.
     fn hash_function(&self) -> HashFunction;
 
     /// Whether what is read is checked against its hash (I6).

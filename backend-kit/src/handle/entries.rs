@@ -18,7 +18,7 @@ pub trait EntryStore: Send + Sync + Sized + 'static {
     /// How far a stream has come.
     type Cursor: Default + Send + Unpin + 'static;
 
-    /// That of the instance.
+    /// The gate of the instance.
     fn gate(&self) -> &Arc<Gate>;
 
     /// Where its watches are.

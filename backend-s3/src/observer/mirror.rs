@@ -12,10 +12,12 @@ use crate::{
     frame::{Frame, rotten},
 };
 
+/// What was told of the watched keys. All that is told keeps one rule: a read tells something only if the record is still
+/// the one that it began from (`follows`), or if both have a sequence number to compare. Everything else is read again.
 #[derive(Default)]
 pub(super) struct Mirror {
     covers: Covers,
-    /// Of the keys in these scopes, those that have an object.
+    /// The keys in these scopes that have an object.
     keys: HashMap<Key, Record>,
     /// What this instance wrote where it is not known whether the record is of before or after.
     unclear: Vec<Key>,
@@ -84,7 +86,7 @@ struct Cover {
 
 struct Record {
     version: Option<Version>,
-    /// Of the version; a listing does not tell it.
+    /// The sequence number of `version`; `None` when it is known from a listing only.
     seq: Option<u64>,
     /// What the hub was told it by. It is the sequence number, unless a repair took that back.
     number: u64,

@@ -19,7 +19,7 @@ use crate::{
 pub(super) struct Mirror {
     pub(super) connection: Option<Connection>,
     closed: bool,
-    /// Of the last snapshot that was read: changes up to it are fed.
+    /// The sequence number of the last snapshot: all changes up to it are fed.
     as_of: u64,
     /// SQLite's mark of that moment; it moves when another connection commits.
     data_version: i64,
