@@ -117,9 +117,9 @@ impl<E: Engine> Committer<E> {
         Ok(Self { core, in_place, ended, thread: std::sync::Mutex::new(Some(thread)) })
     }
 
-    /// Applies a write, and answers when it is as durable as the engine makes it: a small one on the caller's thread, where
-    /// that may be. A write whose future is dropped before its group has begun does not happen; later, it happens whole
-    /// (A9).
+    /// Applies a write, a small one on the caller's thread where that may be, and answers when it is as durable as the
+    /// engine makes it. A write whose future is dropped before its group has begun does not happen; later, it happens
+    /// whole (A9).
     ///
     /// # Errors
     ///

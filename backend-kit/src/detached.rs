@@ -12,14 +12,13 @@ use crate::Gate;
 /// A close closes the gate of the instance, then waits until all have [ended](Self::ended).
 ///
 /// **No write begins behind a close.** A write holds the lock to read while it is under way, and asks the gate once it
-/// holds it; `ended` takes the lock to write. So one of the two came first. Where it is the write, `ended` waits for it.
-/// Where it is `ended`, the gate was closed before the lock was let go of, and the write finds it closed.
+/// holds it; `ended` takes the lock to write. So one of the two is first. If it is the write, `ended` waits for it. If it
+/// is `ended`, the gate was closed before the lock was let go of, and the write finds it closed.
 ///
-/// **Nobody waits for ever**, if two rules are kept. The lock is fair: behind an `ended` that waits, a
-/// [`begin`](Self::begin) waits too. So a write begins once: what it does beside itself is a part of it, or
-/// [tries](Self::try_begin). And it begins before it takes what another write may wait for, such as the turn of its key:
-/// then whoever holds such a thing is under way, and waits for no `ended`. So what is under way ends, then what waits for
-/// it, then what came behind.
+/// **Nobody waits for ever**, if two rules are kept. The lock is fair: a [`begin`](Self::begin) waits behind an `ended`
+/// that waits. So a write begins once, and what it starts beside itself [tries](Self::try_begin). And it begins before it
+/// takes what another write may wait for, such as the turn of its key: whoever holds such a thing is under way then, and
+/// waits for no `ended`. So what is under way ends, then the `ended` that waits for it, then what waits behind that.
 #[derive(Clone, Debug)]
 pub struct Detached {
     gate: Arc<Gate>,

@@ -222,9 +222,9 @@ impl Hub {
         self.prepare(handle, scope, init)?.register()
     }
 
-    /// What of a [registration](Self::register) takes time in proportion to the given state, or can be refused without a
-    /// look at the store: for a store that is read before the registration, or whose writes wait for it.
-    /// [`is_watched`](Self::is_watched) says so from here on.
+    /// What of a [registration](Self::register) takes time in proportion to the given state, or is refused without a look
+    /// at the store: for a store that is read before the registration, or whose writes wait for it. From here on the hub
+    /// [is watched](Self::is_watched).
     ///
     /// # Errors
     ///
