@@ -185,7 +185,8 @@ impl Hub {
     #[must_use]
     pub fn outermost_scopes(&self) -> Vec<Scope> {
         let registry = self.registry.read();
-        let covered = |path: &Key, own: usize| path.ancestors().skip(own).any(|above| registry.by_scope.contains_key(above));
+        let covered =
+            |path: &Key, own: usize| path.ancestors().skip(own).any(|above| registry.by_scope.contains_key(above));
         let keys = registry.by_key.keys().filter(|key| !covered(key, 0)).cloned().map(Scope::Key);
         keys.chain(registry.by_scope.keys().filter(|path| !covered(path, 1)).cloned().map(Scope::Under)).collect()
     }

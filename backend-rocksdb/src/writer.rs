@@ -10,9 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backend_kit::{
-    Addition, Change, Decision, Engine, Failure, Hub, Old, Patience, ROW_BYTES, Test, Wakers, frame,
-};
+use backend_kit::{Addition, Change, Decision, Engine, Failure, Hub, Old, Patience, ROW_BYTES, Test, Wakers, frame};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use rocksdb::{DBPinnableSlice, DBRawIterator, WriteBatch, WriteOptions};

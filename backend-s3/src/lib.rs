@@ -58,8 +58,8 @@ use std::{fmt, panic, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use backend_kit::{ContentHandle, Context, Detached, EntryHandle, Gate, Hub, UnderWay};
 use store_api::{
-    AtomicWrite, Backend, Durability, Effect, Error, ErrorKind, Guarantees, HashFunction, IndexLevel, Indexable, Result,
-    Visibility, WatchLag,
+    AtomicWrite, Backend, Durability, Effect, Error, ErrorKind, Guarantees, HashFunction, IndexLevel, Indexable,
+    Result, Visibility, WatchLag,
 };
 
 use tokio::{runtime::Handle, task::JoinHandle};

@@ -44,11 +44,7 @@ use backend_kit::{Detached, OFFLOAD_LEN, false_value, frame, offload};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result};
-use tokio::{
-    runtime::Handle,
-    sync::Mutex as AsyncMutex,
-    time::Instant,
-};
+use tokio::{runtime::Handle, sync::Mutex as AsyncMutex, time::Instant};
 
 use self::{
     format::Tail,

@@ -569,7 +569,10 @@ fn the_outermost_scopes_are_those_that_no_other_one_covers() {
     let one = |path| Scope::Key(key(path));
     let cases = [
         (vec![one("a"), below("a"), below("a/b"), one("a/b/c"), one("ab")], vec![one("ab"), below("a")]),
-        (vec![one("a"), one("a/b"), below("b/c"), below("b/d")], vec![one("a"), one("a/b"), below("b/c"), below("b/d")]),
+        (
+            vec![one("a"), one("a/b"), below("b/c"), below("b/d")],
+            vec![one("a"), one("a/b"), below("b/c"), below("b/d")],
+        ),
         (vec![one("a"), below("b"), Scope::Under(Key::root())], vec![Scope::Under(Key::root())]),
         (vec![], vec![]),
     ];

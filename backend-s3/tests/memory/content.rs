@@ -595,7 +595,11 @@ async fn a9_a_close_waits_for_the_additions_that_have_queued() {
 async fn a_panic_in_a_commit_goes_on_in_the_caller() {
     let store = Arc::new(Faulty::over(Arc::default()));
     let scene = Scene::over(Arc::clone(&store) as _).await;
-    store.then([Step { fault: Fault::None, before: Box::new(|| async { panic!("inside") }.boxed()), behind: nothing() }]);
+    store.then([Step {
+        fault: Fault::None,
+        before: Box::new(|| async { panic!("inside") }.boxed()),
+        behind: nothing(),
+    }]);
     let batch = scene.content.begin().await.unwrap();
     batch.add(value(0)).await.unwrap();
     batch.commit().await.unwrap();
