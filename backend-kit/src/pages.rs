@@ -169,7 +169,7 @@ mod tests {
 
     #[tokio::test]
     async fn empty_pages_are_passed_over_and_let_others_run() {
-        let mut stream = Pages::new(Gate::new(), 0, |start: u32| {
+        let mut stream = Pages::new(NUMBERS, "count", Gate::new(), 0, |start: u32| {
             let items = if start < 3 { Vec::new() } else { vec![Ok(start)] };
             ready(Ok(Page { items, next: (start < 3).then_some(start + 1) }))
         });
