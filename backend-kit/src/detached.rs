@@ -45,7 +45,12 @@ impl Detached {
     ///
     /// `Closed`, without effect: also where the close came while this waited.
     pub async fn begin(&self) -> Result<UnderWay> {
-        let held = Arc::clone(&self.under_way).read_owned().await;
+        // Tried first: to await it counts against the task's budget, and what a task begins at the same time would come
+        // apart.
+        let held = match Arc::clone(&self.under_way).try_read_owned() {
+            Ok(held) => held,
+            Err(_) => Arc::clone(&self.under_way).read_owned().await,
+        };
         self.gate.check()?;
         Ok(UnderWay { _held: held })
     }
