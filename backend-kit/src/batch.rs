@@ -14,52 +14,19 @@ use store_api::{
     Append, Batch, ContentHash, ContentKey, ContentKeyStream, ContentRead, Error, ErrorKind, HashFunction, Result,
 };
 
-use crate::{Gate, Page, Pages, check_value, hash, sync::Mutex};
+use crate::{Addition, Context, Gate, Page, Pages, false_value, sync::Mutex};
 
 /// How much a batch may hold unless told otherwise: 256 MiB.
 pub const DEFAULT_BATCH_LIMIT: usize = 256 * 1024 * 1024;
 
-/// What an engine holds for a row beside its key and its value, as a rule: 64 bytes.
-pub const ROW_BYTES: usize = 64;
-
 const KEYS_PER_PAGE: usize = 256;
-
-/// A value to be stored under a hash.
-#[derive(Clone)]
-pub struct Addition {
-    /// The hash to store it under.
-    pub hash: ContentHash,
-    /// The value.
-    pub value: Bytes,
-    /// Whether the hash was computed here, or given by a caller who may be wrong (I4).
-    pub trusted: bool,
-}
-
-impl Addition {
-    /// About how many bytes an engine holds to write it: hash and value, and what comes with a row ([`ROW_BYTES`]).
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.hash.as_bytes().len() + self.value.len() + ROW_BYTES
-    }
-
-    /// Whether it takes the place of what is stored under its hash: where two differ, the one that has the hash stays
-    /// (I4). It hashes only where nobody can tell without.
-    #[must_use]
-    pub fn replaces(&self, function: HashFunction, present_is_trusted: bool, present: &[u8]) -> bool {
-        !present_is_trusted && *present != *self.value && (self.trusted || function.hash(&self.value) == self.hash)
-    }
-}
-
-// Values are the application's secrets: a log line shows their sizes (E2).
-impl fmt::Debug for Addition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Addition({}, {} bytes, trusted: {})", self.hash, self.value.len(), self.trusted)
-    }
-}
 
 /// What a [`BufferedBatch`] is committed to: a handle on an indexable store.
 #[async_trait]
 pub trait BatchTarget: ContentRead + 'static {
+    /// Who is named in errors.
+    const CONTEXT: Context;
+
     /// Stores all of it at one instant, whole or not at all, also across a crash (I7).
     async fn commit(&self, additions: Vec<Addition>) -> Result<()>;
 }
@@ -85,6 +52,11 @@ impl<S: BatchTarget> BufferedBatch<S> {
     /// from it are checked against their hash if `verify` says so.
     pub fn new(store: S, handle: &Arc<Gate>, limit: usize, verify: bool) -> Self {
         Self { store, gate: handle.child(), verify, limit, own: Mutex::new(Some(Own::default())) }
+    }
+
+    async fn append(&self, given: Option<ContentHash>, value: Bytes) -> Result<ContentKey> {
+        self.gate.check()?;
+        self.insert(Addition::of(self.hash_function(), given, value).await?)
     }
 
     fn insert(&self, addition: Addition) -> Result<ContentKey> {
@@ -119,6 +91,15 @@ impl<S: BatchTarget> BufferedBatch<S> {
         Ok(own.as_ref().ok_or_else(Error::closed)?.additions.get(hash).cloned())
     }
 
+    /// The batch's own value, verified where the store verifies (I6).
+    async fn own_value(&self, hash: &ContentHash) -> Result<Option<Bytes>> {
+        let Some(own) = self.own(hash)? else { return Ok(None) };
+        if self.verify && !own.trusted && crate::hash(self.hash_function(), &own.value).await? != own.hash {
+            return Err(false_value());
+        }
+        Ok(Some(own.value))
+    }
+
     /// Ends the batch, and takes what it held.
     fn end(&self) -> Result<Vec<Addition>> {
         self.gate.check()?;
@@ -135,22 +116,23 @@ impl<S: BatchTarget> ContentRead for BufferedBatch<S> {
     }
 
     async fn mem(&self, key: &ContentKey) -> Result<bool> {
-        match self.own(&key.to_hash())? {
+        let hash = key.to_hash();
+        match self.own(&hash).map_err(S::CONTEXT.at("mem", hash))? {
             Some(_) => Ok(true),
             None => self.store.mem(key).await,
         }
     }
 
     async fn find(&self, key: &ContentKey) -> Result<Option<Bytes>> {
-        let Some(own) = self.own(&key.to_hash())? else { return self.store.find(key).await };
-        if self.verify && !own.trusted && hash(self.hash_function(), &own.value).await? != own.hash {
-            return Err(Error::new(ErrorKind::Corrupt, "the value does not match its hash").with_key(own.hash));
+        let hash = key.to_hash();
+        match self.own_value(&hash).await.map_err(S::CONTEXT.at("find", hash))? {
+            None => self.store.find(key).await,
+            own => Ok(own),
         }
-        Ok(Some(own.value))
     }
 
     async fn index(&self, hash: &ContentHash) -> Result<Option<ContentKey>> {
-        match self.own(hash)? {
+        match self.own(hash).map_err(S::CONTEXT.at("index", hash))? {
             Some(_) => Ok(Some((*hash).into())),
             None => self.store.index(hash).await,
         }
@@ -161,7 +143,7 @@ impl<S: BatchTarget> ContentRead for BufferedBatch<S> {
         let own: HashSet<ContentHash> =
             self.own.lock().as_ref().map(|own| own.additions.keys().copied().collect()).unwrap_or_default();
         let start = Keys::Own(own, self.store.keys());
-        Box::pin(Pages::new(Arc::clone(&self.gate), start, Keys::page))
+        Box::pin(Pages::new(S::CONTEXT, "keys", Arc::clone(&self.gate), start, Keys::page))
     }
 }
 
@@ -197,28 +179,23 @@ impl Keys {
 #[async_trait]
 impl<S: BatchTarget> Append for BufferedBatch<S> {
     async fn add(&self, value: Bytes) -> Result<ContentKey> {
-        check_value(&value)?;
-        self.gate.check()?;
-        let hash = hash(self.hash_function(), &value).await?;
-        self.insert(Addition { hash, value, trusted: true })
+        self.append(None, value).await.map_err(S::CONTEXT.on("add"))
     }
 
     async fn unsafe_add(&self, hash: ContentHash, value: Bytes) -> Result<ContentKey> {
-        check_value(&value)?;
-        self.gate.check()?;
-        self.insert(Addition { hash, value, trusted: false })
+        self.append(Some(hash), value).await.map_err(S::CONTEXT.at("unsafe_add", hash))
     }
 }
 
 #[async_trait]
 impl<S: BatchTarget> Batch for BufferedBatch<S> {
     async fn commit(&self) -> Result<()> {
-        let additions = self.end()?;
+        let additions = self.end().map_err(S::CONTEXT.on("commit"))?;
         if additions.is_empty() { Ok(()) } else { self.store.commit(additions).await }
     }
 
     async fn abort(&self) -> Result<()> {
-        self.end().map(drop)
+        self.end().map(drop).map_err(S::CONTEXT.on("abort"))
     }
 }
 

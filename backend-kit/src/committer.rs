@@ -15,14 +15,14 @@ use store_api::{Effect, Error, ErrorKind, Result};
 use tokio::sync::{oneshot, watch};
 
 use self::queue::{Next, Queue};
-use crate::{Wakers, sync::Mutex};
+use crate::{OFFLOAD_LEN, Wakers, sync::Mutex};
 
 /// How many bytes the writes of a group hold together, unless it is one write: 64 MiB. It bounds what an engine makes
 /// of a group in memory.
 const GROUP_LIMIT: usize = 64 * 1024 * 1024;
 
-/// What a committer drives: the one writer of an engine. It is dropped on the committer's thread; where a
-/// commit panics, at once.
+/// What a committer drives: the one writer of an engine. It is dropped on the committer's thread, or, when a
+/// commit panicked, at once on the thread where it did.
 pub trait Engine: Send + 'static {
     /// A write.
     type Write: Send + Sync + 'static;
@@ -30,7 +30,7 @@ pub trait Engine: Send + 'static {
     type Outcome: Send + 'static;
 
     /// About how many bytes of memory a write takes while it is written: keys, hashes and values, and
-    /// [`ROW_BYTES`](crate::ROW_BYTES) for each. It is asked once, by who queues the write.
+    /// [`ROW_BYTES`](crate::ROW_BYTES) for each. It is asked on the caller's thread.
     fn bytes_of(write: &Self::Write) -> usize;
 
     /// Applies the writes in order as one transaction, makes it as durable as the store declares, and tells the watches
@@ -117,14 +117,15 @@ impl<E: Engine> Committer<E> {
         Ok(Self { core, in_place, ended, thread: std::sync::Mutex::new(Some(thread)) })
     }
 
-    /// Applies a write, and answers when it is as durable as the engine makes it. A write whose future is dropped before
-    /// its group has begun does not happen; later, it happens whole (A9).
+    /// Applies a write, a small one on the caller's thread where that may be, and answers when it is as durable as the
+    /// engine makes it. A write whose future is dropped before its group has begun does not happen; later, it happens
+    /// whole (A9).
     ///
     /// # Errors
     ///
     /// Those of the engine; `Closed` and `Poisoned` (E3).
     pub async fn write(&self, write: E::Write) -> Result<E::Outcome> {
-        let write = if self.in_place {
+        let write = if self.in_place && E::bytes_of(&write) <= OFFLOAD_LEN {
             match self.core.write_in_place(write) {
                 Ok(outcome) => return outcome,
                 Err(write) => write,
@@ -135,16 +136,7 @@ impl<E: Engine> Committer<E> {
         self.enqueue(write).await
     }
 
-    /// [`write`](Self::write), or where it is long [`enqueue`](Self::enqueue).
-    ///
-    /// # Errors
-    ///
-    /// Those of [`write`](Self::write).
-    pub async fn write_sized(&self, write: E::Write, long: bool) -> Result<E::Outcome> {
-        if long { self.enqueue(write).await } else { self.write(write).await }
-    }
-
-    /// [`write`](Self::write), always on the thread: for what is long or must sync.
+    /// [`write`](Self::write), always on the thread: for what takes long or must sync.
     ///
     /// # Errors
     ///

@@ -19,7 +19,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// That of a backend.
+    /// The context of a backend with this name.
     #[must_use]
     pub const fn new(backend: &'static str) -> Self {
         Self { backend }

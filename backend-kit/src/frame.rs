@@ -45,7 +45,7 @@ pub const fn len(value_len: usize) -> usize {
     CHECKSUM_LEN + value_len
 }
 
-/// What a frame begins with, for who writes it apart from a value that is not to be copied.
+/// The first bytes of a frame, for a caller that writes them and the value as two parts, without copying the value.
 #[must_use]
 pub fn checksum(key: &[u8], value: &[u8]) -> [u8; CHECKSUM_LEN] {
     XxHash3_64::oneshot_with_seed(XxHash3_64::oneshot(key), value).to_le_bytes()

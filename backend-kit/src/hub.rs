@@ -23,7 +23,7 @@ use crate::{
     sync::{AtomicUsize, Ordering, RwLock, fence},
 };
 
-type HashMap<K, V> = hashbrown::HashMap<K, V, RandomState>;
+type HashMap<K, V> = std::collections::HashMap<K, V, RandomState>;
 
 /// A change of one entry, as it was committed or observed.
 #[derive(Clone)]
@@ -144,17 +144,16 @@ impl Hub {
     /// Whether anybody watches. Ask after the commit was applied, and publish if so.
     ///
     /// Either this sees a watch's interest, or the commit was applied before that watch took its baseline: the commit
-    /// applies, fences and loads; the watch shows its [`Interest`], fences, and reads the store.
+    /// applies, fences and loads; the watch shows its interest as it is [prepared](Self::prepare), fences, and reads the
+    /// store.
     #[must_use]
     pub fn is_watched(&self) -> bool {
         fence(Ordering::SeqCst);
         self.interested.load(Ordering::Relaxed) != 0
     }
 
-    /// Shows that a watch is about to be registered, so that [`is_watched`](Self::is_watched) says so from here on.
-    /// A hub whose store must be read before the registration needs it; [`register`](Self::register) shows it too.
-    #[must_use]
-    pub fn interest(self: &Arc<Self>) -> Interest {
+    /// Shows that a watch is about to be registered.
+    fn interest(self: &Arc<Self>) -> Interest {
         self.interested.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         Interest { hub: Arc::clone(self) }
@@ -180,6 +179,16 @@ impl Hub {
         let registry = self.registry.read();
         let keys = registry.by_key.keys().cloned().map(Scope::Key);
         keys.chain(registry.by_scope.keys().cloned().map(Scope::Under)).collect()
+    }
+
+    /// What is watched, without what another scope covers: nothing is in two of them.
+    #[must_use]
+    pub fn outermost_scopes(&self) -> Vec<Scope> {
+        let registry = self.registry.read();
+        let covered =
+            |path: &Key, own: usize| path.ancestors().skip(own).any(|above| registry.by_scope.contains_key(above));
+        let keys = registry.by_key.keys().filter(|key| !covered(key, 0)).cloned().map(Scope::Key);
+        keys.chain(registry.by_scope.keys().filter(|path| !covered(path, 1)).cloned().map(Scope::Under)).collect()
     }
 
     /// Tells the watches that cover a key that its entry could not be read: an `Err` item, after which they go on.
@@ -214,8 +223,9 @@ impl Hub {
         self.prepare(handle, scope, init)?.register()
     }
 
-    /// What of a [registration](Self::register) takes time in proportion to the given state, for a store whose writes
-    /// wait while a watch is registered.
+    /// What of a [registration](Self::register) takes time in proportion to the given state, or is refused without a look
+    /// at the store: for a store that is read before the registration, or whose writes wait for it. From here on the hub
+    /// [is watched](Self::is_watched).
     ///
     /// # Errors
     ///
@@ -323,7 +333,7 @@ fn known_state(scope: &Scope, entries: Vec<(Key, Bytes)>) -> Result<HashMap<Key,
 
 /// Keeps a hub watched until dropped.
 #[derive(Debug)]
-pub struct Interest {
+struct Interest {
     hub: Arc<Hub>,
 }
 

@@ -21,14 +21,6 @@ pub struct Page<T, C> {
     pub next: Option<C>,
 }
 
-impl<T, C> Page<T, C> {
-    /// Says of its errors where they came from.
-    pub(crate) fn explain(self, context: Context, operation: &'static str) -> Self {
-        let items = self.items.into_iter().map(|item| item.map_err(context.on(operation)));
-        Self { items: items.collect(), next: self.next }
-    }
-}
-
 // The items may be values (E2).
 impl<T, C> fmt::Debug for Page<T, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,8 +31,10 @@ impl<T, C> fmt::Debug for Page<T, C> {
 type Fetch<T, C> = Pin<Box<dyn Future<Output = Result<Page<T, C>>> + Send>>;
 
 /// A stream of what `fetch` reads, page after page. It ends behind the first page that fails, and with `Closed` when its
-/// gate is closed (L1).
+/// gate is closed (L1). Its errors say where they came from.
 pub struct Pages<T, C, F> {
+    context: Context,
+    operation: &'static str,
     gate: Arc<Gate>,
     fetch: F,
     items: vec::IntoIter<Result<T>>,
@@ -58,9 +52,41 @@ where
     F: FnMut(C) -> R,
     R: Future<Output = Result<Page<T, C>>> + Send + 'static,
 {
-    /// A stream that begins at `start`.
-    pub fn new(gate: Arc<Gate>, start: C, fetch: F) -> Self {
-        Self { gate, fetch, items: Vec::new().into_iter(), then: Then::Fetch(start) }
+    /// A stream that begins at `start`, for an operation of a backend.
+    pub fn new(context: Context, operation: &'static str, gate: Arc<Gate>, start: C, fetch: F) -> Self {
+        Self { context, operation, gate, fetch, items: Vec::new().into_iter(), then: Then::Fetch(start) }
+    }
+
+    fn poll_item(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Result<T>>> {
+        loop {
+            if let Some(error) = self.closed() {
+                return Poll::Ready(Some(Err(error)));
+            }
+            if let Some(item) = self.items.next() {
+                return Poll::Ready(Some(item));
+            }
+            match std::mem::replace(&mut self.then, Then::End) {
+                Then::End => return Poll::Ready(None),
+                Then::Fetch(cursor) => self.then = Then::Fetching(Box::pin((self.fetch)(cursor))),
+                Then::Fetching(mut page) => {
+                    let Poll::Ready(page) = page.as_mut().poll(cx) else {
+                        self.then = Then::Fetching(page);
+                        return Poll::Pending;
+                    };
+                    let page = match page {
+                        Ok(page) => page,
+                        Err(error) => return Poll::Ready(Some(Err(error))),
+                    };
+                    self.items = page.items.into_iter();
+                    self.then = page.next.map_or(Then::End, Then::Fetch);
+                    if self.items.as_slice().is_empty() && matches!(self.then, Then::Fetch(_)) {
+                        // Pages of nothing, each there at once, must not keep the executor's thread.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -74,36 +100,8 @@ where
     type Item = Result<T>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Option<Result<T>>> {
-        let this = &mut *self;
-        loop {
-            if let Some(error) = this.closed() {
-                return Poll::Ready(Some(Err(error)));
-            }
-            if let Some(item) = this.items.next() {
-                return Poll::Ready(Some(item));
-            }
-            match std::mem::replace(&mut this.then, Then::End) {
-                Then::End => return Poll::Ready(None),
-                Then::Fetch(cursor) => this.then = Then::Fetching(Box::pin((this.fetch)(cursor))),
-                Then::Fetching(mut page) => {
-                    let Poll::Ready(page) = page.as_mut().poll(cx) else {
-                        this.then = Then::Fetching(page);
-                        return Poll::Pending;
-                    };
-                    let page = match page {
-                        Ok(page) => page,
-                        Err(error) => return Poll::Ready(Some(Err(error))),
-                    };
-                    this.items = page.items.into_iter();
-                    this.then = page.next.map_or(Then::End, Then::Fetch);
-                    if this.items.as_slice().is_empty() && matches!(this.then, Then::Fetch(_)) {
-                        // Pages of nothing, each there at once, must not keep the executor's thread.
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                }
-            }
-        }
+        let explain = self.context.on(self.operation);
+        self.poll_item(cx).map_err(explain)
     }
 }
 
@@ -136,8 +134,10 @@ mod tests {
 
     use super::*;
 
+    const NUMBERS: Context = Context::new("numbers");
+
     fn numbers(gate: &Arc<Gate>) -> impl Stream<Item = Result<u32>> + Unpin {
-        Pages::new(Arc::clone(gate), 0, |start: u32| {
+        Pages::new(NUMBERS, "count", Arc::clone(gate), 0, |start: u32| {
             ready(match start {
                 0 | 3 => Ok(Page { items: (start..start + 3).map(Ok).collect(), next: Some(start + 3) }),
                 6 => Ok(Page { items: vec![Err(Error::new(ErrorKind::Corrupt, "one")), Ok(7)], next: Some(9) }),
@@ -155,8 +155,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn e1_its_errors_say_where_they_came_from() {
+        let errors: Vec<_> = numbers(&Gate::new()).filter_map(async |item| item.err()).collect().await;
+        let gate = Gate::new();
+        let mut closed = numbers(&gate);
+        gate.close();
+        let closed = closed.next().await.unwrap().unwrap_err();
+        for error in errors.iter().chain([&closed]) {
+            assert_eq!((error.backend(), error.operation()), (Some("numbers"), Some("count")), "{error}");
+        }
+        assert_eq!(errors.len(), 2);
+    }
+
+    #[tokio::test]
     async fn empty_pages_are_passed_over_and_let_others_run() {
-        let mut stream = Pages::new(Gate::new(), 0, |start: u32| {
+        let mut stream = Pages::new(NUMBERS, "count", Gate::new(), 0, |start: u32| {
             let items = if start < 3 { Vec::new() } else { vec![Ok(start)] };
             ready(Ok(Page { items, next: (start < 3).then_some(start + 1) }))
         });

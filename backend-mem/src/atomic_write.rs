@@ -6,23 +6,19 @@ use backend_kit::{Context, EntryStore, Gate, Hub, Page, Scope, Test, offload};
 use bytes::Bytes;
 use store_api::{Init, Key, Result, TestAndSet, Watch};
 
-use crate::{
-    Instance, MEM,
-    entries::{Cursor, Entries},
-};
+use crate::{Instance, MEM, Store, entries::Cursor};
 
 impl Instance {
     /// Writes off the async worker.
-    async fn detach<T: Send + 'static>(
+    pub(crate) async fn detach<T: Send + 'static>(
         self: &Arc<Self>,
-        write: impl FnOnce(&Entries) -> T + Send + 'static,
+        write: impl FnOnce(&Store) -> T + Send + 'static,
     ) -> Result<T> {
         let instance = Arc::clone(self);
-        let detached = Arc::clone(&self.detached).read_owned().await;
-        self.gate.check()?;
+        let under_way = self.detached.begin().await?;
         let write = move || {
-            let written = write(&instance.store.entries);
-            drop(detached);
+            let written = write(&instance.store);
+            drop(under_way);
             written
         };
         offload(write).await
@@ -55,7 +51,7 @@ impl EntryStore for Instance {
             return Ok(self.store.entries.write(key, &test, set));
         }
         let key = key.clone();
-        self.detach(move |entries| entries.write(&key, &test, set)).await
+        self.detach(move |store| store.entries.write(&key, &test, set)).await
     }
 
     async fn clear(self: &Arc<Self>) -> Result<()> {
@@ -63,7 +59,7 @@ impl EntryStore for Instance {
             self.store.entries.clear();
             return Ok(());
         }
-        self.detach(Entries::clear).await
+        self.detach(|store| store.entries.clear()).await
     }
 
     async fn page_of_keys(self: Arc<Self>, under: Key, from: Cursor) -> Result<Page<Key, Cursor>> {
@@ -87,5 +83,24 @@ impl EntryStore for Instance {
             priming.finish(Arc::clone(&instance))
         };
         if many { offload(prime).await } else { Ok(prime()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use store_api::{AtomicWrite, Backend, EntryRead, ErrorKind};
+
+    use super::*;
+    use crate::MemOptions;
+
+    #[tokio::test]
+    async fn l1_a_closed_handle_says_so_before_it_looks_at_the_key() {
+        let entries = MemOptions::new().open().await.unwrap().atomic_write().unwrap();
+        entries.close().await.unwrap();
+        for key in [Key::root(), Key::new("a").unwrap()] {
+            let error = entries.watch_key(&key, Init::Current).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Closed);
+            assert_eq!((error.backend(), error.operation()), (Some("mem"), Some("watch_key")));
+        }
     }
 }

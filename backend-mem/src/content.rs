@@ -1,11 +1,13 @@
 //! The content: maps sharded by the hash of the value. Content only grows, so the order of arrival is its cursor.
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::{
+    collections::HashMap,
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
 
-use backend_kit::{Addition, Page};
+use backend_kit::{Addition, OFFLOAD_LEN, Page};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 use store_api::{ContentHash, ContentKey, HashFunction};
 
 const SHARDS: usize = 64;
@@ -47,14 +49,33 @@ impl Content {
         self.read(shard_of(hash)).values.contains_key(hash)
     }
 
+    /// Whether to add these takes long: values that were given with their hashes may have to be compared with what is
+    /// there, and hashed.
+    pub(crate) fn takes_long(&self, additions: &[Addition]) -> bool {
+        let is_compared = |addition: &&Addition| !addition.trusted && self.mem(&addition.hash);
+        additions.iter().filter(is_compared).map(|addition| addition.value.len()).sum::<usize>() > OFFLOAD_LEN
+    }
+
     pub(crate) fn add(&self, addition: Addition) {
-        self.write(shard_of(&addition.hash)).add(self.function, addition);
+        if let Some(addition) = self.checked(addition) {
+            self.write(shard_of(&addition.hash)).add(self.function, addition);
+        }
+    }
+
+    /// An addition that may change something. Whether one that was given with its hash may take the place of what is
+    /// there is found out here, without a lock: it is trusted then.
+    fn checked(&self, addition: Addition) -> Option<Addition> {
+        let present = if addition.trusted { None } else { self.find(&addition.hash) };
+        let Some(present) = present else { return Some(addition) };
+        let replaces = addition.replaces(self.function, present.trusted, &present.value);
+        replaces.then_some(Addition { trusted: true, ..addition })
     }
 
     /// Adds all of it at one instant: whoever reads one of the values before it, reads none after another (I7). The
     /// locks of all the shards concerned are held together, taken in their order, so that two batches do not wait for
     /// each other.
-    pub(crate) fn add_all(&self, mut additions: Vec<Addition>) {
+    pub(crate) fn add_all(&self, additions: Vec<Addition>) {
+        let mut additions: Vec<_> = additions.into_iter().filter_map(|addition| self.checked(addition)).collect();
         additions.sort_unstable_by_key(|addition| shard_of(&addition.hash));
         let mut locked: Vec<(usize, RwLockWriteGuard<'_, Shard>)> = Vec::new();
         for addition in &additions {
@@ -112,4 +133,43 @@ impl Shard {
 
 fn shard_of(hash: &ContentHash) -> usize {
     usize::from(hash.as_bytes()[0]) % SHARDS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FUNCTION: HashFunction = HashFunction::Blake3;
+
+    /// What is there after these, each of which is given with the hash of `true`.
+    fn after(additions: &[(&'static str, bool)]) -> Bytes {
+        let content = Content::new(FUNCTION);
+        let hash = FUNCTION.hash(b"true");
+        for &(value, trusted) in additions {
+            let addition = Addition { hash, value: value.into(), trusted };
+            content.add_all(vec![addition]);
+        }
+        content.find(&hash).unwrap().value
+    }
+
+    #[test]
+    fn i4_the_value_that_has_the_hash_stays() {
+        assert_eq!(after(&[("false", false), ("other", false)]), "false");
+        for given in [("true", true), ("true", false)] {
+            assert_eq!(after(&[("false", false), given]), "true");
+            assert_eq!(after(&[given, ("false", false)]), "true");
+            assert_eq!(after(&[("false", false), given, ("other", false)]), "true");
+        }
+    }
+
+    #[test]
+    fn what_is_compared_with_nothing_takes_no_time() {
+        let content = Content::new(FUNCTION);
+        let value = Bytes::from(vec![7; OFFLOAD_LEN + 1]);
+        let own = Addition { hash: FUNCTION.hash(&value), value: value.clone(), trusted: true };
+        let given = Addition { trusted: false, ..own.clone() };
+        assert!(!content.takes_long(&[own.clone(), given.clone()]));
+        content.add(own.clone());
+        assert!(!content.takes_long(&[own]) && content.takes_long(&[given]));
+    }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Entries {
 struct Shard {
     entries: HashTable<Entry>,
     order: BTreeSet<Key>,
-    /// Of the last change in this shard; entries carry that of their own.
+    /// The sequence number of the last change in this shard; each entry has that of its own.
     seq: u64,
 }
 

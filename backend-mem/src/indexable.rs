@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use backend_kit::{Addition, ContentStore, Context, Gate, Page, hash};
+use backend_kit::{Addition, ContentStore, Context, Gate, Page, false_value, hash};
 use bytes::Bytes;
-use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result};
+use store_api::{ContentHash, ContentKey, HashFunction, Result};
 
 use crate::{Instance, MEM};
 
@@ -38,20 +38,26 @@ impl ContentStore for Instance {
         let Some(stored) = self.store.content.find(&key.to_hash()) else { return Ok(None) };
         let verified = stored.trusted || !self.options.verify;
         if !verified && hash(self.hash_function(), &stored.value).await? != key.to_hash() {
-            return Err(Error::new(ErrorKind::Corrupt, "the value does not match its hash; add the true one again"));
+            return Err(false_value());
         }
         Ok(Some(stored.value))
     }
 
     async fn add(self: &Arc<Self>, addition: Addition) -> Result<ContentKey> {
         let key = addition.hash.into();
-        self.store.content.add(addition);
-        Ok(key)
+        if !self.store.content.takes_long(std::slice::from_ref(&addition)) {
+            self.store.content.add(addition);
+            return Ok(key);
+        }
+        self.detach(move |store| store.content.add(addition)).await.map(|()| key)
     }
 
     async fn commit(self: &Arc<Self>, additions: Vec<Addition>) -> Result<()> {
-        self.store.content.add_all(additions);
-        Ok(())
+        if !self.store.content.takes_long(&additions) {
+            self.store.content.add_all(additions);
+            return Ok(());
+        }
+        self.detach(move |store| store.content.add_all(additions)).await
     }
 
     async fn page(self: Arc<Self>, from: Self::Cursor) -> Result<Page<ContentKey, Self::Cursor>> {

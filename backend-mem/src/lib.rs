@@ -32,11 +32,10 @@ mod named;
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use backend_kit::{ContentHandle, Context, DEFAULT_BATCH_LIMIT, EntryHandle, Gate, Hub, check_hash};
+use backend_kit::{ContentHandle, Context, DEFAULT_BATCH_LIMIT, Detached, EntryHandle, Gate, Hub, check_hash};
 use store_api::{
     AtomicWrite, Backend, Durability, Guarantees, HashFunction, IndexLevel, Indexable, Result, Visibility, WatchLag,
 };
-use tokio::sync::RwLock;
 
 use self::{content::Content, entries::Entries};
 
@@ -100,7 +99,8 @@ impl MemOptions {
             None => create(),
         };
         check_hash(self.hash, store.content.hash_function()).map_err(MEM.on("open"))?;
-        Ok(Mem { instance: Arc::new(Instance { store, gate: Gate::new(), options: self, detached: Arc::default() }) })
+        let gate = Gate::new();
+        Ok(Mem { instance: Arc::new(Instance { store, detached: Detached::new(&gate), gate, options: self }) })
     }
 }
 
@@ -121,8 +121,8 @@ struct Instance {
     store: Arc<Store>,
     gate: Arc<Gate>,
     options: MemOptions,
-    /// Read by writes that go on when their future is dropped, so that `close` can wait for them (A9).
-    detached: Arc<RwLock<()>>,
+    /// Writes off the async worker.
+    detached: Detached,
 }
 
 /// The data, shared by the instances of a named store.
@@ -159,7 +159,7 @@ impl Backend for Mem {
     }
 
     async fn sync(&self) -> Result<()> {
-        drop(self.instance.detached.write().await);
+        self.instance.detached.ended().await;
         self.instance.gate.check().map_err(MEM.on("sync"))
     }
 
@@ -167,7 +167,7 @@ impl Backend for Mem {
         if self.instance.gate.close() {
             self.instance.store.hub.end_closed();
         }
-        drop(self.instance.detached.write().await);
+        self.instance.detached.ended().await;
         Ok(())
     }
 }

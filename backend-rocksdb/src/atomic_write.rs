@@ -18,14 +18,8 @@ use crate::{
 const PAGE_KEYS: usize = 1024;
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
-/// How far a stream has come.
-#[derive(Clone, Default)]
-pub(crate) enum Cursor {
-    #[default]
-    Start,
-    /// Behind this key.
-    Behind(Key),
-}
+/// Behind this row, whose key may be damaged.
+type Cursor = Option<Vec<u8>>;
 
 impl EntryStore for Instance {
     const CONTEXT: Context = ROCKSDB;
@@ -51,8 +45,7 @@ impl EntryStore for Instance {
     }
 
     async fn write(self: &Arc<Self>, key: &Key, test: Test, set: Option<Bytes>) -> Result<TestAndSet> {
-        let long = test.is_long(set.as_ref());
-        self.committer.write_sized(Write::Entry { key: key.clone(), test, set }, long).await
+        self.committer.write(Write::Entry { key: key.clone(), test, set }).await
     }
 
     async fn clear(self: &Arc<Self>) -> Result<()> {
@@ -61,7 +54,7 @@ impl EntryStore for Instance {
     }
 
     async fn page_of_keys(self: Arc<Self>, under: Key, from: Cursor) -> Result<Page<Key, Cursor>> {
-        offload(move || page(&self.database.lease()?, &under, &from, |key, _| (Ok(key.clone()), 0))).await?
+        offload(move || page(&self.database.lease()?, &under, from, |key, _| (Ok(key.clone()), 0))).await?
     }
 
     async fn page_of_entries(self: Arc<Self>, under: Key, from: Cursor) -> Result<Page<(Key, Bytes), Cursor>> {
@@ -69,7 +62,7 @@ impl EntryStore for Instance {
             let value = open_frame(key, frame).map(|value| (key.clone(), Bytes::copy_from_slice(value)));
             (value, frame.len())
         };
-        offload(move || page(&self.database.lease()?, &under, &from, item)).await?
+        offload(move || page(&self.database.lease()?, &under, from, item)).await?
     }
 
     async fn watch(self: &Arc<Self>, handle: &Arc<Gate>, scope: Scope, init: Init<Vec<(Key, Bytes)>>) -> Result<Watch> {
@@ -98,10 +91,14 @@ fn register(
     drop(order);
     let [own, below] = rows_of(&lease, Some(&then), scope);
     for mut rows in [own, below].into_iter().flatten() {
-        while let Some((key, frame)) = rows.item() {
-            let key = key_of(key)?;
-            let value = open_frame(&key, frame).map_err(|error| error.with_key(&key))?;
-            priming.offer(&key, now, Bytes::copy_from_slice(value));
+        while let Some((name, frame)) = rows.item() {
+            if let Ok(key) = key_of(name) {
+                let value = open_frame(&key, frame).map_err(|error| error.with_key(&key))?;
+                priming.offer(&key, now, Bytes::copy_from_slice(value));
+            } else {
+                // It is nobody's key, so that nobody's watch can tell of it; `list` does.
+                tracing::warn!("a key of the store is damaged");
+            }
             rows.next();
         }
         ended(&rows)?;
@@ -132,9 +129,7 @@ fn own_row<'l>(lease: &'l Lease<'_>, then: Option<&Snapshot<'_>>, key: &Key) -> 
         return None;
     }
     let start = key.as_str().as_bytes();
-    // The least that is greater.
-    let end = [start, &[0]].concat();
-    Some(lease.range_at(then, Space::Entries, start, Some(&end)))
+    Some(lease.range_at(then, Space::Entries, start, Some(&behind(start))))
 }
 
 /// From where on, and up to where, the keys below a path are.
@@ -156,35 +151,45 @@ fn bounds_below(under: &Key) -> (Vec<u8>, Option<Vec<u8>>) {
 fn page<T>(
     lease: &Lease<'_>,
     under: &Key,
-    from: &Cursor,
+    from: Cursor,
     item: impl Fn(&Key, &[u8]) -> (Result<T>, usize),
 ) -> Result<Page<T, Cursor>> {
     let mut page = Page { items: Vec::new(), next: None };
     let (mut start, end) = bounds_below(under);
     match from {
-        Cursor::Start => {
+        None => {
             if let Some(rows) = own_row(lease, None, under) {
                 page.items.extend(rows.value().map(|frame| item(under, frame).0));
                 ended(&rows)?;
             }
         }
-        Cursor::Behind(last) => start = [last.as_str().as_bytes(), &[0]].concat(),
+        Some(last) => start = behind(&last),
     }
     let mut rows = lease.range(Space::Entries, &start, end.as_deref());
     let mut bytes = 0;
-    while let Some((key, frame)) = rows.item() {
-        let key = key_of(key)?;
-        let (found, len) = item(&key, frame);
-        page.items.push(found.map_err(|error| error.with_key(&key)));
+    while let Some((name, frame)) = rows.item() {
+        let (found, len) = match key_of(name) {
+            Ok(key) => {
+                let (found, len) = item(&key, frame);
+                (found.map_err(|error| error.with_key(&key)), len)
+            }
+            Err(error) => (Err(error), 0),
+        };
+        page.items.push(found);
         bytes += len;
         if page.items.len() >= PAGE_KEYS || bytes >= PAGE_BYTES {
-            page.next = Some(Cursor::Behind(key));
+            page.next = Some(Some(name.to_owned()));
             return Ok(page);
         }
         rows.next();
     }
     ended(&rows)?;
     Ok(page)
+}
+
+/// The least that is greater than the name of a row.
+pub(crate) fn behind(name: &[u8]) -> Vec<u8> {
+    [name, &[0]].concat()
 }
 
 /// A key as it is stored.
@@ -196,4 +201,50 @@ pub(crate) fn key_of(bytes: &[u8]) -> Result<Key> {
 /// The value in a frame of this key (A12).
 pub(crate) fn open_frame<'f>(key: &Key, frame: &'f [u8]) -> Result<&'f [u8]> {
     frame::open(key.as_str().as_bytes(), frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+    use store_api::{AtomicWrite, Backend, Diff, EntryRead, ErrorKind, Event};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{Rocksdb, RocksdbOptions};
+
+    /// A store with the entries `a` and `b`, and a row between them whose key is none.
+    async fn store_in(directory: &TempDir) -> Rocksdb {
+        let store = RocksdbOptions::new(directory.path().join("store")).open().await.unwrap();
+        let entries = store.atomic_write().unwrap();
+        for path in ["a", "b"] {
+            entries.set(&Key::new(path).unwrap(), "value".into()).await.unwrap();
+        }
+        let lease = store.instance.database.lease().unwrap();
+        lease.rocksdb().put(b"a//b", frame::seal(b"a//b", b"value")).unwrap();
+        drop(lease);
+        store
+    }
+
+    #[tokio::test]
+    async fn a12_a_damaged_key_is_told_and_hides_no_other() {
+        let directory = TempDir::new().unwrap();
+        let store = store_in(&directory).await;
+        let entries = store.atomic_write().unwrap();
+        let listed: Vec<_> = entries.list(&Key::root()).map(|key| key.map_err(|error| error.kind())).collect().await;
+        assert_eq!(listed, [Ok(Key::new("a").unwrap()), Err(ErrorKind::Corrupt), Ok(Key::new("b").unwrap())]);
+        let told: Vec<_> = entries.entries(&Key::root()).map(|entry| entry.is_ok()).collect().await;
+        assert_eq!(told, [true, false, true]);
+    }
+
+    #[tokio::test]
+    async fn a12_a_watch_passes_over_a_damaged_key() {
+        let directory = TempDir::new().unwrap();
+        let store = store_in(&directory).await;
+        let mut watch = store.atomic_write().unwrap().watch(&Key::root(), Init::Known(Vec::new())).await.unwrap();
+        for path in ["a", "b"] {
+            let added = Event::Changed { key: Key::new(path).unwrap(), diff: Diff::Added("value".into()) };
+            assert_eq!(watch.next().await.unwrap().unwrap(), added);
+        }
+        assert_eq!(watch.next().await.unwrap().unwrap(), Event::CaughtUp);
+    }
 }

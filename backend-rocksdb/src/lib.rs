@@ -151,8 +151,8 @@ impl RocksdbOptions {
         self
     }
 
-    /// How many bytes of what was read stay in memory: blocks, indexes, filters, content. 64 MiB by default. As many are
-    /// used for what was written and is not yet in its place.
+    /// The size of the cache for reads (blocks, indexes, filters, content), in bytes: 64 MiB by default. As much again, and
+    /// 8 MiB at least, may buffer writes that are not flushed yet.
     #[must_use]
     pub fn cache(mut self, bytes: usize) -> Self {
         self.cache = bytes;

@@ -10,9 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backend_kit::{
-    Addition, Change, Decision, Engine, Failure, Hub, Old, Patience, ROW_BYTES, Scope, Test, Wakers, frame,
-};
+use backend_kit::{Addition, Change, Decision, Engine, Failure, Hub, Old, Patience, ROW_BYTES, Test, Wakers, frame};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use rocksdb::{DBPinnableSlice, DBRawIterator, WriteBatch, WriteOptions};
@@ -80,16 +78,17 @@ impl Writer {
             Patience::Wait => self.database.hold_order(),
             Patience::None => self.database.try_hold_order().ok_or(Failure::WouldBlock)?,
         };
-        let bytes = group.iter().map(|write| batched(write)).sum();
-        let mut decided = Decided::new(lease, self.hash, patience, self.hub.is_watched(), bytes);
-        decided.short = match (&self.refusal, self.syncs) {
+        let short = match (&self.refusal, self.syncs) {
             (Some(_), _) => Look::Far,
             (None, true) => Look::Near,
             (None, false) => Look::NearIfAlone,
         };
+        let bytes = group.iter().map(|write| Self::bytes_of(write)).sum();
+        let mut decided = Decided::new(lease, self.hash, patience, self.hub.is_watched(), short, bytes);
         let answers = group.iter().map(|write| decided.decide(write)).collect::<Result<_, Failure>>()?;
         // What a `clear` removes is read for the watches alone.
-        let cleared = if decided.is_watched && decided.is_cleared { outermost(&self.hub.scopes()) } else { Vec::new() };
+        let reads_cleared = decided.is_watched && decided.is_cleared;
+        let cleared = if reads_cleared { self.hub.outermost_scopes() } else { Vec::new() };
         let cleared = cleared.iter().flat_map(|scope| rows_of(lease, None, scope)).flatten().collect();
         let Decided { batch, entries, is_watched, .. } = decided;
         // Where each write syncs, all that was acknowledged is synced.
@@ -182,16 +181,6 @@ impl Engine for Writer {
     }
 }
 
-/// How many bytes a write adds to a batch at the most.
-fn batched(write: &Write) -> usize {
-    match write {
-        Write::Entry { key, set, .. } => key.as_str().len() + set.as_ref().map_or(0, Bytes::len) + ROW_BYTES,
-        Write::Content(additions) => additions.iter().map(Addition::bytes).sum(),
-        Write::Clear => ROW_BYTES,
-        Write::Sync => 0,
-    }
-}
-
 fn failed(error: rocksdb::Error) -> Failure {
     if would_block(&error) {
         Failure::WouldBlock
@@ -236,15 +225,22 @@ struct Pending {
 }
 
 impl<'l, 'w> Decided<'l, 'w> {
-    /// For a group that adds so many bytes to its batch.
-    fn new(lease: &'l Lease<'l>, hash: HashFunction, patience: Patience, is_watched: bool, bytes: usize) -> Self {
+    /// For a group that holds so many bytes.
+    fn new(
+        lease: &'l Lease<'l>,
+        hash: HashFunction,
+        patience: Patience,
+        is_watched: bool,
+        short: Look,
+        bytes: usize,
+    ) -> Self {
         Self {
             lease,
             hash,
             tier: if patience == Patience::Wait { Tier::Disk } else { Tier::Memory },
             is_watched,
             is_cleared: false,
-            short: Look::Far,
+            short,
             entries: HashMap::default(),
             content: HashMap::default(),
             batch: WriteBatch::with_capacity_bytes(BATCH_HEADER + bytes),
@@ -448,12 +444,4 @@ fn tell(hub: &Hub, seq: u64, entries: &HashMap<Key, Pending, RandomState>, clear
         wakers.extend([hub.fault(&error)]);
     }
     wakers
-}
-
-/// The scopes that no other one covers: with them nothing is told twice.
-fn outermost(scopes: &[Scope]) -> Vec<Scope> {
-    let covered = |scope: &Scope| {
-        scopes.iter().any(|other| other != scope && matches!(other, Scope::Under(_)) && other.covers(scope.path()))
-    };
-    scopes.iter().filter(|scope| !covered(scope)).cloned().collect()
 }

@@ -1,6 +1,6 @@
 //! The entries, as their handles need them.
 
-use std::{panic, sync::Arc};
+use std::sync::Arc;
 
 use backend_kit::{Context, EntryStore, Gate, Hub, Page, Scope, Test};
 use bytes::Bytes;
@@ -8,10 +8,9 @@ use futures_util::{
     StreamExt, TryStreamExt,
     stream::{self, BoxStream},
 };
-use store_api::{Effect, Error, ErrorKind, Init, Key, Result, TestAndSet, Watch};
-use tokio::task::JoinHandle;
+use store_api::{Effect, Error, Init, Key, Result, TestAndSet, Watch};
 
-use crate::{Instance, S3_CONTEXT, client::Listed, entries::is_live, names};
+use crate::{Instance, S3_CONTEXT, client::Listed, entries::is_live, names, run};
 
 /// How many requests a call has under way.
 pub(crate) const CONCURRENCY: usize = 16;
@@ -64,25 +63,6 @@ impl Instance {
             }
         }
         Ok((found, None))
-    }
-
-    /// Runs a write to its end, also when its future is dropped: its answer is what the watches and the cache hear of it
-    /// by (A9).
-    async fn detach<T: Send + 'static>(
-        self: &Arc<Self>,
-        write: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<T> {
-        let detached = Arc::clone(&self.detached).read_owned().await;
-        let task: JoinHandle<Result<T>> = self.runtime.spawn(async move {
-            let written = write.await;
-            drop(detached);
-            written
-        });
-        match task.await {
-            Ok(written) => written,
-            Err(ended) if ended.is_panic() => panic::resume_unwind(ended.into_panic()),
-            Err(_) => Err(Error::new(ErrorKind::Other, "the runtime is shutting down").with_effect(Effect::Unknown)),
-        }
     }
 
     async fn remove_all(self: Arc<Self>) -> Result<()> {
@@ -146,6 +126,7 @@ impl EntryStore for Instance {
     }
 
     async fn write(self: &Arc<Self>, key: &Key, test: Test, set: Option<Bytes>) -> Result<TestAndSet> {
+        let under_way = self.detached.begin().await?;
         // Its place is taken here: a write that began later does not overtake it, whether or not its future is dropped.
         let patience = self.client.until();
         let turn = self.turn(key, patience).await?;
@@ -155,11 +136,12 @@ impl EntryStore for Instance {
             drop(turn);
             written
         };
-        self.detach(write).await
+        run(&self.runtime, under_way, write).await
     }
 
     async fn clear(self: &Arc<Self>) -> Result<()> {
-        self.detach(Arc::clone(self).remove_all()).await
+        let under_way = self.detached.begin().await?;
+        run(&self.runtime, under_way, Arc::clone(self).remove_all()).await
     }
 
     async fn page_of_keys(self: Arc<Self>, under: Key, from: Cursor) -> Result<Page<Key, Cursor>> {

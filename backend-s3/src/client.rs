@@ -60,7 +60,7 @@ pub(crate) struct Client {
     /// How long a request may take, besides what its body adds.
     patience: Duration,
     counters: Counters,
-    /// Of listings, where whoever sends them counts them.
+    /// How many LIST requests the transport sent; `None` when the store was given, and nobody counts.
     pages: Option<Arc<AtomicU64>>,
 }
 
@@ -110,7 +110,7 @@ impl fmt::Debug for Version {
 pub(crate) struct Object {
     pub(crate) bytes: Bytes,
     pub(crate) version: Version,
-    /// Of the whole object.
+    /// The size of the whole object.
     pub(crate) size: u64,
 }
 
@@ -195,7 +195,7 @@ impl Failure {
         Self::new(kind_without_answer(error), answer::one_line(&error.to_string()))
     }
 
-    /// Of an object that has to be there.
+    /// The failure to find an object that has to be there.
     pub(crate) fn gone() -> Self {
         Self::new(FailureKind::Missing, "it was listed")
     }
@@ -439,7 +439,7 @@ impl Client {
             Ok(meta) => meta,
             Err(error) => return Some(Err(Failure::of(&error))),
         };
-        if !course.leads_to(meta.location.as_ref()) {
+        if !course.admits(meta.location.as_ref()) {
             return Some(Err(Failure::new(FailureKind::Endless, "a name of a listing comes twice, or too late")));
         }
         Some(Ok(Listed {
@@ -520,7 +520,7 @@ async fn collect(found: GetResult, len: u64) -> Result<Bytes, Failure> {
     Ok(bytes)
 }
 
-/// Of an error that is about no answer: that of a store that was given, or of the client.
+/// The kind of an error that came without an answer of the service.
 fn kind_without_answer(error: &object_store::Error) -> FailureKind {
     use object_store::Error as Os;
     match error {
@@ -543,7 +543,8 @@ pub struct Requests {
     pub get: u64,
     /// HEAD of an object.
     pub head: u64,
-    /// LIST: one for each page of 1,000 names or less. Of a store that was given, by the names that it told.
+    /// LIST: one for each page of 1,000 names or less. With [`S3Options::over`](crate::S3Options::over) the pages
+    /// cannot be seen: one is counted for every 1,000 names.
     pub list: u64,
     /// DELETE.
     pub delete: u64,

@@ -97,8 +97,8 @@ impl Frame {
         Ok(Self { seq, first: None, ..Self::first(writer, value)? })
     }
 
-    /// Whether the object, as this frame has it, ever held that write, the last one that its instance tried, upon that
-    /// base; `None` when so many instances wrote since that the frame does not say.
+    /// Whether `write` was ever the content of this object. `write` is the last one that its instance tried, and it was
+    /// tried over `base`. `None`: so many other instances have written since that this frame no longer names it or its base.
     pub(crate) fn tells_of(&self, write: &Self, base: Option<&Self>) -> Option<bool> {
         let name = write.writes.first()?;
         if let Some(last) = self.writes.iter().find(|last| last.writer == name.writer) {

@@ -53,16 +53,16 @@ mod probe;
 mod turns;
 mod writer;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, panic, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use backend_kit::{ContentHandle, Context, EntryHandle, Gate, Hub};
+use backend_kit::{ContentHandle, Context, Detached, EntryHandle, Gate, Hub, UnderWay};
 use store_api::{
-    AtomicWrite, Backend, Durability, Error, ErrorKind, Guarantees, HashFunction, IndexLevel, Indexable, Result,
-    Visibility, WatchLag,
+    AtomicWrite, Backend, Durability, Effect, Error, ErrorKind, Guarantees, HashFunction, IndexLevel, Indexable,
+    Result, Visibility, WatchLag,
 };
 
-use tokio::{runtime::Handle, sync::RwLock};
+use tokio::{runtime::Handle, task::JoinHandle};
 
 use self::{client::Client, entries::Entries, frame::Writer, observer::Observer, packs::Packs, turns::Turns};
 pub use self::{client::Requests, options::S3Options};
@@ -121,8 +121,8 @@ struct Instance {
     turns: Arc<Turns>,
     /// What its writes are named by.
     writer: Writer,
-    /// Read by writes that go on when their future is dropped, so that `close` can wait for them.
-    detached: Arc<RwLock<()>>,
+    /// What goes on when its future is dropped.
+    detached: Detached,
     runtime: Handle,
 }
 
@@ -139,11 +139,12 @@ impl Instance {
         let hash = header::open(&client, &options).await?;
         let hub = Arc::new(Hub::new());
         let entries = Arc::new(Entries::new(Arc::clone(&client)));
-        let detached = Arc::default();
-        let packs = Packs::new(Arc::clone(&client), hash, &options, runtime.clone(), Arc::clone(&detached));
+        let gate = Gate::new();
+        let detached = Detached::new(&gate);
+        let packs = Packs::new(Arc::clone(&client), hash, &options, runtime.clone(), detached.clone());
         Ok(Self {
             hash,
-            gate: Gate::new(),
+            gate,
             observer: Arc::new(Observer::new(Arc::clone(&entries), Arc::clone(&hub), &options)),
             hub,
             client,
@@ -161,7 +162,26 @@ impl Instance {
         self.gate.close();
         self.hub.end_closed();
         self.observer.close().await;
-        drop(self.detached.write().await);
+        self.detached.ended().await;
+    }
+}
+
+/// Runs a write to its end, also when its future is dropped: its answer is what the watches and the caches hear of it by
+/// (A9). A panic in it goes on in the caller.
+async fn run<T: Send + 'static>(
+    runtime: &Handle,
+    under_way: UnderWay,
+    write: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let task: JoinHandle<Result<T>> = runtime.spawn(async move {
+        let written = write.await;
+        drop(under_way);
+        written
+    });
+    match task.await {
+        Ok(written) => written,
+        Err(ended) if ended.is_panic() => panic::resume_unwind(ended.into_panic()),
+        Err(_) => Err(Error::new(ErrorKind::Other, "the runtime is shutting down").with_effect(Effect::Unknown)),
     }
 }
 

@@ -7,7 +7,6 @@
 mod mirror;
 
 use std::{
-    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -81,8 +80,8 @@ impl Observer {
 
     /// Begins a watch.
     ///
-    /// The scope is looked at behind the interest, so that a write of this instance is either seen or told; then the
-    /// watch is registered under the mirror's lock. So its baseline is what the mirror has, which each key was at a time
+    /// The scope is looked at when the hub is watched already, so that a write of this instance is either seen or told;
+    /// then the watch is registered under the mirror's lock. So its baseline is what the mirror has, which each key was at a time
     /// during the call, and what the mirror tells next is not in it (W1, W2).
     pub(crate) async fn register(
         self: &Arc<Self>,
@@ -91,14 +90,14 @@ impl Observer {
         init: Init<Vec<(Key, Bytes)>>,
         runtime: &Handle,
     ) -> Result<Priming> {
-        let _interest = self.hub.interest();
+        let prepared = self.hub.prepare(handle, scope.clone(), init)?;
         self.start_poller(runtime)?;
         let covering = Covering::begin(self, &scope);
         self.look(&scope).await?;
         let (priming, there, failing) = {
             let mut mirror = self.mirror();
             mirror.is_known(&scope);
-            let priming = self.hub.register(handle, scope.clone(), init)?;
+            let priming = prepared.register()?;
             let there = if priming.wants_current_state() { mirror.there(&scope) } else { Vec::new() };
             (priming, there, mirror.failing(&scope))
         };
@@ -230,10 +229,11 @@ impl Observer {
         let mut next = Instant::now() + self.poll;
         loop {
             if !self.hub.is_watched() {
-                self.watched();
+                self.mirror().forget_unwatched(&self.hub);
                 self.nudge.notified().await;
                 next = Instant::now() + self.poll;
-            } else if timeout_at(next, self.nudge.notified()).await.is_ok() {
+            // Not behind a nudge: there may be one at each turn.
+            } else if Instant::now() < next && timeout_at(next, self.nudge.notified()).await.is_ok() {
                 self.confirm_unclear().await;
             } else {
                 self.look_at_all().await;
@@ -249,7 +249,7 @@ impl Observer {
                 self.failed(scope, &error);
             }
         };
-        stream::iter(outermost(&self.watched())).for_each_concurrent(CONCURRENCY, look).await;
+        stream::iter(self.watched()).for_each_concurrent(CONCURRENCY, look).await;
         self.confirm_unclear().await;
     }
 
@@ -259,8 +259,11 @@ impl Observer {
         self.mirror().is_unclear(failed);
     }
 
+    /// What is to be looked at. The rest is forgotten.
     fn watched(&self) -> Vec<Scope> {
-        self.mirror().watched(&self.hub)
+        let mut mirror = self.mirror();
+        mirror.forget_unwatched(&self.hub);
+        self.hub.outermost_scopes()
     }
 
     /// Ends the poller, without waiting for it. It only reads.
@@ -317,17 +320,6 @@ fn too_many(limit: u64) -> Error {
     Error::new(ErrorKind::Unsupported, message)
 }
 
-/// Those that no other one covers.
-fn outermost(scopes: &[Scope]) -> Vec<Scope> {
-    let paths = scopes.iter().filter(|scope| matches!(scope, Scope::Under(_)));
-    let paths: HashSet<&str> = paths.map(|scope| scope.path().as_str()).collect();
-    let is_outermost = |scope: &&Scope| {
-        let own = usize::from(matches!(scope, Scope::Under(_)));
-        !scope.path().ancestors().skip(own).any(|path| paths.contains(path))
-    };
-    scopes.iter().filter(is_outermost).cloned().collect()
-}
-
 /// Keeps a scope in the mirror while a watch begins.
 struct Covering<'o> {
     observer: &'o Observer,
@@ -344,5 +336,43 @@ impl<'o> Covering<'o> {
 impl Drop for Covering<'_> {
     fn drop(&mut self) {
         self.observer.mirror().end(self.scope);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::{
+        memory::InMemory,
+        throttle::{ThrottleConfig, ThrottledStore},
+    };
+    use store_api::{AtomicWrite, Backend, EntryRead, Event};
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    /// In virtual time: to confirm what is unclear takes longer than a poll, and each time something is again.
+    #[tokio::test(start_paused = true)]
+    async fn w11_what_is_unclear_all_the_time_does_not_put_off_the_look_at_others_changes() {
+        let bucket = InMemory::new();
+        let config = ThrottleConfig { wait_get_per_call: Duration::from_millis(50), ..ThrottleConfig::default() };
+        let bucket: Arc<dyn object_store::ObjectStore> = Arc::new(ThrottledStore::new(bucket, config));
+        let open = || S3Options::over(Arc::clone(&bucket)).poll(Duration::from_millis(10)).open();
+        let (mine, others) = (open().await.unwrap(), open().await.unwrap());
+        let (key, other) = (Key::new("a").unwrap(), Key::new("b").unwrap());
+        let mut watch = mine.atomic_write().unwrap().watch_key(&key, Init::Current).await.unwrap();
+        let _beside = mine.atomic_write().unwrap().watch_key(&other, Init::Current).await.unwrap();
+        assert_eq!(watch.next().await.unwrap().unwrap(), Event::CaughtUp);
+        let observer = Arc::clone(&mine.instance.observer);
+        let nudging = tokio::spawn(async move {
+            loop {
+                observer.mirror().is_unclear(vec![other.clone()]);
+                observer.nudge.notify_one();
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
+        others.atomic_write().unwrap().set(&key, "1".into()).await.unwrap();
+        let told = timeout(Duration::from_mins(1), watch.next()).await.expect("it is told").unwrap().unwrap();
+        assert!(matches!(told, Event::Changed { .. }), "{told:?}");
+        nudging.abort();
     }
 }

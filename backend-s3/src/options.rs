@@ -16,7 +16,7 @@ use crate::client::{self, Connector, READ_ATTEMPTS};
 
 /// Names of objects have at most 1,024 bytes, and those of the store's need the rest.
 const MAX_PREFIX_LEN: usize = 200;
-/// Those of old ones; 63 of others.
+/// Buckets made long ago may have 255 characters; others have 63.
 const MAX_BUCKET_LEN: usize = 255;
 /// A batch has its own limit, and what is added one by one needs no larger packs than batches have by default.
 const MAX_PACK_LEN: usize = DEFAULT_BATCH_LIMIT;
@@ -183,9 +183,8 @@ impl S3Options {
         self
     }
 
-    /// How many bytes of values that are added one by one, while an upload is under way, go into one object. As much is
-    /// sent at a time, and four times as much is under way at the most. 8 MiB by default, 256 MiB at the most; a longer
-    /// value is an object by itself, and so is a batch.
+    /// The size of a pack: the object that the values added one by one share, while an upload is under way. 8 MiB by
+    /// default, 256 MiB at the most; four are uploaded at a time. A longer value is an object by itself, and so is a batch.
     #[must_use]
     pub fn pack(mut self, bytes: usize) -> Self {
         self.pack = bytes.min(MAX_PACK_LEN);
@@ -206,7 +205,7 @@ impl S3Options {
         self
     }
 
-    /// How long one request may take, and a second more for each MiB that it moves. 30 s by default.
+    /// The time limit of one request, plus a second for each MiB that it transfers. 30 s by default.
     #[must_use]
     pub fn patience(mut self, limit: Duration) -> Self {
         self.patience = limit;

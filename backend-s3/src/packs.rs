@@ -40,15 +40,11 @@ use std::{
     time::Duration,
 };
 
-use backend_kit::{frame, hash};
+use backend_kit::{Detached, OFFLOAD_LEN, false_value, frame, offload};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result};
-use tokio::{
-    runtime::Handle,
-    sync::{Mutex as AsyncMutex, RwLock},
-    time::Instant,
-};
+use tokio::{runtime::Handle, sync::Mutex as AsyncMutex, time::Instant};
 
 use self::{
     format::Tail,
@@ -89,11 +85,11 @@ pub(crate) struct Packs {
     queue: Mutex<Queue>,
     merging: Merging,
     runtime: Handle,
-    /// Read by what goes on when the future of an operation is dropped, so that `close` can wait for it.
-    detached: Arc<RwLock<()>>,
+    /// What the instance has under way: additions until they are answered, batches, merges.
+    detached: Detached,
 }
 
-/// One refresh at a time. Who waited for one that began after it was asked for needs no other.
+/// One refresh runs at a time. A caller that waited while another refresh began and succeeded needs none of its own.
 #[derive(Debug, Default)]
 struct Refreshing {
     begun: AtomicU64,
@@ -115,7 +111,7 @@ impl Packs {
         hash: HashFunction,
         options: &S3Options,
         runtime: Handle,
-        detached: Arc<RwLock<()>>,
+        detached: Detached,
     ) -> Self {
         Self {
             client,
@@ -171,7 +167,7 @@ impl Packs {
                 // There may be a copy.
                 Found::Damaged | Found::Gone
                     if known.is_some() && self.view().set_rotten(&hash, place) && Instant::now() < patience => {}
-                _ => return Err(corrupt("the value does not match its hash; add the true one again")),
+                _ => return Err(false_value()),
             }
         }
     }
@@ -237,10 +233,15 @@ impl Packs {
 
     /// The value in a frame, unless it is damaged. A sound one is held against its hash, where the store verifies (I6).
     async fn open_frame(&self, hash: &ContentHash, place: Place, bytes: &Bytes) -> Result<Option<Bytes>> {
-        let Ok(value) = frame::open(&frame_key(hash, place.sound), bytes) else { return Ok(None) };
-        let value = bytes.slice_ref(value);
-        let verified = !place.sound || !self.verify || self::hash(self.hash, &value).await? == *hash;
-        Ok(verified.then_some(value))
+        let (hash, bytes) = (*hash, bytes.clone());
+        let function = (place.sound && self.verify).then_some(self.hash);
+        let len = bytes.len();
+        let open = move || {
+            let value = frame::open(&frame_key(&hash, place.sound), &bytes).ok()?;
+            let is_true = function.is_none_or(|function| function.hash(value) == hash);
+            is_true.then(|| bytes.slice_ref(value))
+        };
+        if len <= OFFLOAD_LEN { Ok(open()) } else { offload(open).await }
     }
 
     /// Learns of all packs that were acknowledged before the call.

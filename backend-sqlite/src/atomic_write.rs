@@ -12,21 +12,15 @@ use crate::{
     error::malformed,
     readers::Found,
     schema::{key_of, key_range, open_frame},
-    writer::{Write, Written, unexpected_answer},
+    writer::Write,
 };
 
 /// How many keys, and how many bytes of values, a page of a stream has at the most.
 const PAGE_KEYS: i64 = 1024;
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
-/// How far a stream has come.
-#[derive(Clone, Default)]
-pub(crate) enum Cursor {
-    #[default]
-    Start,
-    /// Behind this key.
-    Behind(Vec<u8>),
-}
+/// Behind this row, whose key may be damaged.
+type Cursor = Option<Vec<u8>>;
 
 /// What a row gave, and how many bytes of value that is. An inner error is about that row.
 struct Item<T> {
@@ -37,7 +31,7 @@ struct Item<T> {
 fn read_page<T>(
     connection: &Connection,
     under: &Key,
-    from: &Cursor,
+    from: Option<&[u8]>,
     columns: &str,
     item: fn(&Row<'_>) -> rusqlite::Result<Item<T>>,
 ) -> rusqlite::Result<Page<T, Cursor>> {
@@ -45,12 +39,12 @@ fn read_page<T>(
     let (mut start, end) = key_range(under);
     let mut compare = ">=";
     match from {
-        Cursor::Start => {
+        None => {
             let mut own = connection.prepare_cached(&format!("SELECT {columns} FROM entries WHERE key = ?1"))?;
             page.items.extend(own.query_row([under.as_str().as_bytes()], item).optional()?.map(|own| own.item));
         }
-        Cursor::Behind(last) => {
-            start.clone_from(last);
+        Some(last) => {
+            start = last.to_owned();
             compare = ">";
         }
     }
@@ -68,7 +62,7 @@ fn read_page<T>(
             let last = row.get_ref(0)?.as_bytes()?;
             // A key that rotted may lead back to what was read, again and again.
             if *last > *start {
-                page.next = Some(Cursor::Behind(last.to_owned()));
+                page.next = Some(Some(last.to_owned()));
             } else {
                 page.items.push(Err(malformed()));
             }
@@ -120,7 +114,7 @@ impl Instance {
         item: fn(&Row<'_>) -> rusqlite::Result<Item<T>>,
     ) -> Result<Page<T, Cursor>> {
         let page = move |connection: &Connection, _| {
-            Ok(Found::Answer(Ok(read_page(connection, &under, &from, columns, item)?)))
+            Ok(Found::Answer(Ok(read_page(connection, &under, from.as_deref(), columns, item)?)))
         };
         self.readers.read_blocking(page).await
     }
@@ -154,12 +148,7 @@ impl EntryStore for Instance {
     }
 
     async fn write(self: &Arc<Self>, key: &Key, test: Test, set: Option<Bytes>) -> Result<TestAndSet> {
-        let long = test.is_long(set.as_ref());
-        let write = Write::Entry { key: key.clone(), test, set };
-        match self.committer.write_sized(write, long).await? {
-            Written::Entry(outcome) => Ok(outcome),
-            Written::Content(_) | Written::Done => Err(unexpected_answer()),
-        }
+        Ok(self.committer.write(Write::Entry { key: key.clone(), test, set }).await?.verdict)
     }
 
     async fn clear(self: &Arc<Self>) -> Result<()> {

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backend_kit::{io_error, io_error_kind};
+use backend_kit::{folder::shown, io_error, io_error_kind};
 use rusqlite::{Connection, MAIN_DB, OpenFlags, config::DbConfig};
 use store_api::{Error, ErrorKind, Result};
 use tempfile::TempDir;
@@ -154,6 +154,16 @@ impl Location {
         Ok(connection)
     }
 
+    /// Closes a connection to a file that is no store, and leaves its log as it is: SQLite would copy that into the file
+    /// when the last connection closes (L5).
+    pub(crate) fn leave_untouched(&self, connection: Connection) {
+        let has_log = fs::metadata(self.log()).is_ok_and(|log| log.len() > 0);
+        let left = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log);
+        if let Err(error) = left.and_then(|_| connection.close().map_err(|(_, error)| error)) {
+            tracing::warn!(error = %error, "a file that is no store could not be left as it was");
+        }
+    }
+
     /// SQLite says only that it could not open the file: the system knows more.
     fn unopened(&self, error: rusqlite::Error) -> Error {
         if no_file_can_be_opened() {
@@ -181,11 +191,6 @@ impl Location {
     fn shown(&self) -> String {
         shown(&self.path)
     }
-}
-
-/// A path in one line.
-fn shown(path: &Path) -> String {
-    path.display().to_string().escape_debug().to_string()
 }
 
 fn was_removed(path: &Path) -> Error {
@@ -218,17 +223,6 @@ impl Companion {
     /// makes the other file anew takes no notice of this one's locks.
     pub(crate) fn check_in_place(&self) -> Result<()> {
         if self.identity.is_none() || self.identity == self.found() { Ok(()) } else { Err(was_removed(&self.path)) }
-    }
-}
-
-/// Closes a connection to a file that is no store: a log that was there is left, and not copied into the file, as it is
-/// where the last connection closes (L5).
-pub(crate) fn leave_untouched(connection: Connection) {
-    let log = connection.path().map(|path| format!("{path}-wal"));
-    let has_log = log.is_some_and(|log| fs::metadata(log).is_ok_and(|log| log.len() > 0));
-    let left = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log);
-    if let Err(error) = left.and_then(|_| connection.close().map_err(|(_, error)| error)) {
-        tracing::warn!(error = %error, "a file that is no store could not be left as it was");
     }
 }
 

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use backend_kit::{Addition, ContentStore, Context, Gate, OFFLOAD_LEN, Page};
+use backend_kit::{Addition, ContentStore, Context, Gate, Page, false_value};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
-use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result};
+use store_api::{ContentHash, ContentKey, HashFunction, Result};
 
 use crate::{
     Instance, SQLITE,
     error::malformed,
     readers::Found,
     schema::{located, row_of},
-    writer::{Write, Written, unexpected_answer},
+    writer::Write,
 };
 
 /// How many keys a page of a stream has.
@@ -52,10 +52,7 @@ fn find_by(
         Ok(Some(value)) if verify.is_none_or(|function| function.hash(value) == *hash) => {
             Found::Answer(Ok(Some(Bytes::copy_from_slice(value))))
         }
-        Ok(Some(_)) => Found::Answer(Err(Error::new(
-            ErrorKind::Corrupt,
-            "the value does not match its hash; add the true one again",
-        ))),
+        Ok(Some(_)) => Found::Answer(Err(false_value())),
         Err(_) => Found::Answer(Err(malformed())),
     })
 }
@@ -139,12 +136,9 @@ impl ContentStore for Instance {
     }
 
     async fn add(self: &Arc<Self>, addition: Addition) -> Result<ContentKey> {
-        let long = addition.value.len() > OFFLOAD_LEN;
-        let write = Write::Add(addition);
-        match self.committer.write_sized(write, long).await? {
-            Written::Content(key) => Ok(key),
-            Written::Entry(_) | Written::Done => Err(unexpected_answer()),
-        }
+        let hash = addition.hash;
+        let row = self.committer.write(Write::Add(addition)).await?.row;
+        Ok(row.map_or_else(|| hash.into(), |row| located(hash, row)))
     }
 
     async fn commit(self: &Arc<Self>, additions: Vec<Addition>) -> Result<()> {

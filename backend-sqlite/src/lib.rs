@@ -10,8 +10,9 @@
 //! | index | `Exact` |
 //! | watch lag | own changes at once, others' within [`SqliteOptions::poll`] |
 //!
-//! A level is an instance's own: where one instance writes with `Sync::Off`, what another one reads of it survives a
-//! power loss only after a `sync`. The file belongs on a local file system: SQLite's locks do not hold on a network's.
+//! Each instance has its own level: what an instance with `Sync::Off` wrote survives a power loss only after a `sync`, also
+//! where an instance with `Sync::On` has read it. The file belongs on a local file system: SQLite's locks do not hold on a
+//! network's.
 //!
 //! ```no_run
 //! use backend_sqlite::{SqliteOptions, Sync};
@@ -50,7 +51,7 @@ use store_api::{
 };
 
 use self::{
-    connection::{Location, leave_untouched, retry_while},
+    connection::{Location, retry_while},
     error::is_unavailable,
     observer::Observer,
     readers::{Found, Readers},
@@ -207,7 +208,7 @@ impl Instance {
         let hash = match prepared {
             Ok(hash) => hash,
             Err(refusal) => {
-                leave_untouched(writing);
+                location.leave_untouched(writing);
                 return Err(refusal);
             }
         };

@@ -98,15 +98,15 @@ impl Observer {
         scope: &Scope,
         init: Init<Vec<(Key, Bytes)>>,
     ) -> Result<Priming> {
-        // Shown before the snapshot: a commit behind it sees the interest, and is fed or read from the log.
-        let interest = self.hub.interest();
+        // Before the snapshot: a commit behind it sees that somebody watches, and is fed or read from the log.
+        let prepared = self.hub.prepare(handle, scope.clone(), init)?;
         self.start_poller()?;
         let mut wakers = Wakers::default();
         let mut mirror = self.mirror();
         let registered = mirror.in_snapshot(self, |mirror, snapshot| {
             mirror.catch_up(&self.hub, snapshot, &mut wakers)?;
             mirror.cover(snapshot, scope)?;
-            let priming = self.hub.register(handle, scope.clone(), init)?;
+            let priming = prepared.register()?;
             if priming.wants_current_state() {
                 snapshot.entries_in(scope, |key, seq, value| priming.offer(&key, seq, value))?;
             }
@@ -114,7 +114,6 @@ impl Observer {
         });
         drop(mirror);
         wakers.wake();
-        drop(interest);
         registered
     }
 

@@ -77,7 +77,9 @@ impl Readers {
         self: &Arc<Self>,
         mut query: impl Query<T> + Send + 'static,
     ) -> Result<T> {
-        match self.lend()?.ask(&mut query, INLINE_LIMIT) {
+        // A statement of its own: the connection is back before anything is waited for.
+        let found = self.lend()?.ask(&mut query, INLINE_LIMIT);
+        match found {
             Ok(Found::Answer(answer)) => answer,
             Ok(Found::TooLong) => self.read_blocking(query).await,
             // Seldom: another process is recovering the log, or removing it as it leaves.
@@ -177,5 +179,30 @@ impl Drop for Reader {
         if pool.closed && pool.lent == 0 {
             self.readers.all_returned.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Waker},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_long_read_that_waits_holds_no_connection() {
+        let readers = Arc::new(Readers::new(Arc::new(Location::find(None, true).unwrap()), Duration::ZERO));
+        let permits = u32::try_from(KEPT).unwrap();
+        let all = Arc::clone(&readers.blocking).acquire_many_owned(permits).await.unwrap();
+        let query = |_: &Connection, limit: i64| -> rusqlite::Result<Found<()>> {
+            Ok(if limit == INLINE_LIMIT { Found::TooLong } else { Found::Answer(Ok(())) })
+        };
+        let mut read = pin!(readers.read(query));
+        assert!(read.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!(readers.pool().lent, 0);
+        drop(all);
+        read.await.unwrap();
     }
 }

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use backend_kit::{Addition, Decision, Engine, Failure, Patience, ROW_BYTES, Test, Wakers, frame};
 use bytes::Bytes;
 use rusqlite::{Connection, params};
-use store_api::{ContentKey, Effect, Error, ErrorKind, HashFunction, Key, Result, TestAndSet};
+use store_api::{Effect, Error, ErrorKind, HashFunction, Key, Result, TestAndSet};
 
 use self::log::Log;
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     connection::{Location, retry_while_busy},
     error::{from_sqlite, is_busy, is_failed_sync, is_full},
     observer::{Fed, Observer, Prior},
-    schema::{last_seq, located, open_frame, seq_of},
+    schema::{last_seq, open_frame, seq_of},
 };
 
 /// SQLite's levels of `synchronous`.
@@ -36,15 +36,18 @@ pub(crate) enum Write {
 }
 
 /// What a write answers.
-pub(crate) enum Written {
-    Entry(TestAndSet),
-    Content(ContentKey),
-    Done,
+pub(crate) struct Written {
+    /// `Applied`, of a write that tests nothing.
+    pub(crate) verdict: TestAndSet,
+    /// The row of an addition.
+    pub(crate) row: Option<i64>,
 }
 
-/// The writer answered another kind of write than was asked: nobody can say what happened.
-pub(crate) fn unexpected_answer() -> Error {
-    Error::new(ErrorKind::Other, "the writer answered what was not asked").with_effect(Effect::Unknown)
+impl Written {
+    /// The answer to a write that is no addition.
+    fn without_row(verdict: TestAndSet) -> Self {
+        Self { verdict, row: None }
+    }
 }
 
 pub(crate) struct Writer {
@@ -231,7 +234,7 @@ struct Applied {
 struct Transaction<'w> {
     connection: &'w Connection,
     writer: &'w Writer,
-    /// Of the last change, once it was asked for.
+    /// The sequence number of the last change; `None` until it was read.
     seq: Option<i64>,
     fed: Vec<Fed>,
 }
@@ -250,18 +253,20 @@ impl<'w> Transaction<'w> {
 
     fn apply_one(&mut self, write: &Write) -> rusqlite::Result<Result<Written>> {
         match write {
-            Write::Entry { key, test, set } => Ok(self.write_entry(key, test, set.as_ref())?.map(Written::Entry)),
-            Write::Clear => self.clear().map(|()| Ok(Written::Done)),
-            Write::Add(addition) => self.add(addition).map(|key| Ok(Written::Content(key))),
-            Write::Batch(additions) => {
-                additions.iter().try_for_each(|addition| self.add(addition).map(drop))?;
-                Ok(Ok(Written::Done))
+            Write::Entry { key, test, set } => {
+                return Ok(self.write_entry(key, test, set.as_ref())?.map(Written::without_row));
             }
+            Write::Add(addition) => {
+                let row = Some(self.add(addition)?);
+                return Ok(Ok(Written { verdict: TestAndSet::Applied, row }));
+            }
+            Write::Clear => self.clear()?,
+            Write::Batch(additions) => additions.iter().try_for_each(|addition| self.add(addition).map(drop))?,
             Write::Sync => {
                 self.connection.prepare_cached("UPDATE state SET syncs = syncs + 1")?.execute([])?;
-                Ok(Ok(Written::Done))
             }
         }
+        Ok(Ok(Written::without_row(TestAndSet::Applied)))
     }
 
     fn write_entry(&mut self, key: &Key, test: &Test, set: Option<&Bytes>) -> rusqlite::Result<Result<TestAndSet>> {
@@ -334,12 +339,13 @@ impl<'w> Transaction<'w> {
         Ok(())
     }
 
-    fn add(&self, addition: &Addition) -> rusqlite::Result<ContentKey> {
+    /// The row of the value.
+    fn add(&self, addition: &Addition) -> rusqlite::Result<i64> {
         let Addition { hash, value, .. } = addition;
         let mut insert =
             self.connection.prepare_cached("INSERT OR IGNORE INTO content (hash, value) VALUES (?1, ?2)")?;
         if insert.execute(params![hash.as_bytes(), &**value])? == 1 {
-            return Ok(located(*hash, self.connection.last_insert_rowid()));
+            return Ok(self.connection.last_insert_rowid());
         }
         let mut find = self.connection.prepare_cached("SELECT id, value FROM content WHERE hash = ?1")?;
         let (id, replace) = find.query_row([hash.as_bytes()], |row| {
@@ -351,7 +357,7 @@ impl<'w> Transaction<'w> {
             let mut update = self.connection.prepare_cached("UPDATE content SET value = ?2 WHERE id = ?1")?;
             update.execute(params![id, &**value])?;
         }
-        Ok(located(*hash, id))
+        Ok(id)
     }
 
     fn log_change(&mut self, key: &Key) -> rusqlite::Result<i64> {

@@ -11,8 +11,8 @@ use crate::{Init, Key, Result, Watch, WatchId};
 /// The longest value, in bytes: 64 MiB (V1).
 pub const MAX_VALUE_LEN: usize = 64 * 1024 * 1024;
 
-/// Keys, in no promised order, while the store goes on changing (A7). An item may be an error about one entry, after
-/// which the stream goes on; after any other error it ends.
+/// Keys, in no particular order, while the store goes on changing (A7). An error about one damaged entry is followed by
+/// the other entries; any other error is the last item.
 pub type KeyStream = Pin<Box<dyn Stream<Item = Result<Key>> + Send>>;
 
 /// Keys with their values, on the same terms as [`KeyStream`].

@@ -31,12 +31,12 @@ pub trait Backend: Send + Sync {
     #[doc(alias = "flush")]
     async fn sync(&self) -> Result<()>;
 
-    /// What the engine itself can say of its files: `Corrupt` where they contradict each other, as where rot hides a row
-    /// that was acknowledged, which no read can tell from one that never was (A11, A12).
+    /// Checks the store's own files: `Corrupt` when they contradict each other (A11, A12). This finds damage that hides a
+    /// whole row: to a read, such a row looks as if it had never been written.
     ///
-    /// It is no substitute for reading, which checks each entry and all content against their checksums and hashes. An
-    /// engine that can say nothing, such as this provided method's, has found nothing: `Ok`. What is said holds for some
-    /// instant during the call. It reads everything, in the background; others read and write meanwhile.
+    /// It does not replace reading, which compares each entry with its checksum and all content with its hash. The provided
+    /// method checks nothing and answers `Ok`. The answer holds for some instant during the call; the whole store is read
+    /// for it, while other operations go on.
     #[doc(alias = "integrity_check")]
     #[doc(alias = "fsck")]
     async fn check(&self) -> Result<()> {

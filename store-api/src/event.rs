@@ -44,8 +44,8 @@ pub enum Event {
         /// How it differs.
         diff: Diff,
     },
-    /// The differences to the [`Init::Known`] state are told; what follows are changes. Told once, also for
-    /// [`Init::Current`], where it comes first (W1).
+    /// All differences to the [`Init::Known`] state were delivered; what follows are live changes. Delivered exactly once;
+    /// with [`Init::Current`] it comes first (W1).
     CaughtUp,
 }
 

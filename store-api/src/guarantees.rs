@@ -68,7 +68,8 @@ pub enum Visibility {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum IndexLevel {
-    /// No `add` of it was acknowledged before the call by this instance; one by another may be as new as the lag.
+    /// No `add` of it was acknowledged by this instance before the call. One by another instance may be missed while it is
+    /// more recent than the watch lag.
     BestEffort,
     /// No `add` of it was acknowledged before the call.
     Exact,
@@ -80,7 +81,7 @@ pub enum IndexLevel {
 pub struct WatchLag {
     /// For a change by the same instance. Zero: as soon as it is applied.
     pub own: Duration,
-    /// For a change by another instance, or `None` where there can be none.
+    /// For a change by another instance; `None` where no other instance can change the store.
     pub others: Option<Duration>,
 }
 

@@ -54,6 +54,8 @@ impl ContentRead for Store {
 
 #[async_trait]
 impl BatchTarget for Store {
+    const CONTEXT: Context = Context::new("list");
+
     async fn commit(&self, additions: Vec<Addition>) -> Result<()> {
         let mut shared = self.0.lock();
         if shared.is_full {
@@ -75,18 +77,22 @@ fn batch_over(store: &Store) -> BufferedBatch<Store> {
 
 async fn assert_closed(batch: &BufferedBatch<Store>) {
     let hash = hash_of("a");
+    let too_long = Bytes::from(vec![0; MAX_VALUE_LEN + 1]);
     let errors = [
-        batch.add("a".into()).await.unwrap_err(),
-        batch.unsafe_add(hash, "a".into()).await.unwrap_err(),
-        batch.mem(&hash.into()).await.unwrap_err(),
-        batch.find(&hash.into()).await.unwrap_err(),
-        batch.index(&hash).await.unwrap_err(),
-        batch.keys().next().await.unwrap().unwrap_err(),
-        batch.commit().await.unwrap_err(),
-        batch.abort().await.unwrap_err(),
+        ("add", batch.add("a".into()).await.unwrap_err()),
+        ("add", batch.add(too_long.clone()).await.unwrap_err()),
+        ("unsafe_add", batch.unsafe_add(hash, "a".into()).await.unwrap_err()),
+        ("unsafe_add", batch.unsafe_add(hash, too_long).await.unwrap_err()),
+        ("mem", batch.mem(&hash.into()).await.unwrap_err()),
+        ("find", batch.find(&hash.into()).await.unwrap_err()),
+        ("index", batch.index(&hash).await.unwrap_err()),
+        ("keys", batch.keys().next().await.unwrap().unwrap_err()),
+        ("commit", batch.commit().await.unwrap_err()),
+        ("abort", batch.abort().await.unwrap_err()),
     ];
-    for (n, error) in errors.iter().enumerate() {
-        assert_eq!(error.kind(), ErrorKind::Closed, "operation {n}");
+    for (operation, error) in errors {
+        assert_eq!(error.kind(), ErrorKind::Closed, "{operation}");
+        assert_eq!((error.backend(), error.operation()), (Some("list"), Some(operation)), "E1: {error}");
     }
 }
 
@@ -225,7 +231,10 @@ async fn i4_under_a_false_hash_only_that_hash_suffers() {
         batch.add("other".into()).await.unwrap();
         let key = batch.unsafe_add(hash_of("true"), "false".into()).await.unwrap();
         match batch.find(&key).await {
-            Err(error) => assert!(verify && error.kind() == ErrorKind::Corrupt),
+            Err(error) => {
+                assert!(verify && error.kind() == ErrorKind::Corrupt);
+                assert_eq!((error.backend(), error.operation()), (Some("list"), Some("find")), "E1: {error}");
+            }
             Ok(value) => assert!(!verify && value.unwrap() == "false"),
         }
         assert_eq!(batch.find(&hash_of("other").into()).await.unwrap().unwrap(), "other");

@@ -260,10 +260,11 @@ async fn e3_a_failed_sync_poisons() {
 }
 
 #[tokio::test]
-async fn a_write_in_place_runs_on_its_caller_and_what_would_block_on_the_thread() {
+async fn a_small_write_in_place_runs_on_its_caller_and_what_would_take_long_on_the_thread() {
     let (_, committer) = start(true);
     let here = thread::current().id();
     assert_eq!(committer.write(1).await.unwrap().1, here);
+    assert_ne!(committer.write(FILLS_A_GROUP).await.unwrap().1, here);
     assert_ne!(committer.write(BLOCKS).await.unwrap().1, here);
     assert_ne!(committer.enqueue(2).await.unwrap().1, here);
 }

@@ -8,7 +8,7 @@ use store_api::{
     Append, Batch, ContentHash, ContentKey, ContentKeyStream, ContentRead, HashFunction, Indexable, Indexed, Result,
 };
 
-use crate::{Addition, BatchTarget, BufferedBatch, Context, Gate, Page, Pages, check_value, hash};
+use crate::{Addition, BatchTarget, BufferedBatch, Context, Gate, Page, Pages};
 
 /// An instance's content, as a handle needs it. It is called through handles that are open, with values that are within
 /// the limits (V1).
@@ -19,10 +19,10 @@ pub trait ContentStore: Send + Sync + Sized + 'static {
     /// How far a stream has come.
     type Cursor: Default + Send + Unpin + 'static;
 
-    /// That of the instance.
+    /// The gate of the instance.
     fn gate(&self) -> &Arc<Gate>;
 
-    /// The store's.
+    /// The hash function of the store.
     fn hash_function(&self) -> HashFunction;
 
     /// Whether what is read is checked against its hash (I6).
@@ -65,12 +65,7 @@ impl<S: ContentStore> ContentHandle<S> {
 
     async fn append(&self, given: Option<ContentHash>, value: Bytes) -> Result<ContentKey> {
         self.gate.check()?;
-        check_value(&value)?;
-        let addition = match given {
-            Some(hash) => Addition { hash, value, trusted: false },
-            None => Addition { hash: hash(self.store.hash_function(), &value).await?, value, trusted: true },
-        };
-        self.store.add(addition).await
+        self.store.add(Addition::of(self.store.hash_function(), given, value).await?).await
     }
 }
 
@@ -101,11 +96,8 @@ impl<S: ContentStore> ContentRead for ContentHandle<S> {
 
     fn keys(&self) -> ContentKeyStream {
         let store = Arc::clone(&self.store);
-        let page = move |from| {
-            let page = Arc::clone(&store).page(from);
-            async move { page.await.map(|page| page.explain(S::CONTEXT, "keys")).map_err(S::CONTEXT.on("keys")) }
-        };
-        Box::pin(Pages::new(Arc::clone(&self.gate), S::Cursor::default(), page))
+        let page = move |from| Arc::clone(&store).page(from);
+        Box::pin(Pages::new(S::CONTEXT, "keys", Arc::clone(&self.gate), S::Cursor::default(), page))
     }
 }
 
@@ -122,6 +114,8 @@ impl<S: ContentStore> Append for ContentHandle<S> {
 
 #[async_trait]
 impl<S: ContentStore> BatchTarget for ContentHandle<S> {
+    const CONTEXT: Context = S::CONTEXT;
+
     async fn commit(&self, additions: Vec<Addition>) -> Result<()> {
         self.gate.admit(self.store.commit(additions)).await.map_err(S::CONTEXT.on("commit"))
     }

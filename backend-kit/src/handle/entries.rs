@@ -18,7 +18,7 @@ pub trait EntryStore: Send + Sync + Sized + 'static {
     /// How far a stream has come.
     type Cursor: Default + Send + Unpin + 'static;
 
-    /// That of the instance.
+    /// The gate of the instance.
     fn gate(&self) -> &Arc<Gate>;
 
     /// Where its watches are.
@@ -88,6 +88,12 @@ impl<S: EntryStore> EntryHandle<S> {
         self.gate.admit(self.store.watch(&self.gate, scope, init)).await
     }
 
+    async fn start_watch_of(&self, key: &Key, init: Init<Option<Bytes>>) -> Result<Watch> {
+        self.gate.check()?;
+        check_entry_key(key)?;
+        self.start_watch(Scope::Key(key.clone()), known_entry(key, init)).await
+    }
+
     fn pages<T, F, R>(&self, operation: &'static str, page: F) -> Pin<Box<dyn Stream<Item = Result<T>> + Send>>
     where
         T: Send + Unpin + 'static,
@@ -95,11 +101,8 @@ impl<S: EntryStore> EntryHandle<S> {
         R: Future<Output = Result<Page<T, S::Cursor>>> + Send + 'static,
     {
         let store = Arc::clone(&self.store);
-        let page = move |from| {
-            let page = page(Arc::clone(&store), from);
-            async move { page.await.map(|page| page.explain(S::CONTEXT, operation)).map_err(S::CONTEXT.on(operation)) }
-        };
-        Box::pin(Pages::new(Arc::clone(&self.gate), S::Cursor::default(), page))
+        let page = move |from| page(Arc::clone(&store), from);
+        Box::pin(Pages::new(S::CONTEXT, operation, Arc::clone(&self.gate), S::Cursor::default(), page))
     }
 }
 
@@ -128,9 +131,7 @@ impl<S: EntryStore> EntryRead for EntryHandle<S> {
     }
 
     async fn watch_key(&self, key: &Key, init: Init<Option<Bytes>>) -> Result<Watch> {
-        check_entry_key(key).map_err(S::CONTEXT.at("watch_key", key))?;
-        let init = known_entry(key, init);
-        self.start_watch(Scope::Key(key.clone()), init).await.map_err(S::CONTEXT.at("watch_key", key))
+        self.start_watch_of(key, init).await.map_err(S::CONTEXT.at("watch_key", key))
     }
 
     async fn unwatch(&self, id: WatchId) -> Result<()> {

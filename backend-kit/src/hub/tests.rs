@@ -564,6 +564,28 @@ fn scopes_are_listed_once_each() {
 }
 
 #[test]
+fn the_outermost_scopes_are_those_that_no_other_one_covers() {
+    let below = |path| Scope::Under(key(path));
+    let one = |path| Scope::Key(key(path));
+    let cases = [
+        (vec![one("a"), below("a"), below("a/b"), one("a/b/c"), one("ab")], vec![one("ab"), below("a")]),
+        (
+            vec![one("a"), one("a/b"), below("b/c"), below("b/d")],
+            vec![one("a"), one("a/b"), below("b/c"), below("b/d")],
+        ),
+        (vec![one("a"), below("b"), Scope::Under(Key::root())], vec![Scope::Under(Key::root())]),
+        (vec![], vec![]),
+    ];
+    for (watched, outermost) in cases {
+        let store = Store::holding(&[]);
+        let _watches: Vec<_> = watched.iter().map(|scope| store.watch(scope, Init::Current)).collect();
+        let mut found = store.hub.outermost_scopes();
+        found.sort_by_key(|scope| format!("{scope:?}"));
+        assert_eq!(found, outermost, "of {watched:?}");
+    }
+}
+
+#[test]
 fn a_reader_is_woken_once_when_there_is_something_to_tell() {
     let mut store = Store::holding(&[("a", "1")]);
     let (mut watch, wakes) = waiting(&store);

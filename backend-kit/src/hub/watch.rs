@@ -25,9 +25,9 @@ struct Inner {
     /// What is to be told, by ticket: a key is in it while its latest state differs from the told one, and then once.
     queue: BTreeMap<u64, Item>,
     next_ticket: u64,
-    /// That of the store, or the one that ended the watch.
+    /// A fault of the store that is still to be told, or the error that ended the watch.
     fault: Option<Error>,
-    /// Those of entries that could not be read: one does not hide another.
+    /// Entries that could not be read, each with its error, still to be told.
     faults: BTreeMap<Key, Error>,
     reader: Option<Waker>,
 }
@@ -51,7 +51,7 @@ enum Untracked {
 }
 
 struct Tracked {
-    /// Of the last change that is recorded here, or 0.
+    /// The sequence number of the last recorded change; 0 before the first.
     seq: u64,
     /// What the watch was last told or given: its baseline.
     told: Old,

@@ -10,7 +10,7 @@ use super::FailureKind;
 /// How the client shows an answer that is no success, and a redirect that leads nowhere.
 const STATUS: &str = "Server returned non-2xx status code: ";
 const BARE_REDIRECT: &str = "Received redirect without LOCATION";
-/// Of what is shown of an error, in characters.
+/// How many characters of an error's text are kept.
 const MAX_LINE_LEN: usize = 200;
 /// Longer ones are no codes.
 const MAX_CODE_LEN: usize = 64;
@@ -67,7 +67,7 @@ impl Answer {
     }
 }
 
-/// Of a request that was not answered: what the transport tells.
+/// What the transport tells of a request that was not answered.
 pub(super) fn of_transport(error: &object_store::Error) -> Option<(FailureKind, String)> {
     let kind = chain(error).find_map(|error| Some(error.downcast_ref::<HttpError>()?.kind()))?;
     let deepest = chain(error).last().map(ToString::to_string).unwrap_or_default();

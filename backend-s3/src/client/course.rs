@@ -3,26 +3,26 @@
 
 /// How a listing is expected to go on.
 pub(super) enum Course {
-    /// In any order. It is remembered by one name, which is taken anew when as many followed it as came before: a
-    /// listing that goes round comes by it again.
-    Circle { kept: String, count: u64, next: u64 },
+    /// Names in any order. This is Brent's cycle detection: one name is kept, and replaced whenever as many names have
+    /// followed it as came before it; a listing that repeats itself meets the kept name again.
+    AnyOrder { kept: String, count: u64, next: u64 },
     /// Each name behind the one before, and so many names at the most.
-    Rise { last: String, left: u64 },
+    Ascending { last: String, left: u64 },
 }
 
 impl Course {
     pub(super) fn in_any_order() -> Self {
-        Self::Circle { kept: String::new(), count: 0, next: 1 }
+        Self::AnyOrder { kept: String::new(), count: 0, next: 1 }
     }
 
     pub(super) fn in_order(most: u64) -> Self {
-        Self::Rise { last: String::new(), left: most }
+        Self::Ascending { last: String::new(), left: most }
     }
 
     /// Whether the listing may go on with this name, which is not empty.
-    pub(super) fn leads_to(&mut self, name: &str) -> bool {
+    pub(super) fn admits(&mut self, name: &str) -> bool {
         match self {
-            Self::Circle { kept, count, next } => {
+            Self::AnyOrder { kept, count, next } => {
                 *count += 1;
                 if kept == name {
                     return false;
@@ -33,7 +33,7 @@ impl Course {
                 }
                 true
             }
-            Self::Rise { last, left } => {
+            Self::Ascending { last, left } => {
                 if name <= last.as_str() || *left == 0 {
                     return false;
                 }
@@ -53,7 +53,7 @@ mod tests {
 
     /// How many of the names are taken.
     fn taken(mut course: Course, names: impl IntoIterator<Item = usize>) -> usize {
-        names.into_iter().take_while(|name| course.leads_to(&format!("{name:08}"))).count()
+        names.into_iter().take_while(|name| course.admits(&format!("{name:08}"))).count()
     }
 
     proptest! {

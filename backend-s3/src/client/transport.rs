@@ -47,9 +47,9 @@ impl HttpConnector for Connector {
     }
 }
 
-/// A client. Of what the environment can set of one it takes the time limits, the proxy, the connections that are kept,
-/// its name, and what is said about encryption, but for the certificates of the system, which are always taken. HTTP/1
-/// alone: whoever sends small requests has nothing of the other.
+/// Builds the HTTP client. From the environment it takes timeouts, the proxy, the number of idle connections, the user
+/// agent and the TLS switches; the system's certificates are always trusted. HTTP/1 only: small requests gain nothing from
+/// HTTP/2.
 fn configured(options: &ClientOptions) -> Result<ClientBuilder> {
     let text = |key| options.get_config_value(&key);
     let is_on = |key| text(key).is_some_and(|text| is_yes(&text));

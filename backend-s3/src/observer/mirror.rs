@@ -12,10 +12,12 @@ use crate::{
     frame::{Frame, rotten},
 };
 
+/// What was told of the watched keys. All that is told keeps one rule: a read tells something only if the record is still
+/// the one that it began from (`follows`), or if both have a sequence number to compare. Everything else is read again.
 #[derive(Default)]
 pub(super) struct Mirror {
     covers: Covers,
-    /// Of the keys in these scopes, those that have an object.
+    /// The keys in these scopes that have an object.
     keys: HashMap<Key, Record>,
     /// What this instance wrote where it is not known whether the record is of before or after.
     unclear: Vec<Key>,
@@ -84,7 +86,7 @@ struct Cover {
 
 struct Record {
     version: Option<Version>,
-    /// Of the version; a listing does not tell it.
+    /// The sequence number of `version`; `None` when it is known from a listing only.
     seq: Option<u64>,
     /// What the hub was told it by. It is the sequence number, unless a repair took that back.
     number: u64,
@@ -133,11 +135,10 @@ impl Mirror {
         self.covers.get_or_insert(scope).is_known = true;
     }
 
-    /// What is watched; the rest is forgotten. The hub is asked under the lock that watches are registered under: one that
-    /// is registered behind its answer would be forgotten with its scope, and hear of nothing.
-    pub(super) fn watched(&mut self, hub: &Hub) -> Vec<Scope> {
-        let watched = hub.scopes();
-        if self.covers.retain(&watched) {
+    /// Forgets what is neither watched nor about to be. Watches are registered under the mirror's lock: one that came
+    /// behind the hub's answer would be forgotten with its scope, and hear of nothing.
+    pub(super) fn forget_unwatched(&mut self, hub: &Hub) {
+        if self.covers.retain(&hub.scopes()) {
             let mut keys = std::mem::take(&mut self.keys);
             keys.retain(|key, _| self.is_covered(key));
             keys.shrink_to_fit();
@@ -147,7 +148,6 @@ impl Mirror {
             self.failing = failing;
             self.epoch.0 += 1;
         }
-        watched
     }
 
     /// The keys in a scope that are there.

@@ -105,9 +105,9 @@ impl Packs {
         }
         let Some(turn) = Turn::take(self) else { return };
         // None is begun while the store closes.
-        let Ok(detached) = Arc::clone(&self.detached).try_read_owned() else { return };
+        let Some(under_way) = self.detached.try_begin() else { return };
         self.runtime.spawn(async move {
-            let _detached = detached;
+            let _under_way = under_way;
             let packs = &turn.0;
             let merged = packs.merge().await;
             let rest = if merged.is_ok() { 0 } else { 2 * packs.view().uncovered().len() };

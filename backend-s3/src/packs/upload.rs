@@ -5,13 +5,22 @@ use std::{
     sync::{Arc, MutexGuard, PoisonError},
 };
 
-use backend_kit::{Addition, hash};
+use backend_kit::{Addition, OFFLOAD_LEN, UnderWay, hash, offload};
 use object_store::PutPayload;
 use store_api::{ContentHash, ContentKey, Effect, Error, ErrorKind, Result};
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{Packs, format, name::PackName, place::Place, view::WINDOW};
-use crate::client::{FailureKind, back_off};
+use super::{
+    Packs,
+    format::{self, Index},
+    name::PackName,
+    place::Place,
+    view::WINDOW,
+};
+use crate::{
+    client::{FailureKind, back_off},
+    run,
+};
 
 /// No pack of what was added one by one has more values.
 const PACK_VALUES: usize = 8192;
@@ -37,6 +46,8 @@ pub(super) struct Queue {
 struct Waiting {
     addition: Addition,
     reply: oneshot::Sender<Result<ContentKey>>,
+    /// Until it is answered.
+    _under_way: UnderWay,
 }
 
 impl Waiting {
@@ -110,8 +121,9 @@ impl Packs {
         if let Some(place) = self.present(&addition) {
             return Ok(place.to_key(&addition.hash));
         }
+        let under_way = self.detached.begin().await?;
         let (reply, answer) = oneshot::channel();
-        self.queue().push(Waiting { addition, reply });
+        self.queue().push(Waiting { addition, reply, _under_way: under_way });
         self.begin_uploads();
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
@@ -133,13 +145,8 @@ impl Packs {
             return Err(Error::new(ErrorKind::ValueTooLarge, message));
         }
         let packs = Arc::clone(self);
-        let detached = Arc::clone(&self.detached).read_owned().await;
-        let upload = self.runtime.spawn(async move {
-            let written = packs.write(&missing).await;
-            drop(detached);
-            written.map(drop)
-        });
-        upload.await.unwrap_or_else(|_| Err(ended()))
+        let under_way = self.detached.begin().await?;
+        run(&self.runtime, under_way, async move { packs.write(&Arc::new(missing)).await.map(drop) }).await
     }
 
     /// Says of an addition whether its value has the hash.
@@ -156,11 +163,7 @@ impl Packs {
     fn begin_uploads(self: &Arc<Self>) {
         while let Some(waiting) = { self.queue().take() } {
             let upload = Upload(Arc::clone(self));
-            let detached = Arc::clone(&self.detached);
-            self.runtime.spawn(async move {
-                let _detached = detached.read_owned().await;
-                upload.0.upload(waiting).await;
-            });
+            self.runtime.spawn(async move { upload.0.upload(waiting).await });
         }
     }
 
@@ -172,8 +175,8 @@ impl Packs {
                 *kept = addition.clone();
             }
         }
-        let written = self.write(&additions).await;
-        for Waiting { addition, reply } in waiting {
+        let written = self.write(&Arc::new(additions)).await;
+        for Waiting { addition, reply, _under_way } in waiting {
             let key =
                 written.as_ref().map(|places| places[&addition.hash].to_key(&addition.hash)).map_err(Error::clone);
             // Whose future was dropped does not wait for it.
@@ -184,16 +187,18 @@ impl Packs {
     /// Writes a pack, and returns when everyone will find it.
     async fn write(
         self: &Arc<Self>,
-        additions: &BTreeMap<ContentHash, Addition>,
+        additions: &Arc<BTreeMap<ContentHash, Addition>>,
     ) -> Result<BTreeMap<ContentHash, Place>> {
         let patience = self.patience();
         self.list_first().await?;
         let unknown = |error: Error| error.with_effect(Effect::Unknown);
         for names in 0..NAMES {
             let name = PackName::new(self.view().next_epoch(additions.keys()))?;
-            let (payload, index) = format::seal(name, additions);
-            let put = self.put(&name.object(), payload, patience).await;
-            put.map_err(|error| if names == 0 { error } else { unknown(error) })?;
+            let put = async {
+                let (payload, index) = seal(name, additions).await?;
+                self.put(&name.object(), payload, patience).await.map(|()| index)
+            };
+            let index = put.await.map_err(|error| if names == 0 { error } else { unknown(error) })?;
             if !self.is_late(name, patience).await.map_err(unknown)? {
                 let places = index.iter().copied().collect();
                 self.view().insert(name, index);
@@ -250,6 +255,15 @@ impl Packs {
     }
 }
 
+/// The object of a pack, made off the async worker where that takes long.
+async fn seal(name: PackName, additions: &Arc<BTreeMap<ContentHash, Addition>>) -> Result<(PutPayload, Index)> {
+    if additions.values().map(Addition::bytes).sum::<usize>() <= OFFLOAD_LEN {
+        return Ok(format::seal(name, additions));
+    }
+    let additions = Arc::clone(additions);
+    offload(move || format::seal(name, &additions)).await
+}
+
 fn ended() -> Error {
-    Error::new(ErrorKind::Other, "the runtime is shutting down").with_effect(Effect::Unknown)
+    Error::new(ErrorKind::Other, "the upload ended early; add the value again").with_effect(Effect::Unknown)
 }

@@ -573,3 +573,34 @@ async fn a9_what_waits_is_forgotten_with_its_future() {
     scene.content.add(value(20)).await.unwrap();
     scene.has_just(&[value(0), value(20)]).await;
 }
+
+#[tokio::test]
+async fn a9_a_close_waits_for_the_additions_that_have_queued() {
+    let bucket = Arc::new(InMemory::new());
+    let scene = Scene::in_bucket(&bucket).await;
+    scene.content.add(value(0)).await.unwrap();
+    let mut adds = join_all((1..4).map(|i| scene.content.add(value(i))));
+    assert!((&mut adds).now_or_never().is_none());
+    scene.store.close().await.unwrap();
+    let packs = objects(&bucket, "packs").await.len();
+    for added in adds.await {
+        added.unwrap();
+    }
+    assert_eq!(objects(&bucket, "packs").await.len(), packs);
+    assert_eq!(packs, 3, "the first, the one that goes at once, and that of the others");
+}
+
+#[tokio::test]
+#[should_panic(expected = "inside")]
+async fn a_panic_in_a_commit_goes_on_in_the_caller() {
+    let store = Arc::new(Faulty::over(Arc::default()));
+    let scene = Scene::over(Arc::clone(&store) as _).await;
+    store.then([Step {
+        fault: Fault::None,
+        before: Box::new(|| async { panic!("inside") }.boxed()),
+        behind: nothing(),
+    }]);
+    let batch = scene.content.begin().await.unwrap();
+    batch.add(value(0)).await.unwrap();
+    batch.commit().await.unwrap();
+}

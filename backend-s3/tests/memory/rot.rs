@@ -53,6 +53,23 @@ async fn a12_a_rotten_entry_is_corrupt_and_compared_with_nothing() {
     assert_eq!(told, [Err(ErrorKind::Corrupt), Ok((Key::new("l").unwrap(), "beside".into()))]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a12_an_entry_that_was_cut_to_nothing_is_there_and_corrupt() {
+    let scene = Scene::new().await;
+    scene.bucket.put(&Path::from("entries/k_"), Bytes::new().into()).await.unwrap();
+    let entries = &scene.entries;
+    assert!(entries.mem(&key()).await.unwrap());
+    assert_eq!(entries.find(&key()).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    for scope in [key(), Key::root()] {
+        let listed: Vec<_> = entries.list(&scope).try_collect().await.unwrap();
+        assert!(listed.contains(&key()));
+        let told: Vec<_> = entries.entries(&scope).map(|entry| entry.map_err(|error| error.kind())).collect().await;
+        assert_eq!(told.iter().filter(|told| **told == Err(ErrorKind::Corrupt)).count(), 1, "{told:?}");
+    }
+    entries.set(&key(), "again".into()).await.unwrap();
+    assert_eq!(entries.find(&key()).await.unwrap(), Some("again".into()));
+}
+
 #[tokio::test]
 async fn a12_set_remove_and_clear_repair() {
     for repair in 0..3 {
@@ -185,7 +202,7 @@ async fn bucket_with(objects: &[(Path, Vec<u8>)], damaged: (&Path, Vec<u8>)) -> 
     bucket
 }
 
-/// Flips some bits, or cuts the end off. An entry is not cut: a listing tells a removed one by its length.
+/// Flips some bits, or cuts the end off. An entry is not cut at random: a listing tells a removed one by its length.
 fn damage(bytes: &mut Vec<u8>, random: &mut fastrand::Rng, cut: bool) {
     if cut {
         return bytes.truncate(random.usize(..bytes.len()));

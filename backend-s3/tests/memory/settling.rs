@@ -325,6 +325,23 @@ async fn a6_a_write_waits_for_its_turn_no_longer_than_its_patience() {
     assert!(begun.elapsed() < Duration::from_mins(11), "{:?}", begun.elapsed());
 }
 
+/// The clear waits for the turn of a write, which waits for nothing that the close is in front of.
+#[tokio::test(start_paused = true)]
+async fn l3_a_close_amid_writes_of_a_key_and_a_clear_does_not_wait_for_their_patience() {
+    let scene = Scene::new(Call::SetKnown, 0).await;
+    let (entries, key) = (scene.mine.atomic_write().unwrap(), key());
+    let calls = [entries.set(&key, "first".into()), entries.set(&key, "second".into()), entries.clear()];
+    let mut calls = join_all(calls);
+    assert!((&mut calls).now_or_never().is_none());
+    let begun = tokio::time::Instant::now();
+    let (closed, refused) = tokio::join!(scene.mine.close(), calls);
+    closed.unwrap();
+    for error in refused.into_iter().map(Result::unwrap_err) {
+        assert_eq!(error.kind(), ErrorKind::Closed);
+    }
+    assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
+}
+
 /// A large buffer that a value is a part of is let go of.
 #[tokio::test(start_paused = true)]
 async fn what_is_kept_of_a_value_is_its_own() {

@@ -115,6 +115,16 @@ async fn w1_a_watch_resumes_from_what_it_knew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_known_state_from_outside_of_the_scope_is_refused_without_a_request() {
+    let scene = Scene::new().await;
+    let before = scene.mine.requests();
+    let known = Init::Known(vec![(key("b"), "1".into())]);
+    let refusal = scene.entries.watch(&key("a"), known).await.unwrap_err();
+    assert_eq!(refusal.kind(), ErrorKind::InvalidInput);
+    assert_eq!(scene.mine.requests(), before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn w10_a_fault_is_told_once_and_the_watch_catches_up() {
     let scene = Scene::new().await;
     let mut watch = scene.entries.watch_key(&key("a"), Init::Current).await.unwrap();

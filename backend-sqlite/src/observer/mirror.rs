@@ -19,7 +19,7 @@ use crate::{
 pub(super) struct Mirror {
     pub(super) connection: Option<Connection>,
     closed: bool,
-    /// Of the last snapshot that was read: changes up to it are fed.
+    /// The sequence number of the last snapshot: all changes up to it are fed.
     as_of: u64,
     /// SQLite's mark of that moment; it moves when another connection commits.
     data_version: i64,
@@ -356,5 +356,34 @@ impl Drop for Snapshot<'_> {
         if let Err(error) = self.connection.execute_batch("COMMIT") {
             tracing::warn!(error = %error, "a snapshot could not be ended");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use backend_kit::Gate;
+    use store_api::{ErrorKind, Init};
+
+    use super::*;
+    use crate::{connection::Location, schema};
+
+    #[test]
+    fn a_watch_that_is_refused_leaves_nothing_in_the_mirror() {
+        let location = Arc::new(Location::find(None, true).unwrap());
+        let connection = location.connect_to_write().unwrap();
+        schema::prepare(&connection, None).unwrap();
+        connection.execute("INSERT INTO entries (key, seq, frame) VALUES (CAST('a' AS BLOB), 1, x'')", []).unwrap();
+        let hub = Arc::new(Hub::new());
+        // So that the poller does not forget all of it.
+        let handle = Gate::new();
+        let _beside = hub.prepare(&handle, Scope::Key(Key::new("b").unwrap()), Init::Current).unwrap();
+        let observer = Arc::new(Observer::new(location, hub, Duration::from_mins(1), Duration::ZERO));
+        let known = Init::Known(vec![(Key::new("b").unwrap(), Bytes::new())]);
+        let refusal = observer.register(&handle, &Scope::Under(Key::new("a").unwrap()), known).unwrap_err();
+        assert_eq!(refusal.kind(), ErrorKind::InvalidInput);
+        let mirror = observer.mirror();
+        assert!(mirror.keys.is_empty() && mirror.scopes.len() == 0);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
+use backend_sqlite::SqliteOptions;
 use rusqlite::Connection;
 use store_api::{Backend, ErrorKind, HashFunction};
 
@@ -93,6 +94,23 @@ async fn l5_a_foreign_database_with_a_log_is_left_untouched() {
     refused_and_untouched(&scene).await;
 }
 
+/// Where the system has such paths.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn l5_a_foreign_database_with_a_log_is_left_untouched_where_its_path_is_no_text() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    let (theirs, database) = foreign("wal");
+    let scene = Scene::new();
+    let beside = |name| scene.directory().join(OsStr::from_bytes(name));
+    fs::copy(theirs.file(), beside(b"\xff.db")).unwrap();
+    fs::copy(theirs.log(), beside(b"\xff.db-wal")).unwrap();
+    drop(database);
+    let before = scene.files();
+    refused(ErrorKind::Incompatible, SqliteOptions::new(beside(b"\xff.db")).open().await);
+    assert!(scene.files() == before, "L5: a file was touched");
+}
+
 #[tokio::test]
 async fn l5_a_foreign_database_in_use_is_left_to_its_user() {
     for mode in ["delete", "wal"] {
@@ -167,6 +185,6 @@ async fn l5_a_link_to_a_file_that_is_no_store_is_left_untouched() {
     let link: PathBuf = scene.directory().join("link.db");
     std::os::unix::fs::symlink(scene.file(), &link).unwrap();
     let before = scene.files();
-    refused(ErrorKind::Incompatible, backend_sqlite::SqliteOptions::new(&link).open().await);
+    refused(ErrorKind::Incompatible, SqliteOptions::new(&link).open().await);
     assert!(scene.files() == before);
 }

@@ -70,7 +70,7 @@ impl Scene {
     /// the log has not, and is made anew by whoever opens the file.
     pub(crate) fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let paths = fs::read_dir(self.directory()).unwrap().map(|entry| entry.unwrap().path());
-        let kept = paths.filter(|path| !path.to_str().unwrap().ends_with("-shm"));
+        let kept = paths.filter(|path| !path.as_os_str().as_encoded_bytes().ends_with(b"-shm"));
         kept.map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
     }
 }

@@ -31,9 +31,7 @@ impl EntryStore for Instance {
     }
 
     async fn write(self: &Arc<Self>, key: &Key, test: Test, set: Option<Bytes>) -> Result<TestAndSet> {
-        let long = test.is_long(set.as_ref());
-        let write = Write::Entry { key: key.clone(), test, set };
-        self.committer.write_sized(write, long).await
+        self.committer.write(Write::Entry { key: key.clone(), test, set }).await
     }
 
     async fn clear(self: &Arc<Self>) -> Result<()> {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use backend_kit::{Addition, ContentStore, Context, Gate, Page, offload};
+use backend_kit::{Addition, ContentStore, Context, Gate, Page, false_value, offload};
 use bytes::Bytes;
-use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result};
+use store_api::{ContentHash, ContentKey, HashFunction, Result};
 
 use crate::{Instance, LOG, writer::Write};
 
@@ -41,8 +41,7 @@ impl ContentStore for Instance {
         let read = move || {
             let value = instance.values.read(place)?;
             if instance.options.verify && instance.hash.hash(&value) != hash {
-                let message = "the value does not match its hash; add the true one again";
-                return Err(Error::new(ErrorKind::Corrupt, message));
+                return Err(false_value());
             }
             Ok(Some(value))
         };
