@@ -2,6 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{self, ThreadId},
     time::Duration,
 };
 
@@ -43,9 +44,20 @@ pub(crate) struct Readers {
 
 #[derive(Default)]
 struct Pool {
-    idle: Vec<Connection>,
+    /// Each with the thread that used it last: what it has cached is near that thread's core.
+    idle: Vec<(ThreadId, Connection)>,
     lent: usize,
     closed: bool,
+}
+
+impl Pool {
+    /// One that this thread used last, or another.
+    fn take(&mut self) -> Option<Connection> {
+        let own = thread::current().id();
+        let nearest = self.idle.iter().rposition(|(thread, _)| *thread == own);
+        let idle = nearest.map(|at| self.idle.swap_remove(at)).or_else(|| self.idle.pop());
+        idle.map(|(_, connection)| connection)
+    }
 }
 
 /// What a query found.
@@ -114,7 +126,7 @@ impl Readers {
                 return Err(Error::closed());
             }
             pool.lent += 1;
-            pool.idle.pop()
+            pool.take()
         };
         // From here on it is returned, also when connecting fails.
         let mut reader = Reader { readers: Arc::clone(self), connection };
@@ -166,15 +178,17 @@ impl Drop for Reader {
         let mut pool = self.readers.pool();
         let surplus = match self.connection.take() {
             Some(connection) if !pool.closed && pool.idle.len() < KEPT => {
-                pool.idle.push(connection);
+                pool.idle.push((thread::current().id(), connection));
                 None
             }
             connection => connection,
         };
-        drop(pool);
-        // Closed before it counts as returned: `close` waits until the last is.
-        drop(surplus);
-        let mut pool = self.readers.pool();
+        if surplus.is_some() {
+            // Closed before it counts as returned: `close` waits until the last is.
+            drop(pool);
+            drop(surplus);
+            pool = self.readers.pool();
+        }
         pool.lent -= 1;
         if pool.closed && pool.lent == 0 {
             self.readers.all_returned.notify_waiters();
