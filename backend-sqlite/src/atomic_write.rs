@@ -44,7 +44,7 @@ fn read_page<T>(
             page.items.extend(own.query_row([under.as_str().as_bytes()], item).optional()?.map(|own| own.item));
         }
         Some(last) => {
-            start = last.to_owned();
+            last.clone_into(&mut start);
             compare = ">";
         }
     }
