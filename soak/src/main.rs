@@ -78,7 +78,7 @@ fn run(arguments: &Arguments) -> Result<Outcome> {
     let _held = state.hold()?;
     println!("{}", summary::estimate(&state.done_of(&chosen)?));
     println!("building (the first time RocksDB, too: 10 to 20 minutes)");
-    let programs = Programs::build(&all, &arguments.build)?;
+    let programs = Programs::build(&chosen, &arguments.build)?;
     make_steps(&state, &programs, &chosen, arguments.minutes)?;
 
     say("summary", &code);

@@ -12,6 +12,10 @@ use serde::Deserialize;
 
 use crate::rows::{Row, Work};
 
+/// A test that is built in any case: the dependencies have other features where tests do not need them, and all would be
+/// compiled once more.
+const ANY_TEST: &str = "soak";
+
 /// Where they are: by the folder of the package, and the name.
 pub(crate) struct Programs {
     built: HashMap<(PathBuf, String), PathBuf>,
@@ -36,9 +40,9 @@ struct Target {
 }
 
 impl Programs {
-    /// Builds all at once, since the dependencies have other features where tests do not need them.
+    /// Builds what the rows need at once.
     pub(crate) fn build(rows: &[Row], options: &[String]) -> Result<Self> {
-        let tests: BTreeSet<_> = rows.iter().filter_map(test_of).map(|(_, test)| test).collect();
+        let tests: BTreeSet<_> = rows.iter().filter_map(test_of).map(|(_, test)| test).chain([ANY_TEST]).collect();
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(cargo)
             .args(["build", "--quiet", "--message-format=json-render-diagnostics"])

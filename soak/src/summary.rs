@@ -74,7 +74,7 @@ pub(crate) fn estimate(rows: &[(Row, Done)]) -> String {
     let known = minutes(left().flatten().sum());
     match left().filter(Option::is_none).count() {
         0 => format!("about {known} min are left"),
-        unknown => format!("about {known} min are left, and what {unknown} rows take that were not begun"),
+        unknown => format!("about {known} min are left, not counting rows that were not begun ({unknown})"),
     }
 }
 
@@ -212,7 +212,7 @@ mod tests {
         rows[0].1 = steps(90);
         assert_eq!(estimate(&rows), "about 5 min are left");
         (rows[1].1, rows[2].1) = (Done::default(), Done::default());
-        assert_eq!(estimate(&rows), "about 5 min are left, and what 2 rows take that were not begun");
+        assert_eq!(estimate(&rows), "about 5 min are left, not counting rows that were not begun (2)");
     }
 
     #[test]
