@@ -126,7 +126,7 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let pipe = folder.path().join("pipe");
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let clock = clock(Duration::from_secs(600));
+        let clock = clock(Duration::from_mins(10));
         let mut command = shell("sleep 600 >\"$0\" & wait");
         let mut child = start(command.arg(&pipe), &folder.path().join("log")).unwrap();
         // Opens when the other end is open, and ends when nobody has it open any more.

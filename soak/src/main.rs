@@ -103,7 +103,9 @@ fn say(what: &str, code: &Code) {
 
 fn tell(state: &State, rows: &[Row]) -> Result<()> {
     let rows = state.done_of(rows)?;
-    rows.iter().for_each(|row| println!("{}", summary::line(row)));
+    for row in &rows {
+        println!("{}", summary::line(row));
+    }
     println!("{}", summary::estimate(&rows));
     Ok(())
 }

@@ -41,20 +41,20 @@ pub(crate) fn outcome(rows: &[(Row, Done)]) -> Outcome {
 pub(crate) fn line((row, done): &(Row, Done)) -> String {
     let Row { name, of, .. } = row;
     let unit = if row.goes_by_time() { " s" } else { "" };
-    let mut line = format!("{name:<24} {:>4} of {of:>4}{unit}, {} untested", done.steps, done.untested);
-    match row.work {
-        Work::Load { .. } => line += &format!(", {}", growth(done)),
-        Work::Fuzz => line += &format!(", {} inputs", done.inputs.values().sum::<u64>()),
-        _ if done.kills + done.power_losses == 0 => {}
-        _ => line += &format!(", {} kills, {} power losses", done.kills, done.power_losses),
-    }
+    let steps = format!("{name:<24} {:>4} of {of:>4}{unit}, {} untested", done.steps, done.untested);
+    let measured = match row.work {
+        Work::Load { .. } => format!(", {}", growth(done)),
+        Work::Fuzz => format!(", {} inputs", done.inputs.values().sum::<u64>()),
+        _ if done.kills + done.power_losses == 0 => String::new(),
+        _ => format!(", {} kills, {} power losses", done.kills, done.power_losses),
+    };
     let verdict = match (done.failures.is_empty(), time_left(row, done)) {
         (false, _) => format!("FAILED: see {}", done.failures.iter().map(String::as_str).collect::<Vec<_>>().join(" ")),
         (true, None) => "not begun".to_owned(),
         (true, Some(Duration::ZERO)) => "no failure".to_owned(),
         (true, Some(left)) => format!("not finished, about {} min left", minutes(left)),
     };
-    line + "  " + &verdict
+    format!("{steps}{measured}  {verdict}")
 }
 
 /// How long what is left takes, by the mean of what was done; nothing, where nothing is known of it.
