@@ -5,13 +5,13 @@
 //!
 //! | guarantee | level |
 //! |---|---|
-//! | durability | `Power` with [`Sync::On`] (the default), `Process` with [`Sync::Off`], `Volatile` for a temporary store |
+//! | durability | `Power` with [`Sync::Full`] (the default), `Process` with [`Sync::Normal`], `Volatile` for a temporary store |
 //! | visibility | `Host`; `Instance` for a temporary store |
 //! | index | `Exact` |
 //! | watch lag | own changes at once, others' within [`SqliteOptions::poll`] |
 //!
-//! Each instance has its own level: what an instance with `Sync::Off` wrote survives a power loss only after a `sync`, also
-//! where an instance with `Sync::On` has read it. The file belongs on a local file system: SQLite's locks do not hold on a
+//! Each instance has its own level: what an instance with `Sync::Normal` wrote survives a power loss only after a `sync`, also
+//! where an instance with `Sync::Full` has read it. The file belongs on a local file system: SQLite's locks do not hold on a
 //! network's.
 //!
 //! ```no_run
@@ -19,7 +19,7 @@
 //! use store_api::{AtomicWrite, Backend, Key};
 //!
 //! # async fn example() -> store_api::Result<()> {
-//! let store = SqliteOptions::new("app.db").sync(Sync::On).open().await?;
+//! let store = SqliteOptions::new("app.db").sync(Sync::Full).open().await?;
 //! let entries = store.atomic_write().unwrap();
 //! entries.set(&Key::new("greeting")?, "hello".into()).await?;
 //! store.close().await
@@ -66,9 +66,9 @@ const SQLITE: Context = Context::new("sqlite");
 pub enum Sync {
     /// Each write, together with those that queued with it: it survives a power loss.
     #[default]
-    On,
+    Full,
     /// None: a write survives a killed process, and a power loss only after [`Backend::sync`].
-    Off,
+    Normal,
 }
 
 /// How to open a SQLite store.
@@ -93,7 +93,7 @@ impl SqliteOptions {
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self {
             path: Some(path.as_ref().to_owned()),
-            sync: Sync::On,
+            sync: Sync::Full,
             create: true,
             hash: None,
             verify: true,
@@ -110,7 +110,7 @@ impl SqliteOptions {
         Self { path: None, ..Self::new("") }
     }
 
-    /// What is synced before a write is acknowledged. [`Sync::On`] by default.
+    /// What is synced before a write is acknowledged. [`Sync::Full`] by default.
     #[must_use]
     pub fn sync(mut self, sync: Sync) -> Self {
         self.sync = sync;
@@ -214,7 +214,7 @@ impl Instance {
         };
         let hub = Arc::new(Hub::new());
         let observer = Arc::new(Observer::new(Arc::clone(&location), Arc::clone(&hub), options.poll, options.busy));
-        let syncs = location.is_permanent() && options.sync == Sync::On;
+        let syncs = location.is_permanent() && options.sync == Sync::Full;
         let writer = Writer::new(writing, Arc::clone(&location), Arc::clone(&observer), hash, &options)?;
         Ok(Self {
             hash,
@@ -257,8 +257,8 @@ impl Backend for Sqlite {
         let options = &self.instance.options;
         let durability = match (&options.path, options.sync) {
             (None, _) => Durability::Volatile,
-            (Some(_), Sync::On) => Durability::Power,
-            (Some(_), Sync::Off) => Durability::Process,
+            (Some(_), Sync::Full) => Durability::Power,
+            (Some(_), Sync::Normal) => Durability::Process,
         };
         let (visibility, others) = match &options.path {
             Some(_) => (Visibility::Host, Some(options.poll)),

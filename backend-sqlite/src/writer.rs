@@ -102,7 +102,7 @@ impl Writer {
     fn set_level(&mut self, syncs: bool) -> Result<(), Failure> {
         let level = match self.sync {
             _ if !self.location.is_permanent() => OFF,
-            Sync::Off if !syncs => NORMAL,
+            Sync::Normal if !syncs => NORMAL,
             _ => FULL,
         };
         if level != self.level {

@@ -24,11 +24,11 @@ use crate::{Error, ErrorKind, Result};
 /// ```
 /// use irminsul::Address;
 ///
-/// let address: Address = "sqlite:data/50%25.db?sync=on&poll=20".parse()?;
+/// let address: Address = "sqlite:data/50%25.db?sync=full&poll=20".parse()?;
 /// assert_eq!(address.scheme(), "sqlite");
 /// assert_eq!(address.location(), "data/50%.db");
 /// assert_eq!(address.option("poll"), Some("20"));
-/// assert_eq!(address, Address::new("sqlite", "data/50%.db")?.with_option("sync", "on")?.with_option("poll", "20")?);
+/// assert_eq!(address, Address::new("sqlite", "data/50%.db")?.with_option("sync", "full")?.with_option("poll", "20")?);
 /// # Ok::<(), irminsul::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -306,8 +306,8 @@ mod tests {
 
     #[test]
     fn options_keep_their_order_and_are_decoded() {
-        let address = parsed("sqlite:x?sync=on&endpoint=http://h:9/?a%26b=%3D");
-        assert_eq!(address.options().collect::<Vec<_>>(), [("sync", "on"), ("endpoint", "http://h:9/?a&b==")]);
+        let address = parsed("sqlite:x?sync=full&endpoint=http://h:9/?a%26b=%3D");
+        assert_eq!(address.options().collect::<Vec<_>>(), [("sync", "full"), ("endpoint", "http://h:9/?a&b==")]);
         assert_eq!(address.option("poll"), None);
         assert_eq!(parsed("mem:?").options().count(), 0);
     }
@@ -367,9 +367,9 @@ mod tests {
 
     #[test]
     fn an_opener_builds_an_address_from_another() {
-        let address = parsed("sqlite:a.db?create=off&sync=on").with_location("//b?.db").without_option("create");
-        assert_eq!(address.to_string(), "sqlite:////b%3F.db?sync=on");
-        assert_eq!(address.clone().with_option("sync", "off").unwrap().option("sync"), Some("off"));
+        let address = parsed("sqlite:a.db?create=off&sync=full").with_location("//b?.db").without_option("create");
+        assert_eq!(address.to_string(), "sqlite:////b%3F.db?sync=full");
+        assert_eq!(address.clone().with_option("sync", "normal").unwrap().option("sync"), Some("normal"));
         assert_eq!(address.with_option("token", "x").unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 

@@ -72,7 +72,7 @@ impl Factory for Wrapped {
             Self::TracedMem => "mem:".to_owned(),
             Self::PrefixedMem => format!("mem:{token}"),
             // Clients on a loaded machine wait longer for each other than an application would like to.
-            Self::TracedPrefixedSqlite => format!("sqlite:{token}?sync=off&poll=5&busy=120000"),
+            Self::TracedPrefixedSqlite => format!("sqlite:{token}?sync=normal&poll=5&busy=120000"),
         };
         let mut address: Address = address.parse()?;
         let asked = [

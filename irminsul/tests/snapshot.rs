@@ -34,7 +34,7 @@ struct Desk {
 impl Desk {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let store = format!("sqlite:{}?sync=off", folder.path().join("store.db").display());
+        let store = format!("sqlite:{}?sync=normal", folder.path().join("store.db").display());
         Self { folder, store }
     }
 

@@ -20,7 +20,7 @@ const BUSY: Duration = Duration::from_mins(2);
 impl Factory for SqliteFactory {
     fn name(&self) -> String {
         match self {
-            Self::File(Sync::On) => "sqlite".into(),
+            Self::File(Sync::Full) => "sqlite".into(),
             Self::File(_) => "sqlite-normal".into(),
             Self::Temporary => "sqlite-temporary".into(),
         }
@@ -36,7 +36,7 @@ impl Factory for SqliteFactory {
     async fn open(&self, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
         let options = match self {
             // Watchers that were away find the log of changes trimmed, and compare instead.
-            Self::File(Sync::Off) => SqliteOptions::new(token).sync(Sync::Off).change_log(64),
+            Self::File(Sync::Normal) => SqliteOptions::new(token).sync(Sync::Normal).change_log(64),
             Self::File(sync) => SqliteOptions::new(token).sync(*sync),
             Self::Temporary => SqliteOptions::temporary(),
         };

@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     if let Some(served) = faulty_fs::serve_if_asked() {
         return served;
     }
-    let factories = [SqliteFactory::File(Sync::On), SqliteFactory::File(Sync::Off), SqliteFactory::Temporary];
+    let factories = [SqliteFactory::File(Sync::Full), SqliteFactory::File(Sync::Normal), SqliteFactory::Temporary];
     let factories = factories.map(|factory| Arc::new(factory) as SharedFactory);
     conformance::main(&factories, || Ok(Options::from_env()?.mounting(FaultyFs::mount_temporary)))
 }

@@ -21,7 +21,7 @@ const SLACK: u64 = 1024;
 const NEVER: Duration = Duration::from_hours(24);
 
 fn options(scene: &Scene) -> SqliteOptions {
-    scene.options().sync(Sync::Off).change_log(LOGGED)
+    scene.options().sync(Sync::Normal).change_log(LOGGED)
 }
 
 fn logged(scene: &Scene) -> u64 {

@@ -13,7 +13,7 @@ use crate::{
 
 #[tokio::test]
 async fn l4_a_closed_store_is_one_file() {
-    for sync in [Sync::On, Sync::Off] {
+    for sync in [Sync::Full, Sync::Normal] {
         let scene = Scene::new();
         let store = scene.options().sync(sync).open().await.unwrap();
         let _watch = entries_of(&store).watch(&Key::root(), Init::Current).await.unwrap();
@@ -40,7 +40,7 @@ async fn l4_an_open_right_after_close_finds_what_was_written() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l3_what_was_in_flight_at_close_is_there_or_was_closed() {
-    for sync in [Sync::On, Sync::Off] {
+    for sync in [Sync::Full, Sync::Normal] {
         let scene = Scene::new();
         let store = scene.options().sync(sync).open().await.unwrap();
         let entries = entries_of(&store);
@@ -69,7 +69,7 @@ async fn l3_what_was_in_flight_at_close_is_there_or_was_closed() {
 
 #[tokio::test]
 async fn a10_a_store_that_is_dropped_loses_nothing() {
-    for sync in [Sync::On, Sync::Off] {
+    for sync in [Sync::Full, Sync::Normal] {
         let scene = Scene::new();
         let store = scene.options().sync(sync).open().await.unwrap();
         for i in 0..100 {

@@ -11,7 +11,7 @@ use crate::{
 
 /// A store with entries, one that was removed, one that was written twice, and content.
 async fn store_in(scene: &Scene) -> Sqlite {
-    let store = scene.options().sync(Sync::Off).change_log(1).open().await.unwrap();
+    let store = scene.options().sync(Sync::Normal).change_log(1).open().await.unwrap();
     let entries = entries_of(&store);
     for (number, path) in ["a", "b", "b", "gone"].into_iter().enumerate() {
         entries.set(&key(path), value(number)).await.unwrap();

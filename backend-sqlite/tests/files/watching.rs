@@ -132,10 +132,10 @@ async fn watch_amid_writers(sync: Sync) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn w5_watches_that_come_and_go_amid_durable_writers_fold_to_the_store() {
-    watch_amid_writers(Sync::On).await;
+    watch_amid_writers(Sync::Full).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn w5_watches_that_come_and_go_amid_writers_fold_to_the_store() {
-    watch_amid_writers(Sync::Off).await;
+    watch_amid_writers(Sync::Normal).await;
 }

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     if let Some(served) = faulty_fs::serve_if_asked() {
         return served;
     }
-    let unsynced: SharedFactory = Arc::new(SqliteFactory::File(Sync::Off));
+    let unsynced: SharedFactory = Arc::new(SqliteFactory::File(Sync::Normal));
     broken::main("acknowledged-before-it-is-synced", &unsynced, || {
         Ok(Options::from_env()?.mounting(FaultyFs::mount_temporary))
     })

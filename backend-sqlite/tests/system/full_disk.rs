@@ -65,7 +65,7 @@ impl Disk {
 
 /// One disk for each way to write.
 fn disks(directory: &Path) -> impl Iterator<Item = (Disk, Sync)> {
-    [Sync::On, Sync::Off].into_iter().map(|sync| {
+    [Sync::Full, Sync::Normal].into_iter().map(|sync| {
         let directory = directory.join(format!("{sync:?}"));
         fs::create_dir(&directory).unwrap();
         (Disk::new(directory), sync)
@@ -180,7 +180,7 @@ pub(crate) async fn e1_a_full_disk_refuses_a_store_until_there_is_space(director
         disk.fill(left);
         refused(ErrorKind::NoSpace, disk.options().open().await);
         disk.make_space();
-        let store = disk.open(Sync::On).await;
+        let store = disk.open(Sync::Full).await;
         let entries = store.atomic_write().unwrap();
         entries.set(&key(0), long(20_000)).await.unwrap();
         expect_entries(&*entries, 1).await;

@@ -27,8 +27,8 @@ impl Factory for SoundFactory {
         match self.0 {
             Sound::Shared => in_memory(MemOptions::named(token), settings).await,
             Sound::Filed => in_memory(MemOptions::new(), settings).await,
-            Sound::Unsynced => in_file(token, Sync::Off, settings).await,
-            _ => in_file(token, Sync::On, settings).await,
+            Sound::Unsynced => in_file(token, Sync::Normal, settings).await,
+            _ => in_file(token, Sync::Full, settings).await,
         }
     }
 }
