@@ -55,7 +55,7 @@ const SUITES: [(&str, u32, &str, &str); 19] = [
     ("mem", 100, "quick", "mem:"),
     ("mem-shared", 100, "quick", "mem:soak"),
     ("sqlite", 100, "quick", "sqlite:{}/a.db"),
-    ("sqlite-normal", 100, "quick", "sqlite:{}/a.db?sync=off"),
+    ("sqlite-normal", 100, "quick", "sqlite:{}/a.db?sync=normal"),
     ("sqlite-temporary", 20, "quick", "sqlite:"),
     ("rocksdb", 20, "quick", "rocksdb:{}/rocks"),
     ("rocksdb-unsynced", 20, "quick", "rocksdb:{}/rocks?sync=off"),
@@ -68,7 +68,7 @@ const SUITES: [(&str, u32, &str, &str); 19] = [
     ("mem-long", 5, "standard", "mem:"),
     ("mem-shared-long", 5, "standard", "mem:soak"),
     ("sqlite-long", 5, "standard", "sqlite:{}/a.db"),
-    ("sqlite-normal-long", 5, "standard", "sqlite:{}/a.db?sync=off"),
+    ("sqlite-normal-long", 5, "standard", "sqlite:{}/a.db?sync=normal"),
     ("rocksdb-long", 5, "standard", "rocksdb:{}/rocks"),
     ("rocksdb-unsynced-long", 5, "standard", "rocksdb:{}/rocks?sync=off"),
 ];
