@@ -228,7 +228,7 @@
 //! | `batch` | bytes | 268435456 | the most that one batch may hold (I7) |
 //! | `poll` | milliseconds, at least 1 | `sqlite`: 50; `s3`, `az`: 1000 | how often a watch looks for the changes of other processes (W11) |
 //! | `busy` | milliseconds | `sqlite`: 5000; `s3`, `az`: 30000 | how long to wait for a lock that another process holds, or out contention (A6) |
-//! | `sync` | `on`, `off` | `on` | `sqlite`, `rocksdb`: a write survives a power loss; a killed process (A10) |
+//! | `sync` | `on`, `off` | `on` | `sqlite`, `rocksdb`: a write survives a power loss; a killed process (A10). `sqlite` takes its own words for them, too: `full`, `normal` |
 //! | `create` | `on`, `off` | `on` | all but `mem`: create a missing store; its parent directory, or its bucket, must exist |
 //! | `endpoint` | a URL | that of the provider | `s3`, `az`: the service; what is sent to an `http://` one is not encrypted |
 //! | `region` | text | what the environment says | `s3`: the region of the bucket |
@@ -326,7 +326,7 @@ pub mod s3 {
     pub use backend_s3::{Requests, S3, S3Options, object_store};
 }
 
-/// SQLite, by its types: `SqliteOptions::new(path).sync(Sync::Off).open()`.
+/// SQLite, by its types: `SqliteOptions::new(path).sync(Sync::Normal).open()`.
 #[cfg(feature = "sqlite")]
 pub mod sqlite {
     pub use backend_sqlite::{Sqlite, SqliteOptions, Sync};

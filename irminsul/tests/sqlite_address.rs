@@ -93,10 +93,15 @@ async fn options_reach_the_engine() {
 }
 
 #[tokio::test]
-async fn what_is_synced_is_said_in_the_words_of_all_engines() {
+async fn what_is_synced_is_said_in_the_words_of_all_engines_or_in_those_of_sqlite() {
     let directory = directory();
     let address = address(&directory.path().join("store.db"));
-    for (word, durability) in [("on", Durability::Power), ("off", Durability::Process)] {
+    for (word, durability) in [
+        ("on", Durability::Power),
+        ("full", Durability::Power),
+        ("off", Durability::Process),
+        ("normal", Durability::Process),
+    ] {
         let store = irminsul::open(address.clone().with_option("sync", word).unwrap()).await.unwrap();
         assert_eq!(store.guarantees().durability, durability, "{word}");
         store.close().await.unwrap();
@@ -105,12 +110,12 @@ async fn what_is_synced_is_said_in_the_words_of_all_engines() {
 
 #[tokio::test]
 async fn an_option_that_is_wrong_lists_those_that_there_are() {
-    let error = irminsul::open("sqlite:x?sync=normal").await.err().unwrap();
+    let error = irminsul::open("sqlite:x?sync=half").await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert_eq!(
         error.to_string(),
         "the option `sync` is not well-formed; the options of `sqlite` are hash=blake3|sha256, verify=on|off, \
-         batch=BYTES, poll=MS (at least 1), busy=MS, sync=on|off, create=on|off"
+         batch=BYTES, poll=MS (at least 1), busy=MS, sync=on|off|full|normal, create=on|off"
     );
 }
 
@@ -194,7 +199,7 @@ async fn a_scratch_directory_with_something_else_in_it_keeps_that() {
 async fn the_typed_options_open_the_same_store() {
     let directory = directory();
     let path = directory.path().join("store.db");
-    let store = irminsul::sqlite::SqliteOptions::new(&path).sync(irminsul::sqlite::Sync::Off).open().await.unwrap();
+    let store = irminsul::sqlite::SqliteOptions::new(&path).sync(irminsul::sqlite::Sync::Normal).open().await.unwrap();
     store.atomic_write().unwrap().set(&key(), "v".into()).await.unwrap();
     store.close().await.unwrap();
     assert!(is_set(&address(&path)).await);

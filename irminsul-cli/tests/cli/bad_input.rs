@@ -11,8 +11,8 @@ fn what_is_not_an_address_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.run(&["get", "a.db", "key"]).refused("scheme:location");
     sandbox.run(&["get", "nothing:a.db", "key"]).refused("the schemes compiled in are ");
-    sandbox.run(&["put", "sqlite:a.db?colour=red", "key", "v"]).refused("sync=on|off, create=on|off");
-    sandbox.run(&["put", "sqlite:a.db?sync=perhaps", "key", "v"]).refused("sync=on|off, create=on|off");
+    sandbox.run(&["put", "sqlite:a.db?colour=red", "key", "v"]).refused("sync=on|off|full|normal");
+    sandbox.run(&["put", "sqlite:a.db?sync=perhaps", "key", "v"]).refused("sync=on|off|full|normal");
     assert!(!sandbox.path("a.db").exists());
 }
 
@@ -138,7 +138,7 @@ fn an_unknown_command_is_an_error_of_usage() {
 #[test]
 fn the_help_lists_the_schemes_and_their_options() {
     let help = Sandbox::new().ok(&["--help"]);
-    for word in ["verify", "mem:", "sqlite:", "sync=on|off "] {
+    for word in ["verify", "mem:", "sqlite:", "sync=on|off|full|normal"] {
         assert!(help.contains(word), "{word}: {help}");
     }
 }

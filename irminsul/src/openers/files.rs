@@ -13,9 +13,6 @@ pub(super) const CREATE: OptionSpec = OptionSpec::new(
     "on",
     "create the store when it is missing; its parent directory must exist",
 );
-/// Whether each write is synced.
-pub(super) const SYNC: OptionSpec =
-    OptionSpec::new("sync", OptionValues::Switch, "on", "on: a write survives a power loss; off: a killed process");
 
 /// The address of a file that does not exist yet.
 pub(super) fn scratch_at(address: &Address, path: &Path) -> Result<Address> {

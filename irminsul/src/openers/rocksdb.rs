@@ -6,11 +6,13 @@ use async_trait::async_trait;
 use backend_rocksdb::{Compression, RocksdbOptions, Sync};
 
 use super::{
-    files::{CREATE, SYNC, missing_is_fine, on_blocking_thread, scratch_at},
+    files::{CREATE, missing_is_fine, on_blocking_thread, scratch_at},
     scratch,
 };
 use crate::{Address, Backend, Error, ErrorKind, Opener, OptionSpec, OptionValues, Options, Result};
 
+const SYNC: OptionSpec =
+    OptionSpec::new("sync", OptionValues::Switch, "on", "on: a write survives a power loss; off: a killed process");
 const CACHE: OptionSpec = OptionSpec::new(
     "cache",
     OptionValues::Bytes,

@@ -10,11 +10,18 @@ use async_trait::async_trait;
 use backend_sqlite::{SqliteOptions, Sync};
 
 use super::{
-    files::{CREATE, SYNC, missing_is_fine, on_blocking_thread, scratch_at},
+    files::{CREATE, missing_is_fine, on_blocking_thread, scratch_at},
     scratch,
 };
-use crate::{Address, Backend, Error, ErrorKind, Opener, OptionSpec, Options, Result};
+use crate::{Address, Backend, Error, ErrorKind, Opener, OptionSpec, OptionValues, Options, Result};
 
+/// `on` and `off`, as the other engines with files say it, or SQLite's own words for the two.
+const SYNC: OptionSpec = OptionSpec::new(
+    "sync",
+    OptionValues::OneOf(&["on", "off", "full", "normal"]),
+    "on",
+    "on, or full: a write survives a power loss; off, or normal: a killed process",
+);
 /// The database of a scratch store in a temporary directory of its own.
 const FILE: &str = "store.db";
 
@@ -44,8 +51,11 @@ impl Opener for SqliteOpener {
         };
         hand_on_common!(store, options);
         hand_on!(store, options: duration("poll") => poll, duration("busy") => busy, switch("create") => create);
-        if let Some(on) = options.switch("sync") {
-            store = store.sync(if on { Sync::On } else { Sync::Off });
+        if let Some(name) = options.choice("sync") {
+            store = store.sync(match name {
+                "off" | "normal" => Sync::Normal,
+                _ => Sync::Full,
+            });
         }
         Ok(Arc::new(store.open().await?))
     }
