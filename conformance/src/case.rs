@@ -135,8 +135,8 @@ impl Claims {
         patience.saturating_add(late).saturating_add(self.pace.saturating_mul(ANSWERS))
     }
 
-    /// How many meetings to ask for: `wanted`, or as many as a slow store has time for `within` this time. A meeting on a
-    /// slow store lasts longer, so that fewer of them show as much.
+    /// How many meetings to ask for: `wanted`, or as many as a slow store has time for `within` this time. Fewer show less:
+    /// the report says how many there were.
     pub(crate) fn meetings(&self, wanted: usize, within: Duration) -> usize {
         let answers = within.as_nanos().checked_div(self.pace.as_nanos()).unwrap_or(u128::MAX);
         let possible = usize::try_from(answers / ANSWERS_OF_A_MEETING).unwrap_or(usize::MAX);

@@ -34,6 +34,7 @@ mod watch_beside;
 mod watch_end;
 mod watch_fold;
 mod watch_lag;
+mod watch_memory;
 mod watch_model;
 mod watch_order;
 mod watch_processes;
@@ -61,6 +62,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         watch_model::CASES,
         watch_lag::CASES,
         watch_slow::CASES,
+        watch_memory::CASES,
         watch_end::CASES,
         watch_scope::CASES,
         watch_processes::CASES,
@@ -100,6 +102,7 @@ pub(crate) fn roles() -> impl Iterator<Item = &'static Role> {
         load::ROLES,
         killed::ROLES,
         processes::ROLES,
+        watch_memory::ROLES,
         watch_processes::ROLES,
         power::ROLES,
         syncs::ROLES,

@@ -20,11 +20,11 @@ use serde::{Deserialize, Serialize};
 use tokio::{runtime::Builder, task::block_in_place};
 
 use crate::{
-    SharedFactory,
+    SharedFactory, children,
     clients::FreeToGo,
     failure::{Failure, Outcome},
     measured::Measured,
-    patience::{Patience, TICK},
+    patience::{Patience, TICK, heed_disk},
     roles::{self, Cue},
 };
 
@@ -76,6 +76,7 @@ fn failed(line: &str) -> Option<Failure> {
 fn play(factory: Option<SharedFactory>, part: Part) -> Outcome {
     let Part { factory: name, token, role, arguments, seed } = part;
     let factory = factory.ok_or_else(|| Failure::harness(format_args!("no factory is named {name}")))?;
+    heed_disk(factory.disk());
     let role = roles::by_name(&role).ok_or_else(|| Failure::harness(format_args!("no such role: {role}")))?;
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Failure::harness)?;
     let playing = AssertUnwindSafe(role(Cue { factory, token, arguments, seed, calls: Arc::default() })).catch_unwind();
@@ -90,6 +91,13 @@ pub(crate) fn say(line: impl std::fmt::Display) {
         exit(1);
     }
 }
+
+/// Says that what takes long goes on: who waits for a line has its whole patience again.
+pub(crate) fn say_step() {
+    say(STEP);
+}
+
+const STEP: &str = "step";
 
 /// Waits for the next line from whoever started this process.
 pub(crate) fn hear() -> String {
@@ -143,7 +151,8 @@ impl Child {
                     }
                     None => Command::new(program),
                 };
-                command.env(PART, serde_json::to_string(part)?).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
+                command.env(PART, serde_json::to_string(part)?).stdin(Stdio::piped()).stdout(Stdio::piped());
+                children::start(&mut command)
             })
             .map_err(|error| Failure::harness(format_args!("a child process did not start: {error}")))?;
         Self::of(process, patience, measured)
@@ -255,7 +264,7 @@ impl Child {
     fn end_now(mut self) -> Outcome<(End, Vec<String>)> {
         self.process.kill().map_err(Failure::harness)?;
         let end = self.end()?;
-        let lines: Vec<String> = self.lines.iter().collect();
+        let lines: Vec<String> = self.lines.iter().filter(|line| line != STEP).collect();
         if let Some(failure) = lines.iter().find_map(|line| failed(line)) {
             return Err(failure);
         }
@@ -267,6 +276,7 @@ impl Child {
 
     /// Waits until it is gone, and says how.
     fn end(&mut self) -> Outcome<End> {
+        children::forget(&self.process);
         let status = self.process.wait().map_err(Failure::harness)?;
         Ok(match status.signal() {
             _ if status.success() => End::Done,
@@ -275,13 +285,14 @@ impl Child {
         })
     }
 
-    /// The next line that it says, unless it has ended.
+    /// The next line that it says but for steps, unless it has ended.
     #[track_caller]
     fn next_line(&self) -> Outcome<Option<String>> {
         let mut patience = Patience::new(self.patience);
         loop {
             // What else the case does goes on meanwhile.
             match block_in_place(|| self.lines.recv_timeout(TICK)) {
+                Ok(line) if line == STEP => patience = Patience::new(self.patience),
                 Ok(line) => return failed(&line).map_or(Ok(Some(line)), Err),
                 Err(RecvTimeoutError::Timeout) => patience.tick("another line from a child process")?,
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
@@ -372,6 +383,7 @@ impl Drop for Child {
     fn drop(&mut self) {
         // It has ended, or a case failed: either way there is nobody left to tell.
         let _ = self.process.kill();
+        children::forget(&self.process);
         let _ = self.process.wait();
     }
 }

@@ -79,8 +79,12 @@ pub(crate) async fn together<F>(futures: impl IntoIterator<Item = F>) -> Outcome
 where
     F: Future<Output: Send> + Send + 'static,
 {
+    /// Clients of cases that run beside each other are on cores of their own, as far as there are so many.
+    static NEXT_CORE: AtomicUsize = AtomicUsize::new(0);
+
     let futures: Vec<F> = futures.into_iter().collect();
     let start = Arc::new(Start::of(futures.len()));
+    let first_core = NEXT_CORE.fetch_add(futures.len(), Ordering::Relaxed);
     // Dropped with this future where the case is given up.
     let waits = Arc::new(());
     let threads: Vec<_> = futures
@@ -90,7 +94,7 @@ where
             let (start, runtime, waited_for) = (Arc::clone(&start), Handle::current(), Arc::downgrade(&waits));
             spawn_blocking(move || {
                 WAITED_FOR.set(Some(waited_for));
-                let _core = OnOneCore::for_client(client);
+                let _core = OnOneCore::by_turns(first_core.wrapping_add(client));
                 start.wait();
                 runtime.block_on(future)
             })
@@ -214,8 +218,10 @@ mod tests {
             runtime().block_on(async {
                 for count in [2, 4, 8] {
                     let seen = together(clients(count)).await.expect("no panic");
+                    let mut first = None;
                     for (client, (here, pooled, opened, after)) in seen.into_iter().enumerate() {
-                        let due = vec![all[client % all.len()]];
+                        let due = *first.get_or_insert_with(|| all.iter().position(|core| here == [*core]).expect("one"));
+                        let due = vec![all[(due + client) % all.len()]];
                         assert_eq!((&here, &after), (&due, &due), "client {client} of {count}");
                         assert_eq!((&pooled, &opened), (&all, &all), "threads of client {client} of {count}");
                     }

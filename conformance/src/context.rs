@@ -17,6 +17,7 @@ use crate::{
     calls::Calls,
     case::Claims,
     child::{Child, Part},
+    children,
     disk::Disk,
     failure::{Failure, Outcome, demanded_here},
     lock::lock,
@@ -185,6 +186,8 @@ impl Context {
 
     /// What an `open` answers.
     pub(crate) async fn try_open(&self, settings: &Settings) -> Result<Instance> {
+        // A sound store whose lock is gone with its file would be in use.
+        children::wait_while_one_starts();
         Ok(Instance(self.run.calls.open(self.run.factory.open(&self.token, settings)).await?))
     }
 
@@ -249,7 +252,7 @@ impl Context {
         let [floor, enough] = [floor, enough].map(|met| self.rounds(met));
         let hopes = Hopes { floor, enough, rounds: rounds.map(|rounds| self.rounds(rounds)) };
         let [moment, a_while, at_last] = [A_MOMENT, A_WHILE, self.patience()].map(|time| self.thoroughly(time));
-        Arc::new(Luck::new(hopes, Times { moment, a_while, at_last }))
+        Arc::new(Luck::new(hopes, Times { moment, a_while, at_last }, Arc::clone(&self.run.measured)))
     }
 
     /// A time for a quick run, times the rounds of the profile.

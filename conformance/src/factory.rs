@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -82,6 +82,12 @@ pub trait Factory: Send + Sync {
     fn overlooks(&self, file: &str) -> bool {
         let _ = file;
         false
+    }
+
+    /// A directory on the disk that its stores are on where it may choose their [place](Place::Anywhere): by default, that of
+    /// temporary files. When a store is late, the suite looks there whether it is the disk that is slow.
+    fn disk(&self) -> PathBuf {
+        std::env::temp_dir()
     }
 
     /// How many bytes the longest key has: fewer than [`Key::MAX_LEN`] for a wrapper that takes a part of them, and 64 at

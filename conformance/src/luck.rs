@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::failure::{Failure, Outcome};
+use crate::{
+    failure::{Failure, Outcome},
+    measured::Measured,
+};
 
 /// What a case hopes for, as a quick run does.
 #[derive(Clone, Copy, Debug)]
@@ -42,12 +45,13 @@ pub(crate) struct Luck {
     began: Instant,
     met: AtomicUsize,
     given_up: AtomicBool,
+    measured: Arc<Measured>,
 }
 
 impl Luck {
-    pub(crate) fn new(hopes: Hopes, times: Times) -> Self {
+    pub(crate) fn new(hopes: Hopes, times: Times, measured: Arc<Measured>) -> Self {
         let (met, given_up) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Self { hopes, times, began: Instant::now(), met, given_up }
+        Self { hopes, times, began: Instant::now(), met, given_up, measured }
     }
 
     /// Counts that something met.
@@ -89,10 +93,11 @@ impl Luck {
         self.met.load(Ordering::Relaxed)
     }
 
-    /// Demands, at the end, that something was shown.
+    /// Reports, at the end, how often something met, and demands that this shows something.
     #[track_caller]
     pub(crate) fn judge(&self, what: impl Display) -> Outcome {
         let (met, floor) = (self.met(), self.hopes.floor);
+        self.measured.count_met(met);
         if met >= floor {
             return Ok(());
         }
@@ -109,7 +114,7 @@ mod tests {
     const NO_TIME: Times = Times { moment: Duration::ZERO, a_while: Duration::ZERO, at_last: Duration::ZERO };
 
     fn after(met: usize, times: Times) -> Luck {
-        let luck = Luck::new(HOPES, times);
+        let luck = Luck::new(HOPES, times, Arc::default());
         (0..met).for_each(|_| luck.meet());
         luck
     }
@@ -119,6 +124,17 @@ mod tests {
         let luck = after(2, NO_TIME);
         assert!(luck.goes_on(1) && !luck.goes_on(2));
         assert_eq!(luck.judge("calls met another").expect_err("it must not pass").kind(), Kind::Inconclusive);
+    }
+
+    #[test]
+    fn what_met_least_is_reported() {
+        let measured = Arc::new(Measured::default());
+        for met in [5, 3, 4] {
+            let luck = Luck::new(HOPES, NO_TIME, Arc::clone(&measured));
+            (0..met).for_each(|_| luck.meet());
+            luck.judge("calls met another").expect("the floor is reached");
+        }
+        assert_eq!(measured.met(), Some(3));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What a case tells its report besides the verdict: how often it cut its store off, and by how much a process grew.
+//! What a case tells its report besides the verdict: how often it cut its store off, how often what depends on luck met, and by
+//! how much a process grew.
 
 use std::{
     ops::AddAssign,
@@ -71,6 +72,7 @@ impl Growth {
 pub(crate) struct Measured {
     kills: AtomicU64,
     power_losses: AtomicU64,
+    met: Mutex<Option<usize>>,
     growth: Mutex<Option<Growth>>,
 }
 
@@ -83,6 +85,12 @@ impl Measured {
         self.power_losses.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Where more than one thing is to meet, what met least counts.
+    pub(crate) fn count_met(&self, met: usize) {
+        let mut least = lock(&self.met);
+        *least = Some(least.map_or(met, |least| least.min(met)));
+    }
+
     pub(crate) fn grew(&self, growth: Growth) {
         let mut all = lock(&self.growth);
         *all = Growth::of_both(*all, Some(growth));
@@ -90,6 +98,10 @@ impl Measured {
 
     pub(crate) fn crashes(&self) -> Crashes {
         Crashes { kills: self.kills.load(Ordering::Relaxed), power_losses: self.power_losses.load(Ordering::Relaxed) }
+    }
+
+    pub(crate) fn met(&self) -> Option<usize> {
+        *lock(&self.met)
     }
 
     pub(crate) fn growth(&self) -> Option<Growth> {

@@ -1,16 +1,24 @@
 //! Waiting for what must happen, without accusing a backend of a machine that is slow.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Write},
+    path::PathBuf,
     pin::pin,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::failure::{Failure, Outcome, demanded_here};
+use crate::{
+    failure::{Failure, Outcome, demanded_here},
+    lock::lock,
+};
 
 /// How often the control timer fires.
 pub(crate) const TICK: Duration = Duration::from_millis(20);
@@ -64,13 +72,24 @@ impl Patience {
     }
 }
 
-/// How long the disk of temporary files takes to keep a page.
+/// A directory on each of the disks that the stores of this process are on.
+static DISKS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Accuses nobody on this disk while it is slow.
+pub(crate) fn heed_disk(directory: PathBuf) {
+    lock(&DISKS).insert(directory);
+}
+
+/// How long the slowest of the disks takes to keep a page.
 fn control_sync() -> io::Result<Duration> {
-    let began = Instant::now();
-    let mut file = tempfile::tempfile()?;
-    file.write_all(&[0; 4096])?;
-    file.sync_data()?;
-    Ok(began.elapsed())
+    let disks = lock(&DISKS).clone();
+    disks.iter().try_fold(Duration::ZERO, |slowest, directory| {
+        let began = Instant::now();
+        let mut file = tempfile::tempfile_in(directory)?;
+        file.write_all(&[0; 4096])?;
+        file.sync_data()?;
+        Ok(slowest.max(began.elapsed()))
+    })
 }
 
 /// Waits for what may take long, as long as it goes on: from one step to the next it has the whole patience.

@@ -86,6 +86,9 @@ pub struct CaseReport {
     pub duration: Duration,
     /// How often it cut the store off, over all passes.
     pub crashes: Crashes,
+    /// How often what depends on luck met, such as two writes of one key, where the case counts that: the least of all
+    /// passes. A fault that strikes once in a hundred meetings is missed by so many with a chance of 0.99 to that power.
+    pub met: Option<usize>,
     /// How much the process that this case loads grew: the most of all passes. `None` for other cases.
     pub growth: Option<Growth>,
     /// What led to the failure: lines for people.
@@ -107,6 +110,7 @@ impl CaseReport {
     pub(crate) fn take_in(&mut self, other: &Self) {
         self.duration += other.duration;
         self.crashes += other.crashes;
+        self.met = self.met.into_iter().chain(other.met).min();
         self.growth = Growth::of_both(self.growth, other.growth);
     }
 }

@@ -32,7 +32,7 @@ use crate::{
     lock::lock,
     measured::Measured,
     operations::value,
-    patience::{Patience, TICK, soon},
+    patience::{Patience, TICK, heed_disk, soon},
 };
 
 /// A case hangs if its store answers nothing for this many times the patience. What a case has to wait for itself, it
@@ -92,6 +92,7 @@ pub(crate) struct Runner {
 
 impl Runner {
     pub(crate) fn new(factory: &SharedFactory, options: &Options, seed: u64) -> Self {
+        heed_disk(factory.disk());
         let calls = Arc::new(Calls::default());
         let probe = probe(Arc::clone(factory), Arc::clone(&calls), options.patience);
         let claims = in_runtime(&calls, options.patience.saturating_mul(HANGS), ENDLESS, probe);
@@ -209,6 +210,7 @@ impl Runner {
             replay: self.options.replay(&self.factory.name(), self.seed, case.id),
             duration,
             crashes: measured.crashes(),
+            met: measured.met(),
             growth: measured.growth(),
             details: None,
             witness: None,

@@ -9,12 +9,17 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::failure::{Failure, Outcome};
+use crate::{
+    children,
+    failure::{Failure, Outcome},
+};
 
 const STRACE: &str = "strace";
 
 /// What is written down: how files are opened, written and synced.
-const CALLS: &str = "trace=openat,write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync,syncfs,sync";
+/// Some systems lack some.
+const CALLS: &str =
+    "trace=?open,?creat,openat,?openat2,write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync,syncfs,sync";
 
 /// Longer than what is written at once by those who are traced.
 const LONGEST: &str = "200000";
@@ -28,7 +33,7 @@ impl Trace {
     /// Where strace is here, and may trace.
     pub(crate) fn new() -> Outcome<Self> {
         let trace = Self { directory: TempDir::with_prefix("irminsul-conformance-").map_err(Failure::harness)? };
-        let tried = trace.command().arg("true").stdin(Stdio::null()).output();
+        let tried = children::output(trace.command().arg("true").stdin(Stdio::null()).stderr(Stdio::piped()));
         let tried = tried.map_err(|error| Failure::untested(format_args!("{STRACE} is not here: {error}")))?;
         if !tried.status.success() {
             let said = String::from_utf8_lossy(&tried.stderr);
@@ -57,7 +62,8 @@ impl Trace {
 #[derive(Debug)]
 struct Call {
     name: String,
-    /// The file that it is about, by its path.
+    /// The file that it is about: its descriptor, and its path at that time.
+    descriptor: Option<u32>,
     path: String,
     /// All that is known of it.
     text: String,
@@ -106,7 +112,7 @@ impl Calls {
             }
         }
         let opens_synced =
-            |call: &&Call| call.name == "openat" && ["O_SYNC", "O_DSYNC"].iter().any(|flag| call.text.contains(flag));
+            |call: &&Call| call.opens() && ["O_SYNC", "O_DSYNC"].iter().any(|flag| call.text.contains(flag));
         let synced_by_write = calls.iter().filter(opens_synced).map(|call| call.path.clone()).collect();
         Self { calls, synced_by_write }
     }
@@ -131,12 +137,22 @@ impl Calls {
         let syncs_itself = self.synced_by_write.contains(&write.path)
             || ["RWF_SYNC", "RWF_DSYNC"].iter().any(|flag| write.text.contains(flag));
         let syncs = |call: &Call| match call.name.as_str() {
-            "fsync" | "fdatasync" => call.path == write.path,
+            "fsync" | "fdatasync" => call.path == write.path || self.is_renamed(write, call),
             "sync" | "syncfs" => true,
             _ => false,
         };
         let in_time = |call: &&Call| call.entered > write.returned && call.returned < before && call.result == 0;
         syncs_itself || self.calls.iter().filter(in_time).any(syncs)
+    }
+
+    /// Whether two calls are about one file that has another name at the second: the descriptor is the same, and was
+    /// given to no other file in between.
+    fn is_renamed(&self, first: &Call, second: &Call) -> bool {
+        let is_between = |call: &Call| call.returned > first.entered && call.entered < second.returned;
+        let is_given_anew = |call: &Call| call.opens() && call.descriptor == first.descriptor && is_between(call);
+        first.descriptor.is_some()
+            && first.descriptor == second.descriptor
+            && !self.calls.iter().any(is_given_anew)
     }
 }
 
@@ -146,11 +162,13 @@ impl Call {
         let (name, _) = text.split_once('(')?;
         let (arguments, result) = text.rsplit_once(" = ")?;
         let number: String = result.chars().take_while(|c| c.is_ascii_digit() || *c == '-').collect();
-        // Of what is opened the result has the path.
-        let about = if name == "openat" { result } else { arguments };
-        let path = about.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map_or("", |(path, _)| path);
+        // Of what is opened the result has descriptor and path.
+        let about = if opens(name) { result } else { &arguments[name.len() + 1..] };
+        let (descriptor, rest) = about.split_once('<').unwrap_or_default();
+        let path = rest.split_once('>').map_or("", |(path, _)| path);
         Some(Self {
             name: name.to_owned(),
+            descriptor: descriptor.parse().ok(),
             path: path.to_owned(),
             text: arguments.to_owned(),
             entered,
@@ -159,10 +177,18 @@ impl Call {
         })
     }
 
+    fn opens(&self) -> bool {
+        opens(&self.name)
+    }
+
     /// Whether it wrote these bytes.
     fn writes(&self, bytes: &str) -> bool {
         self.result > 0 && self.name.contains("write") && self.text.contains(bytes)
     }
+}
+
+fn opens(call: &str) -> bool {
+    matches!(call, "open" | "creat" | "openat" | "openat2")
 }
 
 #[cfg(test)]
@@ -197,6 +223,14 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_renamed_between_its_write_and_its_sync_is_the_same() {
+        let under_another_name = "7 fsync(4</d/log.new>) = 0\n";
+        let other_file = "7 openat(AT_FDCWD</d>, \"b\", O_RDWR) = 4</d/b>\n";
+        assert_eq!(fate(&[WRITE, under_another_name, ANSWER].concat()), Fate::Synced);
+        assert_eq!(fate(&[WRITE, other_file, under_another_name, ANSWER].concat()), Fate::Written);
+    }
+
+    #[test]
     fn a_sync_that_goes_on_when_the_answer_is_given_comes_too_late() {
         let begun = "7 fsync(4</d/log> <unfinished ...>\n";
         let ended = "7 <... fsync resumed>) = 0\n";
@@ -208,6 +242,8 @@ mod tests {
     #[test]
     fn a_file_may_sync_each_write_itself() {
         let opened = "7 openat(AT_FDCWD</d>, \"log\", O_RDWR|O_CREAT|O_DSYNC, 0644) = 4</d/log>\n";
+        assert_eq!(fate(&[opened, WRITE, ANSWER].concat()), Fate::Synced);
+        let opened = "7 open(\"log\", O_RDWR|O_CREAT|O_DSYNC, 0644) = 4</d/log>\n";
         assert_eq!(fate(&[opened, WRITE, ANSWER].concat()), Fate::Synced);
         let flagged = "7 pwritev2(4</d/log>, [{iov_base=\"precious\", iov_len=8}], 1, 0, RWF_DSYNC) = 8\n";
         assert_eq!(fate(&[flagged, ANSWER].concat()), Fate::Synced);

@@ -4,9 +4,12 @@
 use std::{
     env,
     ffi::OsString,
-    fs, io,
+    fs::{self, File},
+    io,
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
@@ -39,22 +42,44 @@ impl Browser {
     /// that it has become.
     pub fn render(&self, page: &str, address: &str) -> io::Result<String> {
         let directory = TempDir::new()?;
-        let file = directory.path().join("page.html");
+        let [file, document, messages] = ["page.html", "document", "messages"].map(|name| directory.path().join(name));
         fs::write(&file, page)?;
         let mut profile = OsString::from("--user-data-dir=");
         profile.push(directory.path().join("profile"));
-        let ended = Command::new(&self.program)
+        let browser = Command::new(&self.program)
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"])
             .args(["--virtual-time-budget=5000", "--no-first-run"])
             .arg(profile)
             .args(&self.arguments)
             .arg(format!("file://{}{address}", file.display()))
             .stdin(Stdio::null())
-            .output()?;
-        if !ended.status.success() {
-            let told = String::from_utf8_lossy(&ended.stderr).into_owned();
-            return Err(io::Error::other(format!("chromium failed: {told}")));
+            .stdout(File::create(&document)?)
+            .stderr(File::create(&messages)?)
+            .spawn()?;
+        let status = ended_in_time(browser)?;
+        if !status.success() {
+            let told = fs::read(&messages)?;
+            return Err(io::Error::other(format!("chromium ended with {status}: {}", String::from_utf8_lossy(&told))));
         }
-        String::from_utf8(ended.stdout).map_err(io::Error::other)
+        fs::read_to_string(&document)
+    }
+}
+
+/// How long a page may take, on a machine that is busy.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// Ends what does not end: a browser may wait for somebody.
+fn ended_in_time(mut browser: Child) -> io::Result<ExitStatus> {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = browser.try_wait()? {
+            return Ok(status);
+        }
+        if began.elapsed() > PATIENCE {
+            browser.kill()?;
+            browser.wait()?;
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("chromium had not ended within {PATIENCE:?}")));
+        }
+        thread::sleep(Duration::from_millis(20));
     }
 }

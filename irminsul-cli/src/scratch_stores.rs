@@ -3,6 +3,8 @@
 
 use std::{
     collections::BTreeSet,
+    env,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -89,8 +91,6 @@ impl Factory for ScratchStores {
     async fn create(&self, place: Place<'_>) -> Result<Site> {
         let _going_on = self.going_on().await?;
         match place {
-            // A scratch store of another kind would be tested for what this one does not promise.
-            Place::Anywhere if self.registry.is_temporary(&self.address)? => Ok(Site::new(&self.address)),
             Place::Anywhere => {
                 let address = self.registry.scratch(&self.address).await?.to_string();
                 self.left_to_remove().insert(address.clone());
@@ -123,6 +123,10 @@ impl Factory for ScratchStores {
         settings.verify = self.address.option("verify").map(|switch| switch == "on");
         settings.batch_limit = self.address.option("batch").and_then(|bytes| bytes.parse().ok());
         settings
+    }
+
+    fn disk(&self) -> PathBuf {
+        self.registry.scratch_disk(&self.address).ok().flatten().unwrap_or_else(env::temp_dir)
     }
 
     fn overlooks(&self, file: &str) -> bool {

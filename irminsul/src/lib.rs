@@ -99,7 +99,7 @@
 //! ```
 //!
 //! [`on_change`](OnChangeExt::on_change) calls a handler in a task instead. An `Err` in a watch is a passing fault of
-//! the store, and the watch goes on; only behind `Closed` comes its end.
+//! the store, and the watch goes on; only `Closed` is followed by its end.
 //!
 //! # Keep content
 //!
@@ -228,7 +228,7 @@
 //! | `batch` | bytes | 268435456 | the most that one batch may hold (I7) |
 //! | `poll` | milliseconds, at least 1 | `sqlite`: 50; `s3`, `az`: 1000 | how often a watch looks for the changes of other processes (W11) |
 //! | `busy` | milliseconds | `sqlite`: 5000; `s3`, `az`: 30000 | how long to wait for a lock that another process holds, or out contention (A6) |
-//! | `sync` | `on`, `off` | `on` | `sqlite`, `rocksdb`: a write survives a power loss; a killed process (A10). `sqlite` takes its own words for them, too: `full`, `normal` |
+//! | `sync` | `on`, `off` | `on` | `sqlite`, `rocksdb`: a write survives a power loss; a killed process (A10). SQLite's words for the two, `full` and `normal`, do as well |
 //! | `create` | `on`, `off` | `on` | all but `mem`: create a missing store; its parent directory, or its bucket, must exist |
 //! | `endpoint` | a URL | that of the provider | `s3`, `az`: the service; what is sent to an `http://` one is not encrypted |
 //! | `region` | text | what the environment says | `s3`: the region of the bucket |
@@ -239,7 +239,7 @@
 //! | `compression` | `none`, `lz4`, `zstd` | `lz4` | `rocksdb` only: how what is written is compressed |
 //!
 //! The first five are accepted by every scheme, and `sync` and `create` by both that keep files, so that a configuration
-//! can switch engines. The same choices are typed
+//! can switch engines; `mem`, `s3` and `az` refuse `sync`, whose promise is not theirs to keep. The same choices are typed
 //! in [`mem::MemOptions`], [`sqlite::SqliteOptions`], `rocksdb::RocksdbOptions` and `s3::S3Options`, which have a few that
 //! an address has not, such as `change_log`. A [`Registry`] is what [`open`] asks; [`Opener`] shows how an engine of your
 //! own is given to it.

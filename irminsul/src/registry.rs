@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -112,7 +112,8 @@ pub trait Opener: Send + Sync {
 
     /// The address of a fresh, empty store beside or below the given one, which is left alone; the store there can be
     /// opened more than once. The address keeps the options, as far as they make sense for a store that does not
-    /// exist yet. `Unsupported` by default.
+    /// exist yet. It is the given one where each [`open`](Self::open) of that makes an empty store of its own, as of a bare
+    /// `mem:`. `Unsupported` by default.
     async fn scratch(&self, address: &Address) -> Result<Address> {
         let _ = address;
         Err(no_trials())
@@ -125,12 +126,11 @@ pub trait Opener: Send + Sync {
         Err(Error::new(ErrorKind::Unsupported, "this engine does not place its files in a given directory"))
     }
 
-    /// Whether each [`open`](Self::open) of the address makes an empty store of its own that is gone with its last
-    /// handle, as a bare `mem:` does: such a store is tried as it is, without a scratch store that would be another
-    /// kind. `false` by default.
-    fn is_temporary(&self, address: &Address) -> bool {
+    /// A directory on the disk that the [`scratch`](Self::scratch) stores of the address are on, where the engine keeps
+    /// files: `conform` looks there whether the disk is slow, and not the store. `None` by default.
+    fn scratch_disk(&self, address: &Address) -> Option<PathBuf> {
         let _ = address;
-        false
+        None
     }
 
     /// Whether a store of this engine cannot tell that its file of this name was removed while it was open. What it
@@ -287,15 +287,15 @@ impl Registry {
         opener.scratch_in(&address, directory).await
     }
 
-    /// Whether each [`open`](Self::open) of the address makes an empty store of its own that is gone with its last
-    /// handle, as a bare `mem:` does.
+    /// A directory on the disk that the [`scratch`](Self::scratch) stores of the address are on, where its engine keeps
+    /// files and says so.
     ///
     /// # Errors
     ///
     /// Those of [`open`](Self::open).
-    pub fn is_temporary(&self, address: impl IntoAddress) -> Result<bool> {
+    pub fn scratch_disk(&self, address: impl IntoAddress) -> Result<Option<PathBuf>> {
         let (opener, address, _) = self.resolve(address)?;
-        Ok(opener.is_temporary(&address))
+        Ok(opener.scratch_disk(&address))
     }
 
     /// Whether a store of the scheme cannot tell that its file of this name was removed while it was open; `false` for a

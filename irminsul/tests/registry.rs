@@ -125,17 +125,17 @@ async fn a_scheme_whose_feature_is_off_names_it() {
 #[tokio::test]
 async fn a_scratch_store_in_memory_is_fresh_and_keeps_the_options() {
     let registry = Registry::default();
-    for address in ["mem:?hash=sha256", "mem:name?hash=sha256"] {
+    for (address, is_shared) in [("mem:?hash=sha256", false), ("mem:name?hash=sha256", true)] {
         let (a, b) = (registry.scratch(address).await.unwrap(), registry.scratch(address).await.unwrap());
-        assert_ne!(a, b);
+        assert_eq!(a != b, is_shared);
         assert_eq!(a.option("hash"), Some("sha256"));
         let (first, again) = (registry.open(&a).await.unwrap(), registry.open(&a).await.unwrap());
         first.atomic_write().unwrap().set(&key("k"), "v".into()).await.unwrap();
-        assert!(again.atomic_write().unwrap().mem(&key("k")).await.unwrap());
+        assert_eq!(again.atomic_write().unwrap().mem(&key("k")).await.unwrap(), is_shared);
         registry.destroy(&a).await.unwrap();
         registry.destroy(&a).await.unwrap();
     }
-    for address in ["mem:", "mem:name", "mem:irminsul-scratch-", "mem:irminsul-scratch-0123456789abcdeg"] {
+    for address in ["mem:name", "mem:irminsul-scratch-", "mem:irminsul-scratch-0123456789abcdeg"] {
         assert_eq!(registry.destroy(address).await.unwrap_err().kind(), ErrorKind::InvalidInput, "{address}");
     }
 }
@@ -145,31 +145,34 @@ async fn a_scratch_store_in_memory_is_fresh_and_keeps_the_options() {
 async fn a_scratch_store_of_files_lies_in_the_directory_that_it_is_given() {
     let registry = Registry::default();
     let directory = tempfile::tempdir().unwrap();
-    let scratch = registry.scratch_in("sqlite:elsewhere.db?sync=off&create=off", directory.path()).await.unwrap();
-    assert_eq!(scratch.option("sync"), Some("off"));
-    let store = registry.open(&scratch).await.unwrap();
-    store.atomic_write().unwrap().set(&key("k"), "v".into()).await.unwrap();
-    let files = || std::fs::read_dir(directory.path()).unwrap().count();
-    assert!(files() > 0);
-    store.close().await.unwrap();
-    registry.destroy(&scratch).await.unwrap();
-    assert_eq!(files(), 0);
-    for address in ["sqlite:", "mem:", "mem:name"] {
+    for address in ["sqlite:elsewhere.db?sync=off&create=off", "sqlite:?sync=off"] {
+        let scratch = registry.scratch_in(address, directory.path()).await.unwrap();
+        assert_eq!(scratch.option("sync"), Some("off"));
+        let store = registry.open(&scratch).await.unwrap();
+        store.atomic_write().unwrap().set(&key("k"), "v".into()).await.unwrap();
+        let files = || std::fs::read_dir(directory.path()).unwrap().count();
+        assert!(files() > 0);
+        store.close().await.unwrap();
+        registry.destroy(&scratch).await.unwrap();
+        assert_eq!(files(), 0);
+    }
+    for address in ["mem:", "mem:name"] {
         let refused = registry.scratch_in(address, directory.path()).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Unsupported, "{address}");
     }
 }
 
 #[tokio::test]
-async fn a_bare_address_is_a_temporary_store_and_no_other_is() {
-    let mut registry = Registry::default();
-    registry.register("shelves", Shelves).unwrap();
-    for (address, temporary) in [("mem:", true), ("mem:name", false), ("shelves:", false)] {
-        assert_eq!(registry.is_temporary(address).unwrap(), temporary, "{address}");
-    }
+async fn an_engine_with_files_says_on_which_disk_its_scratch_stores_are() {
+    let registry = Registry::default();
+    assert_eq!(registry.scratch_disk("mem:name").unwrap(), None);
+    assert_eq!(registry.scratch_disk("mem:?colour=red").unwrap_err().kind(), ErrorKind::InvalidInput);
     #[cfg(feature = "sqlite")]
-    assert!(registry.is_temporary("sqlite:?sync=off").unwrap() && !registry.is_temporary("sqlite:a.db").unwrap());
-    assert_eq!(registry.is_temporary("mem:?colour=red").unwrap_err().kind(), ErrorKind::InvalidInput);
+    for (address, disk) in
+        [("sqlite:", std::env::temp_dir()), ("sqlite:a.db", ".".into()), ("sqlite:/data/a.db", "/data".into())]
+    {
+        assert_eq!(registry.scratch_disk(address).unwrap(), Some(disk), "{address}");
+    }
 }
 
 /// A stranger's engine: entries in memory, with options of its own.
@@ -233,7 +236,7 @@ async fn an_engine_that_makes_no_stores_to_try_says_so() {
     let mut registry = Registry::empty();
     registry.register("opens", Opens).unwrap();
     registry.open("opens:a").await.unwrap();
-    assert!(!registry.is_temporary("opens:a").unwrap());
+    assert_eq!(registry.scratch_disk("opens:a").unwrap(), None);
     let refused = [registry.scratch("opens:a").await.map(drop), registry.destroy("opens:a").await];
     for refused in refused {
         let error = refused.unwrap_err();

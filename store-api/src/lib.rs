@@ -89,6 +89,7 @@ mod atomic_write;
 mod backend;
 mod content;
 pub mod contract;
+mod debug;
 mod error;
 mod event;
 mod ext;

@@ -130,6 +130,12 @@ pub(super) const BUGS: &[Bug] = &[
         UnboundedQueue
     ),
     bug!(
+        "folded-when-read",
+        "Each change is kept for a watch until that is read, which is told all of them as one.",
+        ["watch/W7-a-watch-that-nobody-reads-takes-no-memory-for-each-change"],
+        FoldedWhenRead
+    ),
+    bug!(
         "watcher-blocks-writers",
         "A write waits until the watches have read the ones before.",
         ["watch/W7-watches-that-nobody-reads-hold-up-no-writer"],
@@ -476,6 +482,28 @@ twist_events!(UnboundedQueue, |self, watch| {
     });
     Watch::new(id, received(queue))
 });
+
+#[derive(Default)]
+struct FoldedWhenRead {
+    /// What was set since a watch was read.
+    unread: Arc<Mutex<Vec<Bytes>>>,
+}
+
+#[async_trait]
+impl Twist for FoldedWhenRead {
+    async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
+        lock(&self.unread).push(value.clone());
+        on.set(key, value).await
+    }
+
+    fn events(&self, _: &Arc<dyn AtomicWrite>, watch: Watch) -> Watch {
+        let unread = Arc::clone(&self.unread);
+        each(watch, move |event| {
+            lock(&unread).clear();
+            vec![event]
+        })
+    }
+}
 
 /// How many changes of how many watches were not read.
 #[derive(Default)]

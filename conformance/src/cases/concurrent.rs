@@ -3,8 +3,9 @@
 //! How a fault that needs luck is met: clients meet at each step and go on within a microsecond of each other, on as many
 //! threads as the machine runs at once; or they run freely, until they were told often enough of each other. What met in
 //! fact is counted: where two compares that meet go wrong once in a hundred times, 500 calls that met another miss it with
-//! a chance of 0.7 %, a thousand increments that met with one of 0.004 %. With less the cases show nothing, and say so; on
-//! a machine that is not busy a fast store does several times as many of both.
+//! a chance of 0.7 %, a thousand increments that met with one of 0.004 %. With less the cases show nothing, and say so, but
+//! for a store that is too slow to do as many in time; the report has how many met. On a machine that is not busy a fast
+//! store does several times as many of both.
 
 use std::{
     collections::HashMap,

@@ -4,7 +4,7 @@
 
 mod held;
 
-use std::{path::Path, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -13,12 +13,13 @@ use tokio::{runtime::Builder, task::block_in_place};
 
 use crate::{
     case::{Case, case},
-    child::{Child, hear},
+    child::{Child, hear, say_step},
     clients::all,
     context::{Context, Instance, key},
     failure::{Failure, Outcome},
     histories::{act, linearizable, pass_over},
     history::{Client, Recorder},
+    memory::expect_told,
     operations::{insist, poll_then_drop, value},
     patience::soon,
     roles::{Cue, Role, role},
@@ -49,9 +50,7 @@ const CLOSE: &str = "close";
 
 /// Loads the store in a process of its own, and compares what that holds in the end with what it held first.
 async fn flat(context: Context) -> Outcome {
-    if !Path::new("/proc/self/fd").exists() {
-        return Err(Failure::untested("the system does not tell what a process holds"));
-    }
+    expect_told()?;
     let patience = u64::try_from(context.patience().as_millis()).unwrap_or(u64::MAX);
     let mut child = context.child("load", &[&patience.to_string()])?;
     let mut judge = Judge::new(context.rounds(2));
@@ -148,10 +147,12 @@ impl Loader {
         const WHAT: &str = "the end of a client's turn under load";
         for turn in 0..WRITING {
             soon(patience, WHAT, self.write(turn)).await??;
+            say_step();
         }
         for _ in 0..READING {
             soon(patience, WHAT, self.read()).await??;
         }
+        say_step();
         Ok(())
     }
 

@@ -16,7 +16,8 @@ use crate::{
     attempts::Attempts,
     case::{Case, case},
     cases::failing_disk::{write_until_full, write_with_room},
-    child::say,
+    child::{say, say_step},
+    children,
     context::{Context, key},
     failure::{Failure, Outcome},
     files::empty,
@@ -57,8 +58,8 @@ fn apart() -> Outcome<Command> {
         }
         command
     };
-    match unshare().arg("true").stdin(Stdio::null()).stderr(Stdio::null()).status() {
-        Ok(ended) if ended.success() => Ok(unshare()),
+    match children::output(unshare().arg("true").stdin(Stdio::null()).stderr(Stdio::null())) {
+        Ok(ended) if ended.status.success() => Ok(unshare()),
         _ => Err(Failure::untested("`unshare` gives no process mounts of its own here")),
     }
 }
@@ -81,13 +82,16 @@ async fn fill(cue: Cue) -> Outcome {
         take_up(&ballast, random.u64(..300_000)).map_err(Failure::harness)?;
         fill_what_is_kept_back(&*entries).await;
         write_until_full(&mut attempts, &*entries).await?;
+        say_step();
         fs::remove_file(&ballast).map_err(Failure::harness)?;
         write_with_room(&mut attempts, &*entries).await?;
         instance.close().await?;
+        say_step();
         let instance = cue.open().await?;
         attempts.check(&*instance.entries()).await.map_err(|failure| failure.within("after a full disk"))?;
         instance.close().await?;
         empty(Path::new(directory)).map_err(Failure::harness)?;
+        say_step();
     }
     Ok(())
 }
@@ -119,5 +123,6 @@ async fn fill_what_is_kept_back(entries: &dyn AtomicWrite) {
         if entries.set(&key(format!("filler/{number}")), filler.clone()).await.is_err() {
             break;
         }
+        say_step();
     }
 }

@@ -13,9 +13,9 @@ use std::{future::poll_fn, pin::pin};
 pub(super) struct OnOneCore;
 
 impl OnOneCore {
-    /// Client so and so, on the core that is its turn; where the system does not want that, on any.
-    pub(super) fn for_client(client: usize) -> Self {
-        affinity::choose(Some(client));
+    /// On one core after the other, by turns; where the system does not want that, on any.
+    pub(super) fn by_turns(turn: usize) -> Self {
+        affinity::choose(Some(turn));
         Self
     }
 }
@@ -43,24 +43,24 @@ pub(crate) async fn starting_threads<F: Future>(future: F) -> F::Output {
 
 /// Lets a thread go to any core until dropped, and with it what it starts meanwhile.
 pub(crate) struct FreeToGo {
-    /// The client to whose core it comes back.
-    client: Option<usize>,
+    /// Whose core it comes back to.
+    turn: Option<usize>,
 }
 
 impl FreeToGo {
     pub(crate) fn now() -> Self {
-        let client = affinity::chosen();
-        if client.is_some() {
+        let turn = affinity::chosen();
+        if turn.is_some() {
             on_any_core();
         }
-        Self { client }
+        Self { turn }
     }
 }
 
 impl Drop for FreeToGo {
     fn drop(&mut self) {
-        if self.client.is_some() {
-            affinity::choose(self.client);
+        if self.turn.is_some() {
+            affinity::choose(self.turn);
         }
     }
 }
@@ -75,29 +75,26 @@ mod affinity {
         static CHOSEN: Cell<Option<usize>> = const { Cell::new(None) };
     }
 
-    /// The client on whose core this thread is kept.
+    /// The turn to whose core this thread is kept.
     pub(super) fn chosen() -> Option<usize> {
         CHOSEN.get()
     }
 
-    /// Keeps this thread on a client's core, or on those of the program; where the system does not want that, it stays.
-    pub(super) fn choose(client: Option<usize>) {
+    /// Keeps this thread on the core of a turn, or on those of the program; where the system does not want that, it stays.
+    pub(super) fn choose(turn: Option<usize>) {
         // Asked for once, before any thread is kept on a core: later a thread may have inherited that.
         static OF_THE_PROGRAM: OnceLock<Option<CpuSet>> = OnceLock::new();
         let Some(all) = OF_THE_PROGRAM.get_or_init(|| sched_getaffinity(None).ok()) else { return };
-        let cores = match client {
-            Some(client) => of_client(all, client),
-            None => *all,
-        };
+        let cores = turn.map_or(*all, |turn| core_of(all, turn));
         if sched_setaffinity(None, &cores).is_ok() {
-            CHOSEN.set(client);
+            CHOSEN.set(turn);
         }
     }
 
-    fn of_client(all: &CpuSet, client: usize) -> CpuSet {
-        let mut cores = (0..CpuSet::MAX_CPU).filter(|core| all.is_set(*core)).cycle();
+    fn core_of(all: &CpuSet, turn: usize) -> CpuSet {
+        let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| all.is_set(*core)).collect();
         let mut own = CpuSet::new();
-        own.set(cores.nth(client).unwrap_or_default());
+        own.set(cores[turn % cores.len()]);
         own
     }
 }

@@ -173,7 +173,11 @@ fn line(f: &mut fmt::Formatter<'_>, number: usize, case: &CaseReport) -> fmt::Re
         write!(f, "<code>{id}</code>")?;
     }
     if *verdict != Verdict::Unsupported {
-        write!(f, " <span class=\"quiet\">{}</span>", time(*duration))?;
+        write!(f, " <span class=\"quiet\">{}", time(*duration))?;
+        if let Some(met) = case.met {
+            write!(f, ", {met} met")?;
+        }
+        f.write_str("</span>")?;
     }
     if let Some(reason) = &case.reason {
         write!(f, "<span class=\"reason\">{}</span>", prose(reason))?;

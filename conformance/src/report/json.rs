@@ -97,7 +97,7 @@ mod tests {
                 "id": "atomic/A2-one", "clause": "A2", "verdict": "fail", "reason": "absent where \"v\" is due",
                 "location": "writes.rs:7", "seed": 7,
                 "replay": "irminsul conform broken --seed 7 --case atomic/A2-one",
-                "seconds": 1.5, "crashes": { "kills": 2, "power_losses": 1 }, "growth": null,
+                "seconds": 1.5, "crashes": { "kills": 2, "power_losses": 1 }, "met": 500, "growth": null,
                 "details": "1: set\n2: find", "witness": null
             })
         );

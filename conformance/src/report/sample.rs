@@ -41,6 +41,7 @@ pub(super) fn report() -> Report {
                         location: Some("writes.rs:7".into()),
                         replay: Some("irminsul conform broken --seed 7 --case atomic/A2-one".into()),
                         crashes: Crashes { kills: 2, power_losses: 1 },
+                        met: Some(500),
                         details: Some("1: set\n2: find".into()),
                         ..because(&a2, Verdict::Fail, "absent where \"v\" is due")
                     },
@@ -87,6 +88,7 @@ fn case(id: &'static str, verdict: Verdict) -> CaseReport {
         replay: None,
         duration,
         crashes: Crashes::default(),
+        met: None,
         growth: None,
         details: None,
         witness: None,

@@ -5,7 +5,7 @@ mod soak;
 
 use std::{
     num::NonZeroUsize,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -32,8 +32,8 @@ use crate::{
 
 /// Test whether stores keep the contract, clause by clause; exit 1 if one does not, or is not settled
 ///
-/// It works on fresh stores beside or below each address, leaves what is there alone, and removes them again, also when it
-/// is interrupted; a second signal ends it at once and leaves them. After an interruption the report has the passes that
+/// It works on fresh stores beside or below each address (for a bare `sqlite:`, in the directory of temporary files), leaves
+/// what is there alone, and removes them again, also when it is interrupted; a second signal ends it at once and leaves them. After an interruption the report has the passes that
 /// were complete, and temporary files of the running cases (irminsul-conformance-*, or on the faulty-fs) remain.
 #[derive(Args)]
 pub(crate) struct Conform {
@@ -140,7 +140,7 @@ impl Conform {
         }
         options = match &self.faulty_fs {
             Some(mount_point) => options.faulty_fs(mount_point),
-            None => options.without_faulty_fs("name its mount point with --faulty-fs"),
+            None => options.without_faulty_fs("name the mount point of a faulty-fs with --faulty-fs"),
         };
         Ok(Suite {
             stores: stores.iter().map(|store| Arc::clone(store) as SharedFactory).collect(),
@@ -153,8 +153,8 @@ impl Conform {
 
     /// How a case is run again, up to the store.
     fn command(&self, profile: Profile) -> Vec<String> {
-        let program = std::env::args_os().next().map(PathBuf::from);
-        let program = program.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+        // As it was called: a program in no directory of the search path is not found by its name alone.
+        let program = std::env::args_os().next().map(|program| program.to_string_lossy().into_owned());
         let mut words = vec![program.unwrap_or_else(|| "irminsul".to_owned()), "conform".to_owned()];
         if profile != Profile::Quick {
             // A pass of a soak is a standard run.
@@ -228,6 +228,8 @@ async fn interruptible(mut suite: Suite, stores: &[Arc<ScratchStores>]) -> Resul
         report = report => report.unwrap_or_else(|_| Err(Failure::refused("the suite stopped without a report"))),
     };
     bars.clear();
+    // What they have open would be written on, or made anew.
+    conformance::end_children();
     // A store that hangs would hold this up: a second signal ends it.
     tokio::select! {
         _ = told_to_end() => {}

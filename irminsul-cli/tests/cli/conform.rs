@@ -191,8 +191,14 @@ fn bad_usage_is_refused_before_anything_is_tested() {
 
 #[test]
 fn an_interrupted_run_removes_its_stores() {
+    for case in [FEW, "atomic/A10-a-kill-amid-*"] {
+        interrupt(case);
+    }
+}
+
+fn interrupt(case: &str) {
     let sandbox = Sandbox::new();
-    let mut run = sandbox.command(&["conform", "sqlite:a.db", "--for", "1h", "--case", FEW, "--report", "out"]);
+    let mut run = sandbox.command(&["conform", "sqlite:a.db", "--for", "1h", "--case", case, "--report", "out"]);
     let mut run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // The first pass has ended, so that the next one is on its way.
     while !sandbox.path("out/report.json").exists() {
@@ -207,7 +213,7 @@ fn an_interrupted_run_removes_its_stores() {
     run.stdout.take().unwrap().read_to_string(&mut told).unwrap();
     assert_eq!(told, "");
     let names: Vec<_> = fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names, ["out"]);
+    assert_eq!(names, ["out"], "{case}");
 }
 
 #[test]

@@ -1,10 +1,26 @@
 //! What the openers of engines with files share: their options, the addresses of their scratch stores, and their removal.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use tokio::runtime::Handle;
 
-use crate::{Address, Error, ErrorKind, OptionSpec, OptionValues, Result};
+use crate::{Address, Error, ErrorKind, OptionSpec, OptionValues, Options, Result};
+
+/// Whether a write is synced before it is acknowledged: `on` and `off`, or the words of SQLite for the two.
+pub(super) const SYNC: OptionSpec = OptionSpec::new(
+    "sync",
+    OptionValues::OneOf(&["on", "off", "full", "normal"]),
+    "on",
+    "on, or full: a write survives a power loss; off, or normal: a killed process",
+);
+
+/// Whether an address that has the option asks for no syncs.
+pub(super) fn is_unsynced(options: &Options) -> Option<bool> {
+    options.choice(SYNC.name).map(|choice| matches!(choice, "off" | "normal"))
+}
 
 /// Whether a missing store is created.
 pub(super) const CREATE: OptionSpec = OptionSpec::new(
@@ -23,6 +39,14 @@ pub(super) fn scratch_at(address: &Address, path: &Path) -> Result<Address> {
         )
     })?;
     Ok(address.clone().with_location(location).without_option(CREATE.name))
+}
+
+/// Where a file lies.
+pub(super) fn directory_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory.to_owned(),
+        _ => ".".into(),
+    }
 }
 
 pub(super) fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {

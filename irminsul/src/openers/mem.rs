@@ -35,15 +35,18 @@ impl Opener for MemOpener {
     }
 
     async fn scratch(&self, address: &Address) -> Result<Address> {
-        Ok(address.clone().with_location(scratch::name()))
-    }
-
-    fn is_temporary(&self, address: &Address) -> bool {
-        address.location().is_empty()
+        Ok(match address.location() {
+            "" => address.clone(),
+            _ => address.clone().with_location(scratch::name()),
+        })
     }
 
     async fn destroy(&self, address: &Address) -> Result<()> {
-        // A named store goes with its last handle.
-        if scratch::is_name(address.location()) { Ok(()) } else { Err(scratch::not_ours()) }
+        match address.location() {
+            // It goes with its last handle.
+            "" => Ok(()),
+            name if scratch::is_name(name) => Ok(()),
+            _ => Err(scratch::not_ours()),
+        }
     }
 }

@@ -1,18 +1,20 @@
 //! `rocksdb:path` is the folder at that path.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use backend_rocksdb::{Compression, RocksdbOptions, Sync};
 
 use super::{
-    files::{CREATE, missing_is_fine, on_blocking_thread, scratch_at},
+    files::{CREATE, SYNC, directory_of, is_unsynced, missing_is_fine, on_blocking_thread, scratch_at},
     scratch,
 };
 use crate::{Address, Backend, Error, ErrorKind, Opener, OptionSpec, OptionValues, Options, Result};
 
-const SYNC: OptionSpec =
-    OptionSpec::new("sync", OptionValues::Switch, "on", "on: a write survives a power loss; off: a killed process");
 const CACHE: OptionSpec = OptionSpec::new(
     "cache",
     OptionValues::Bytes,
@@ -51,8 +53,8 @@ impl Opener for RocksdbOpener {
         let mut store = RocksdbOptions::new(path_of(address)?);
         hand_on_common!(store, options);
         hand_on!(store, options: bytes("cache") => cache, switch("create") => create);
-        if let Some(on) = options.switch("sync") {
-            store = store.sync(if on { Sync::On } else { Sync::Off });
+        if let Some(unsynced) = is_unsynced(options) {
+            store = store.sync(if unsynced { Sync::Off } else { Sync::On });
         }
         if let Some(name) = options.choice("compression") {
             store = store.compression(match name {
@@ -70,6 +72,10 @@ impl Opener for RocksdbOpener {
 
     async fn scratch_in(&self, address: &Address, directory: &Path) -> Result<Address> {
         scratch_at(address, &directory.join(scratch::name()))
+    }
+
+    fn scratch_disk(&self, address: &Address) -> Option<PathBuf> {
+        path_of(address).ok().map(directory_of)
     }
 
     fn overlooks(&self, file: &str) -> bool {

@@ -1,7 +1,7 @@
 //! `sqlite:` is a temporary file, `sqlite:path` the database file at that path.
 
 use std::{
-    fs, io,
+    env, fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -10,18 +10,11 @@ use async_trait::async_trait;
 use backend_sqlite::{SqliteOptions, Sync};
 
 use super::{
-    files::{CREATE, missing_is_fine, on_blocking_thread, scratch_at},
+    files::{CREATE, SYNC, directory_of, is_unsynced, missing_is_fine, on_blocking_thread, scratch_at},
     scratch,
 };
-use crate::{Address, Backend, Error, ErrorKind, Opener, OptionSpec, OptionValues, Options, Result};
+use crate::{Address, Backend, Opener, OptionSpec, Options, Result};
 
-/// `on` and `off`, as the other engines with files say it, or SQLite's own words for the two.
-const SYNC: OptionSpec = OptionSpec::new(
-    "sync",
-    OptionValues::OneOf(&["on", "off", "full", "normal"]),
-    "on",
-    "on, or full: a write survives a power loss; off, or normal: a killed process",
-);
 /// The database of a scratch store in a temporary directory of its own.
 const FILE: &str = "store.db";
 
@@ -51,11 +44,8 @@ impl Opener for SqliteOpener {
         };
         hand_on_common!(store, options);
         hand_on!(store, options: duration("poll") => poll, duration("busy") => busy, switch("create") => create);
-        if let Some(name) = options.choice("sync") {
-            store = store.sync(match name {
-                "off" | "normal" => Sync::Normal,
-                _ => Sync::Full,
-            });
+        if let Some(unsynced) = is_unsynced(options) {
+            store = store.sync(if unsynced { Sync::Normal } else { Sync::Full });
         }
         Ok(Arc::new(store.open().await?))
     }
@@ -68,14 +58,14 @@ impl Opener for SqliteOpener {
     }
 
     async fn scratch_in(&self, address: &Address, directory: &Path) -> Result<Address> {
-        if self.is_temporary(address) {
-            return Err(Error::new(ErrorKind::Unsupported, "a temporary store chooses its place itself: name a path"));
-        }
         scratch_at(address, &directory.join(scratch::name()))
     }
 
-    fn is_temporary(&self, address: &Address) -> bool {
-        address.location().is_empty()
+    fn scratch_disk(&self, address: &Address) -> Option<PathBuf> {
+        Some(match address.location() {
+            "" => env::temp_dir(),
+            path => directory_of(Path::new(path)),
+        })
     }
 
     async fn destroy(&self, address: &Address) -> Result<()> {
@@ -98,7 +88,7 @@ impl Opener for SqliteOpener {
 }
 
 async fn scratch_directory() -> Result<PathBuf> {
-    let directory = std::env::temp_dir().join(scratch::name());
+    let directory = env::temp_dir().join(scratch::name());
     let created = directory.clone();
     on_blocking_thread("sqlite", move || fs::create_dir(created)).await?;
     Ok(directory)

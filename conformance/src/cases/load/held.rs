@@ -10,6 +10,7 @@ use crate::{
     Growth,
     child::say,
     failure::{Failure, Outcome},
+    memory::resident_kib,
     patience::TICK,
 };
 
@@ -44,14 +45,11 @@ pub(super) struct Held {
 impl Held {
     /// By this process.
     fn of_own() -> Outcome<Self> {
-        let status = fs::read_to_string("/proc/self/status").map_err(Failure::harness)?;
-        let memory =
-            status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
         Ok(Self {
             threads: entries_in("/proc/self/task")?,
             tasks: Handle::current().metrics().num_alive_tasks() as u64,
             files: entries_in("/proc/self/fd")?,
-            memory_kib: memory.ok_or_else(|| Failure::harness("the system does not tell how much memory is used"))?,
+            memory_kib: resident_kib()?,
         })
     }
 
