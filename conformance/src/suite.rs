@@ -159,6 +159,7 @@ mod tests {
             replay: None,
             duration: Duration::ZERO,
             crashes: Crashes::default(),
+            met: None,
             growth: None,
             details: None,
             witness: None,

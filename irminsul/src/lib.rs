@@ -160,9 +160,13 @@
 //! | the answer was lost on its way | any error whose `effect()` is [`Effect::Unknown`] | read before you decide: it may have happened, or may still, and to repeat it could apply it a second time. Where each writer writes what no other one would (its name, a counter, a random number), what is there tells whose it was |
 //! | the store is busy, or away for a while | [`Unavailable`](ErrorKind::Unavailable), [`Timeout`](ErrorKind::Timeout): `is_retryable()` | the same call again, later, where the effect is `NotApplied` |
 //! | the handle was closed | [`Closed`](ErrorKind::Closed) | take another handle from the store, or open it again |
-//! | the disk is full | [`NoSpace`](ErrorKind::NoSpace) | free some, and go on with the same handle; nothing acknowledged is lost (RocksDB behind a quota has to be opened again) |
+//! | the disk is full | [`NoSpace`](ErrorKind::NoSpace) | free some, and go on with the same handle; nothing acknowledged is lost (after a disk quota was exceeded, a RocksDB store has to be opened again) |
 //! | a sync failed | [`Poisoned`](ErrorKind::Poisoned) | close the store and open it again; then `find` what is there |
 //! | another program has it open | [`InUse`](ErrorKind::InUse), from `open` | the error names it where the system does |
+//! | the address, an option or an argument is wrong | [`InvalidInput`](ErrorKind::InvalidInput); [`Unsupported`](ErrorKind::Unsupported) where a cargo feature is off | correct it: the text says what is expected, and what there is |
+//! | the value is too long | [`ValueTooLarge`](ErrorKind::ValueTooLarge) | cut it into pieces of content, as the example `snapshot` does |
+//! | the store was made otherwise, as with another `hash`, or by a newer version | [`Incompatible`](ErrorKind::Incompatible), from `open` | open it as it was made; nothing was touched |
+//! | the system, or the service, permits less | [`Denied`](ErrorKind::Denied), [`ReadOnly`](ErrorKind::ReadOnly) | mend the rights of the files or of the credentials; reads go on where they are permitted |
 //! | stored bytes have rotted | [`Corrupt`](ErrorKind::Corrupt) | restore them from a copy; `irminsul verify` lists them |
 //!
 //! [`ErrorKind`] has the others. Match with a `_` arm: kinds may be added.

@@ -20,7 +20,7 @@ use signal_hook::{
     flag,
 };
 
-const TICK: Duration = Duration::from_millis(50);
+pub(crate) const TICK: Duration = Duration::from_millis(50);
 
 /// How long a program has to end that was told to.
 const GRACE: Duration = Duration::from_secs(20);

@@ -10,7 +10,7 @@ mod state;
 mod steps;
 mod summary;
 
-use std::{fs, process::ExitCode, time::Duration};
+use std::{fs, num::NonZero, process::ExitCode, thread::available_parallelism, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -40,6 +40,9 @@ struct Arguments {
     /// How many minutes it may run, behind what it builds
     #[arg(default_value_t = 60)]
     minutes: u32,
+    /// How many steps are made at once, of different rows [default: one for each core]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZero<usize>>,
     /// Only the rows whose name contains this; with several, any of them
     #[arg(long, value_name = "PATTERN")]
     only: Vec<String>,
@@ -71,18 +74,19 @@ fn run(arguments: &Arguments) -> Result<Outcome> {
     let state = State::of(&code.digest)?;
     say("rows", &code);
     if arguments.list {
-        tell(&state, &chosen)?;
+        tell(&state, &chosen, 1)?;
         return Ok(Outcome::Complete);
     }
     code::refuse_changes()?;
     let _held = state.hold()?;
-    println!("{}", summary::estimate(&state.done_of(&chosen)?));
+    let jobs = arguments.jobs.or_else(|| available_parallelism().ok()).map_or(1, NonZero::get);
+    println!("{}", summary::estimate(&state.done_of(&chosen)?, jobs));
     println!("building (the first time RocksDB, too: 10 to 20 minutes)");
     let programs = Programs::build(&chosen, &arguments.build)?;
-    make_steps(&state, &programs, &chosen, arguments.minutes)?;
+    make_steps(&state, &programs, &chosen, arguments.minutes, jobs)?;
 
     say("summary", &code);
-    tell(&state, &chosen)?;
+    tell(&state, &chosen, jobs)?;
     say("figures for docs/reliability.md", &code);
     for (what, figure) in summary::figures(&state.done_of(&all)?) {
         println!("| {what} | `scripts/soak` | {figure} |");
@@ -90,23 +94,23 @@ fn run(arguments: &Arguments) -> Result<Outcome> {
     Ok(summary::outcome(&state.done_of(&chosen)?))
 }
 
-fn make_steps(state: &State, programs: &Programs, rows: &[Row], minutes: u32) -> Result<()> {
+fn make_steps(state: &State, programs: &Programs, rows: &[Row], minutes: u32, jobs: usize) -> Result<()> {
     let clock = Clock::start(Duration::from_mins(minutes.into()))?;
     let need_disks = rows.iter().any(|row| matches!(row.work, Work::Suite { .. }));
     let disks = if need_disks { Disks::find()? } else { None };
-    Runner { state, programs, disks: disks.as_ref(), clock: &clock, minutes }.run(rows)
+    Runner { state, programs, disks: disks.as_ref(), clock: &clock, minutes }.run(rows, jobs)
 }
 
 fn say(what: &str, code: &Code) {
     println!("\n== {what} of commit {}, code {}", code.commit, code.digest);
 }
 
-fn tell(state: &State, rows: &[Row]) -> Result<()> {
+fn tell(state: &State, rows: &[Row], jobs: usize) -> Result<()> {
     let rows = state.done_of(rows)?;
     for row in &rows {
         println!("{}", summary::line(row));
     }
-    println!("{}", summary::estimate(&rows));
+    println!("{}", summary::estimate(&rows, jobs));
     Ok(())
 }
 

@@ -51,12 +51,11 @@ pub(crate) enum Told {
 
 /// Stores that are sound: the name, how many seeds, how thorough each pass, the address. What the seeds of two rows have in
 /// common is the code that they test: an option that changes little of it has fewer.
-const SUITES: [(&str, u32, &str, &str); 19] = [
+const SUITES: [(&str, u32, &str, &str); 18] = [
     ("mem", 100, "quick", "mem:"),
     ("mem-shared", 100, "quick", "mem:soak"),
     ("sqlite", 100, "quick", "sqlite:{}/a.db"),
     ("sqlite-normal", 100, "quick", "sqlite:{}/a.db?sync=normal"),
-    ("sqlite-temporary", 20, "quick", "sqlite:"),
     ("rocksdb", 20, "quick", "rocksdb:{}/rocks"),
     ("rocksdb-unsynced", 20, "quick", "rocksdb:{}/rocks?sync=off"),
     ("mem-sha256", 20, "quick", "mem:?hash=sha256"),
@@ -155,14 +154,9 @@ impl Row {
         parts.map_or(0, |parts| minutes.saturating_mul(60) / parts).min(self.of.saturating_sub(done))
     }
 
-    /// Whether a step is to be made in a turn, when so many are done.
-    pub(crate) fn is_due(&self, turn: u32, done: u32) -> bool {
-        done < self.of && self.first_turn + done <= turn
-    }
-
-    /// In how many turns all of it is done.
-    pub(crate) fn turns(&self) -> u32 {
-        if self.goes_by_time() { 0 } else { self.first_turn + self.of }
+    /// In which turn its next step is due, when so many are done: what goes by time comes first.
+    pub(crate) fn turn(&self, done: u32) -> u32 {
+        if self.goes_by_time() { 0 } else { self.first_turn + done }
     }
 }
 
@@ -227,10 +221,4 @@ mod tests {
         assert_eq!((load.share(&rows, 60, 3500), load.share(&rows, 60, 3600)), (100, 0));
     }
 
-    #[test]
-    fn a_step_is_due_in_its_turn_and_behind_it() {
-        let row = Row { name: "a", of: 2, first_turn: 1, work: Work::Fuzz };
-        assert!(!row.is_due(0, 0) && row.is_due(1, 0) && row.is_due(5, 0));
-        assert!(!row.is_due(1, 1) && row.is_due(2, 1) && !row.is_due(9, 2));
-    }
 }

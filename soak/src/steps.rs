@@ -1,11 +1,19 @@
-//! The steps of a row: what each starts, and what it adds to what was done.
+//! The steps of the rows: which is next, what each starts, and what it adds to what was done.
 
-use std::{fs, path::Path, process::Command, time::Instant};
+use std::{
+    fs,
+    panic::resume_unwind,
+    path::Path,
+    process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Instant,
+};
 
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, TICK},
     faulty::Disks,
     logs,
     programs::Programs,
@@ -25,23 +33,93 @@ pub(crate) struct Runner<'r> {
     pub(crate) minutes: u32,
 }
 
-impl Runner<'_> {
-    /// Makes steps of the rows, in turns, until the time is over.
-    pub(crate) fn run(&self, rows: &[Row]) -> Result<()> {
-        for row in rows.iter().filter(|row| row.goes_by_time()) {
-            let seconds = row.share(rows, self.minutes, self.state.done(row)?.steps);
-            if seconds > 0 && !self.clock.is_over() {
-                self.step(row, seconds)?;
-            }
+/// The rows of a run, of each of which one step is made at a time.
+struct Queue {
+    rows: Vec<Queued>,
+}
+
+struct Queued {
+    row: Row,
+    done: u32,
+    is_under_way: bool,
+    /// Whether no more of it is made in this run: what goes by time has had its share, and what did not get on is not
+    /// tried again and again.
+    is_over: bool,
+}
+
+impl Queue {
+    /// Takes the row that is furthest behind, of those of which no step is under way.
+    fn take(&mut self) -> Option<Row> {
+        let waits = |queued: &&mut Queued| !queued.is_under_way && !queued.is_over && queued.done < queued.row.of;
+        let next = self.rows.iter_mut().filter(waits).min_by_key(|queued| queued.row.turn(queued.done))?;
+        next.is_under_way = true;
+        Some(next.row)
+    }
+
+    /// Gives a row back of which so many steps are done now.
+    fn give_back(&mut self, row: &Row, done: u32) {
+        for queued in self.rows.iter_mut().filter(|queued| queued.row.name == row.name) {
+            queued.is_over = row.goes_by_time() || done == queued.done;
+            queued.is_under_way = false;
+            queued.done = done;
         }
-        for turn in 0..rows.iter().map(Row::turns).max().unwrap_or(0) {
-            for row in rows.iter().filter(|row| !row.goes_by_time()) {
-                if !self.clock.is_over() && row.is_due(turn, self.state.done(row)?.steps) {
-                    self.step(row, 1)?;
-                }
+    }
+
+    /// Whether nothing more can come of it.
+    fn is_empty(&self) -> bool {
+        self.rows.iter().all(|queued| !queued.is_under_way && (queued.is_over || queued.done >= queued.row.of))
+    }
+}
+
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Runner<'_> {
+    /// Makes steps of the rows, so many beside each other, until the time is over.
+    pub(crate) fn run(&self, rows: &[Row], jobs: usize) -> Result<()> {
+        let queued = |row: &Row| {
+            let done = self.state.done(row)?.steps;
+            Ok(Queued { row: *row, done, is_under_way: false, is_over: false })
+        };
+        let queue = Mutex::new(Queue { rows: rows.iter().map(queued).collect::<Result<_>>()? });
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(|| self.work(rows, &queue))).collect();
+            let ended = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            ended.collect::<Vec<_>>().into_iter().collect()
+        })
+    }
+
+    /// Makes one step after the other, of whichever row.
+    fn work(&self, rows: &[Row], queue: &Mutex<Queue>) -> Result<()> {
+        while !self.clock.is_over() && !lock(queue).is_empty() {
+            // Bound first: what a `match` looks at is held to its end.
+            let next = lock(queue).take();
+            let Some(row) = next else {
+                thread::sleep(TICK);
+                continue;
+            };
+            let made = self.steps(&row, rows);
+            let done = made.and_then(|()| Ok(self.state.done(&row)?.steps));
+            // Where it failed, the others end as well.
+            lock(queue).give_back(&row, *done.as_ref().unwrap_or(&0));
+            if done.is_err() {
+                lock(queue).rows.clear();
             }
+            done?;
         }
         Ok(())
+    }
+
+    /// Makes the next step of a row, or all of its share of the run where it goes by time.
+    fn steps(&self, row: &Row, rows: &[Row]) -> Result<()> {
+        if !row.goes_by_time() {
+            return self.step(row, 1);
+        }
+        match row.share(rows, self.minutes, self.state.done(row)?.steps) {
+            0 => Ok(()),
+            seconds => self.step(row, seconds),
+        }
     }
 
     /// Makes a step of a row, or as many as it has seconds, keeps what came of it, and tells a failure at once.
@@ -169,4 +247,44 @@ impl Runner<'_> {
 fn said(log: &Path) -> Result<String> {
     let bytes = fs::read(log).with_context(|| format!("cannot read {}", log.display()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(of: &[(&'static str, u32, u32)]) -> Queue {
+        let work = Work::Suite { address: "mem:", profile: "quick" };
+        let queued = |&(name, of, first_turn): &(&'static str, u32, u32)| {
+            let row = Row { name, of, first_turn, work };
+            Queued { row, done: 0, is_under_way: false, is_over: false }
+        };
+        Queue { rows: of.iter().map(queued).collect() }
+    }
+
+    fn take(queue: &mut Queue) -> &'static str {
+        queue.take().map_or("nothing", |row| row.name)
+    }
+
+    #[test]
+    fn the_row_that_is_furthest_behind_is_next_and_none_is_taken_twice() {
+        let mut queue = queue(&[("a", 2, 0), ("b", 1, 0), ("later", 1, 1)]);
+        let a = queue.rows[0].row;
+        assert_eq!([take(&mut queue), take(&mut queue)], ["a", "b"]);
+        queue.give_back(&a, 1);
+        assert_eq!([take(&mut queue), take(&mut queue), take(&mut queue)], ["a", "later", "nothing"]);
+        assert!(!queue.is_empty());
+    }
+
+    #[test]
+    fn a_row_that_is_done_or_did_not_get_on_is_not_taken_again() {
+        let mut queue = queue(&[("done", 1, 0), ("stuck", 3, 0)]);
+        for (name, done) in [("done", 1), ("stuck", 0)] {
+            assert_eq!(take(&mut queue), name);
+            let row = queue.rows.iter().find(|queued| queued.row.name == name).unwrap().row;
+            queue.give_back(&row, done);
+        }
+        assert_eq!(take(&mut queue), "nothing");
+        assert!(queue.is_empty());
+    }
 }

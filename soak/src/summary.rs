@@ -68,10 +68,10 @@ fn minutes(time: Duration) -> u64 {
     time.as_secs().div_ceil(60)
 }
 
-/// How long what is left of the rows takes, all together.
-pub(crate) fn estimate(rows: &[(Row, Done)]) -> String {
+/// How long what is left of the rows takes, all together, where so many steps are made at once.
+pub(crate) fn estimate(rows: &[(Row, Done)], jobs: usize) -> String {
     let left = || rows.iter().map(|(row, done)| time_left(row, done));
-    let known = minutes(left().flatten().sum());
+    let known = minutes(left().flatten().sum::<Duration>() / u32::try_from(jobs).unwrap_or(u32::MAX));
     match left().filter(Option::is_none).count() {
         0 => format!("about {known} min are left"),
         unknown => format!("about {known} min are left, not counting rows that were not begun ({unknown})"),
@@ -99,7 +99,7 @@ pub(crate) fn figures(rows: &[(Row, Done)]) -> [(&'static str, String); 7] {
         ("power losses, by engine and setting", by_setting(&suites, |done| done.power_losses)),
         (
             "seeds of the suite on sound stores; stores with a failure",
-            if_begun(&suites, format!("{}; {}", sum(&suites, |done| done.steps), failing(&suites))),
+            if_begun(&suites, format!("{}; {}", by_setting(&suites, |done| done.steps.into()), failing(&suites))),
         ),
         (
             "seeds of the broken stores, each with the cases that are to catch it; seeds with one that was not caught",
@@ -208,11 +208,12 @@ mod tests {
     #[test]
     fn what_is_left_is_estimated_by_the_mean_of_what_was_done() {
         let mut rows = finished();
-        assert_eq!(estimate(&rows), "about 0 min are left");
+        assert_eq!(estimate(&rows, 1), "about 0 min are left");
         rows[0].1 = steps(90);
-        assert_eq!(estimate(&rows), "about 5 min are left");
+        assert_eq!(estimate(&rows, 1), "about 5 min are left");
+        assert_eq!(estimate(&rows, 2), "about 3 min are left");
         (rows[1].1, rows[2].1) = (Done::default(), Done::default());
-        assert_eq!(estimate(&rows), "about 5 min are left, not counting rows that were not begun (2)");
+        assert_eq!(estimate(&rows, 1), "about 5 min are left, not counting rows that were not begun (2)");
     }
 
     #[test]
@@ -241,7 +242,7 @@ mod tests {
         let loads =
             format!("load-mem 2 min, {nothing}; load-sqlite 0 min, {nothing}; load-rocksdb 0 min, {nothing}; 0");
         let figures = figures(&rows).map(|(_, figure)| figure);
-        let expected = ["mem 1, sqlite 5", "sqlite 9", "7; 1", "6; 1", "11; 1", &*loads, "history 5, key 7; nothing"];
+        let expected = ["mem 1, sqlite 5", "sqlite 9", "mem 2, sqlite 5; 1", "6; 1", "11; 1", &*loads, "history 5, key 7; nothing"];
         assert_eq!(figures, expected);
     }
 }
