@@ -220,7 +220,8 @@ mod tests {
                     let seen = together(clients(count)).await.expect("no panic");
                     let mut first = None;
                     for (client, (here, pooled, opened, after)) in seen.into_iter().enumerate() {
-                        let due = *first.get_or_insert_with(|| all.iter().position(|core| here == [*core]).expect("one"));
+                        let due =
+                            *first.get_or_insert_with(|| all.iter().position(|core| here == [*core]).expect("one"));
                         let due = vec![all[(due + client) % all.len()]];
                         assert_eq!((&here, &after), (&due, &due), "client {client} of {count}");
                         assert_eq!((&pooled, &opened), (&all, &all), "threads of client {client} of {count}");

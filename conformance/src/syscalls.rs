@@ -150,9 +150,7 @@ impl Calls {
     fn is_renamed(&self, first: &Call, second: &Call) -> bool {
         let is_between = |call: &Call| call.returned > first.entered && call.entered < second.returned;
         let is_given_anew = |call: &Call| call.opens() && call.descriptor == first.descriptor && is_between(call);
-        first.descriptor.is_some()
-            && first.descriptor == second.descriptor
-            && !self.calls.iter().any(is_given_anew)
+        first.descriptor.is_some() && first.descriptor == second.descriptor && !self.calls.iter().any(is_given_anew)
     }
 }
 

@@ -220,5 +220,4 @@ mod tests {
         assert_eq!((load.share(&by_time, 60, 0), fuzz.share(&by_time[3..], 60, 0)), (900, 1200));
         assert_eq!((load.share(&rows, 60, 3500), load.share(&rows, 60, 3600)), (100, 0));
     }
-
 }

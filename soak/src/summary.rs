@@ -242,7 +242,15 @@ mod tests {
         let loads =
             format!("load-mem 2 min, {nothing}; load-sqlite 0 min, {nothing}; load-rocksdb 0 min, {nothing}; 0");
         let figures = figures(&rows).map(|(_, figure)| figure);
-        let expected = ["mem 1, sqlite 5", "sqlite 9", "mem 2, sqlite 5; 1", "6; 1", "11; 1", &*loads, "history 5, key 7; nothing"];
+        let expected = [
+            "mem 1, sqlite 5",
+            "sqlite 9",
+            "mem 2, sqlite 5; 1",
+            "6; 1",
+            "11; 1",
+            &*loads,
+            "history 5, key 7; nothing",
+        ];
         assert_eq!(figures, expected);
     }
 }
