@@ -225,7 +225,7 @@
 //! |---|---|---|---|
 //! | `hash` | `blake3`, `sha256` | `blake3`, or what the store has | the hash function, fixed when the store is created |
 //! | `verify` | `on`, `off` | `on` | check content against its hash when it is read (I6) |
-//! | `batch` | bytes | 268435456 | the most that one batch may hold (I7) |
+//! | `batch` | bytes | 268435456 | the most that one batch may hold (I7), 96 for each value included |
 //! | `poll` | milliseconds, at least 1 | `sqlite`: 50; `s3`, `az`: 1000 | how often a watch looks for the changes of other processes (W11) |
 //! | `busy` | milliseconds | `sqlite`: 5000; `s3`, `az`: 30000 | how long to wait for a lock that another process holds, or out contention (A6) |
 //! | `sync` | `on`, `off` | `on` | `sqlite`, `rocksdb`: a write survives a power loss; a killed process (A10). `sqlite` takes its own words for them, too: `full`, `normal` |
