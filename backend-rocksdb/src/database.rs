@@ -26,8 +26,8 @@ use rocksdb::{
     DBPinnableSlice, DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, FlushOptions, InfoLogger, LogLevel, LruCacheOptions,
     Options, ReadOptions, ReadTier, Snapshot, WriteBufferManager,
     properties::{
-        COMPACTION_PENDING, IS_WRITE_STOPPED, MEM_TABLE_FLUSH_PENDING, NUM_IMMUTABLE_MEM_TABLE,
-        NUM_RUNNING_COMPACTIONS, NUM_RUNNING_FLUSHES, PropName, num_files_at_level,
+        IS_WRITE_STOPPED, NUM_IMMUTABLE_MEM_TABLE, NUM_RUNNING_COMPACTIONS, NUM_RUNNING_FLUSHES, PropName,
+        num_files_at_level,
     },
 };
 use store_api::{Error, HashFunction, Result};
@@ -275,19 +275,6 @@ impl Lease<'_> {
             }
         }
         Ok(false)
-    }
-
-    /// Whether RocksDB has nothing to compact or to flush.
-    pub(crate) fn is_at_rest(&self) -> Result<bool> {
-        for space in Space::ALL {
-            for work in [COMPACTION_PENDING, MEM_TABLE_FLUSH_PENDING] {
-                let pending = self.rocksdb().property_int_value_cf(self.family(space), work).map_err(from_rocksdb)?;
-                if pending.is_some_and(|pending| pending > 0) {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(!self.is_compacting()?)
     }
 
     pub(crate) fn get(&self, space: Space, key: &[u8], tier: Tier) -> Result<Found<DBPinnableSlice<'_>>> {

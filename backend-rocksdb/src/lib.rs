@@ -244,20 +244,6 @@ impl Drop for Instance {
     }
 }
 
-impl Rocksdb {
-    /// Whether RocksDB has nothing to compact or to flush: what comes behind many writes is done. For the example
-    /// `growth`; not part of the interface.
-    ///
-    /// # Errors
-    ///
-    /// `Closed`; what RocksDB reports.
-    #[doc(hidden)]
-    pub fn is_at_rest(&self) -> Result<bool> {
-        let lease = self.instance.database.lease();
-        lease.and_then(|lease| lease.is_at_rest()).map_err(ROCKSDB.on("is_at_rest"))
-    }
-}
-
 #[async_trait]
 impl Backend for Rocksdb {
     fn atomic_write(&self) -> Option<Arc<dyn AtomicWrite>> {
