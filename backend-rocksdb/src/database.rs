@@ -110,6 +110,7 @@ pub(crate) struct Database {
     closing: AtomicBool,
     from_memory: ReadOptions,
     from_disk: ReadOptions,
+    in_passing: ReadOptions,
 }
 
 struct Open {
@@ -129,7 +130,7 @@ impl Database {
         from_memory.set_read_tier(ReadTier::BlockCache);
         let open = RwLock::new(Some(Open { database, folder }));
         let (order, closing, from_disk) = (Mutex::new(()), AtomicBool::new(false), ReadOptions::default());
-        Ok((Self { open, order, closing, from_memory, from_disk }, hash))
+        Ok((Self { open, order, closing, from_memory, from_disk, in_passing: in_passing() }, hash))
     }
 
     /// The database, which stays open until this is dropped.
@@ -295,6 +296,12 @@ impl Lease<'_> {
         }
     }
 
+    /// Whether there is an entry of this key. What is read for it is not kept in the cache.
+    pub(crate) fn has_entry(&self, key: &[u8]) -> Result<bool> {
+        let found = self.rocksdb().get_pinned_opt(key, &self.database.in_passing).map_err(from_rocksdb)?;
+        Ok(found.is_some())
+    }
+
     /// The keys of a space from `start` on, and below `end`, as they are at this moment.
     pub(crate) fn range(&self, space: Space, start: &[u8], end: Option<&[u8]>) -> DBRawIterator<'_> {
         self.range_at(None, space, start, end)
@@ -312,6 +319,21 @@ impl Lease<'_> {
         if let Some(then) = then {
             options.set_snapshot(then);
         }
+        self.range_with(options, space, start, end)
+    }
+
+    /// [`range`](Self::range); what is read for it is not kept in the cache.
+    pub(crate) fn range_in_passing(&self, space: Space, start: &[u8], end: Option<&[u8]>) -> DBRawIterator<'_> {
+        self.range_with(in_passing(), space, start, end)
+    }
+
+    fn range_with(
+        &self,
+        mut options: ReadOptions,
+        space: Space,
+        start: &[u8],
+        end: Option<&[u8]>,
+    ) -> DBRawIterator<'_> {
         if let Some(end) = end {
             options.set_iterate_upper_bound(end);
         }
@@ -319,6 +341,13 @@ impl Lease<'_> {
         rows.seek(start);
         rows
     }
+}
+
+/// For what is read once: it does not take the place of what is read again.
+pub(crate) fn in_passing() -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.fill_cache(false);
+    options
 }
 
 /// A cache in few parts, each with room for many blocks and for a large value: RocksDB's own choice is many small ones.
