@@ -426,6 +426,8 @@ fn whole(write_memory: usize) -> Options {
     options.create_missing_column_families(true);
     options.set_max_open_files(OPEN_FILES);
     options.set_max_total_wal_size(LOG_BYTES);
+    // Memtables are flushed when they have 7/8 of this, or half of it while those before them have the rest; writes wait
+    // when two generations are to be flushed. So they have 11/8 of it at the most, and a group more in each generation.
     options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(write_memory, false));
     // Behind a log that a full disk cut, the families must not be of different ages: RocksDB would refuse to open them.
     options.set_atomic_flush(true);

@@ -235,7 +235,7 @@
 //! | `patience` | milliseconds, at least 1 | 30000 | `s3`, `az`: how long one request may take, and 1000 more for each MiB that it moves |
 //! | `pack` | bytes | 8388608 | `s3`, `az`: how much content that is added value by value shares one object, at most |
 //! | `watch_limit` | a number | 4194304 | `s3`, `az`: how many objects a watch may have in its scope, those of removed entries included |
-//! | `cache` | bytes | 67108864 | `rocksdb` only: the size of the read cache; the write buffers may take as much again |
+//! | `cache` | bytes | 67108864 | `rocksdb` only: the size of the read cache; the write buffers may take 1.4 times as much |
 //! | `compression` | `none`, `lz4`, `zstd` | `lz4` | `rocksdb` only: how what is written is compressed |
 //!
 //! The first five are accepted by every scheme, and `sync` and `create` by both that keep files, so that a configuration
