@@ -16,7 +16,7 @@ use store_api::{
 
 use crate::{Addition, Context, Gate, Page, Pages, false_value, sync::Mutex};
 
-/// How much a batch may hold unless told otherwise: 256 MiB.
+/// How many [bytes](Addition::bytes) the additions of a batch may have together unless told otherwise: 256 MiB.
 pub const DEFAULT_BATCH_LIMIT: usize = 256 * 1024 * 1024;
 
 const KEYS_PER_PAGE: usize = 256;
@@ -48,8 +48,8 @@ struct Own {
 }
 
 impl<S: BatchTarget> BufferedBatch<S> {
-    /// An empty batch over `store`, which ends with `handle`. Its values together may have `limit` bytes; those read
-    /// from it are checked against their hash if `verify` says so.
+    /// An empty batch over `store`, which ends with `handle`. Its additions together may have `limit`
+    /// [bytes](Addition::bytes); values read from it are checked against their hash if `verify` says so.
     pub fn new(store: S, handle: &Arc<Gate>, limit: usize, verify: bool) -> Self {
         Self { store, gate: handle.child(), verify, limit, own: Mutex::new(Some(Own::default())) }
     }
@@ -66,10 +66,10 @@ impl<S: BatchTarget> BufferedBatch<S> {
             Some(present) if !addition.replaces(self.hash_function(), present.trusted, &present.value) => {
                 return Ok(addition.hash.into());
             }
-            Some(present) => present.value.len(),
+            Some(present) => present.bytes(),
             None => 0,
         };
-        let bytes = own.bytes - replaced + addition.value.len();
+        let bytes = own.bytes - replaced + addition.bytes();
         if bytes > self.limit {
             return Err(Error::new(
                 ErrorKind::ValueTooLarge,

@@ -108,7 +108,8 @@ impl Scope {
 ///
 /// Whoever feeds it keeps three rules:
 ///
-/// - A change is applied, then [`is_watched`](Self::is_watched) is asked, then it is [published](Self::publish).
+/// - A change is applied, then [`is_watched`](Self::is_watched) is asked, then it is [published](Self::publish). Where no
+///   watch is registered meanwhile, it may be asked before.
 /// - Changes of one key are published in their order, as an unbroken chain: the state before each is the one after the
 ///   one before it. An absent key is forgotten once it is told, so a late older change of it would be told as a new one.
 /// - What [`Wakers`] hold is woken when no lock is held.
@@ -150,6 +151,16 @@ impl Hub {
     pub fn is_watched(&self) -> bool {
         fence(Ordering::SeqCst);
         self.interested.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether a [registered](Prepared::register) watch covers this key: for a store that reads the state before a change
+    /// only where it is told.
+    ///
+    /// It may be asked before the change is applied only where no watch is registered from then on until the change is
+    /// published: the store holds a lock that it registers watches with.
+    #[must_use]
+    pub fn covers(&self, key: &Key) -> bool {
+        self.registry.read().covering(key).next().is_some()
     }
 
     /// Shows that a watch is about to be registered.

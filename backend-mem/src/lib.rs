@@ -79,7 +79,7 @@ impl MemOptions {
         self
     }
 
-    /// How many bytes of values a batch may hold (I7). 256 MiB by default.
+    /// How many bytes a batch may hold (I7): its values, and 96 for each of them. 256 MiB by default.
     #[must_use]
     pub fn batch_limit(mut self, bytes: usize) -> Self {
         self.batch_limit = bytes;

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use clap::{Parser, ValueEnum};
 use fastrand::Rng;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use store_api::{Append, AtomicWrite, Backend, ContentKey, Indexable, Key, Result};
+use store_api::{Append, AtomicWrite, Backend, ContentKey, Diff, Event, Indexable, Init, Key, Result};
 
 const VALUE_LEN: usize = 128;
 const SHORTEST: u32 = 12;
@@ -115,8 +115,29 @@ async fn run(arguments: &Arguments) -> Result<()> {
     let began = Instant::now();
     assert_eq!(entries.list(&Key::root()).try_collect::<Vec<_>>().await?, []);
     say(arguments, "list of the cleared store", began.elapsed());
+    clear_watched(arguments, &*entries).await?;
     drop(entries);
     close(arguments, store).await
+}
+
+/// What it costs to tell a watch of each entry that is cleared.
+async fn clear_watched(arguments: &Arguments, entries: &dyn AtomicWrite) -> Result<()> {
+    let count = arguments.entries.min(1_000_000);
+    set_all(entries, 0..count).await?;
+    let mut watch = entries.watch(&Key::root(), Init::Current).await?;
+    let began = Instant::now();
+    entries.clear().await?;
+    say(arguments, format_args!("clear of {count} entries that are watched"), began.elapsed());
+    let mut told = 0;
+    while told < count {
+        match watch.try_next().await? {
+            Some(Event::Changed { diff: Diff::Removed { .. }, .. }) => told += 1,
+            Some(Event::CaughtUp) => {}
+            other => panic!("a removal is told, and not {other:?}"),
+        }
+    }
+    say(arguments, "until the watch was told of each", began.elapsed());
+    Ok(())
 }
 
 /// Ten times as many entries with each step, and what a read costs there.
@@ -131,19 +152,37 @@ async fn grow(arguments: &Arguments, store: &Rocksdb) -> Result<()> {
         say(arguments, format_args!("{step} entries"), began.elapsed());
         read_entries(entries, step, "behind the fill").await?;
         let began = Instant::now();
-        rest(store).await?;
+        rest().await;
         say(arguments, "compactions at rest", began.elapsed());
         read_entries(entries, step, "at rest").await?;
     }
     Ok(())
 }
 
-/// Returns when RocksDB has put what was written where it stays.
-async fn rest(store: &Rocksdb) -> Result<()> {
-    while !store.is_at_rest()? {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+/// Returns when RocksDB has put what was written where it stays: for a second its threads did nothing.
+async fn rest() {
+    let mut before = None;
+    loop {
+        let worked = Some(worked());
+        if worked == before {
+            return;
+        }
+        before = worked;
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    Ok(())
+}
+
+/// The processor time of RocksDB's threads, in ticks.
+fn worked() -> u64 {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let of_task = |task: fs::DirEntry| {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        let (name, fields) = stat.rsplit_once(')')?;
+        // In user mode and in the system: fields 14 and 15, of which the name is the second.
+        let ticks = fields.split_ascii_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok());
+        name.contains("(rocksdb:").then(|| ticks.sum::<u64>())
+    };
+    tasks.filter_map(of_task).sum()
 }
 
 async fn set_all(entries: &dyn AtomicWrite, numbers: impl Iterator<Item = u64>) -> Result<()> {

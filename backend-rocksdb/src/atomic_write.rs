@@ -89,15 +89,13 @@ fn register(
     let now = lease.rocksdb().latest_sequence_number();
     let then = lease.rocksdb().snapshot();
     drop(order);
-    let [own, below] = rows_of(&lease, Some(&then), scope);
-    for mut rows in [own, below].into_iter().flatten() {
+    for mut rows in rows_of(&lease, &then, scope).into_iter().flatten() {
         while let Some((name, frame)) = rows.item() {
             if let Ok(key) = key_of(name) {
                 let value = open_frame(&key, frame).map_err(|error| error.with_key(&key))?;
                 priming.offer(&key, now, Bytes::copy_from_slice(value));
             } else {
-                // It is nobody's key, so that nobody's watch can tell of it; `list` does.
-                tracing::warn!("a key of the store is damaged");
+                pass_over();
             }
             rows.next();
         }
@@ -106,21 +104,41 @@ fn register(
     Ok(priming.finish(Arc::clone(instance)))
 }
 
-/// The rows of a scope, as they were then or are: that of its own path, and those below it.
-pub(crate) fn rows_of<'l>(
-    lease: &'l Lease<'_>,
-    then: Option<&Snapshot<'_>>,
-    scope: &Scope,
-) -> [Option<DBRawIterator<'l>>; 2] {
-    let own = own_row(lease, then, scope.path());
+/// A damaged key is nobody's, so that nobody's watch can tell of it; `list` does.
+fn pass_over() {
+    tracing::warn!("a key of the store is damaged");
+}
+
+/// The rows of a scope, as they were then: that of its own path, and those below it.
+fn rows_of<'l>(lease: &'l Lease<'_>, then: &Snapshot<'_>, scope: &Scope) -> [Option<DBRawIterator<'l>>; 2] {
+    let own = own_row(lease, Some(then), scope.path());
     let below = match scope {
         Scope::Key(_) => None,
         Scope::Under(under) => {
             let (start, end) = bounds_below(under);
-            Some(lease.range_at(then, Space::Entries, &start, end.as_deref()))
+            Some(lease.range_at(Some(then), Space::Entries, &start, end.as_deref()))
         }
     };
     [own, below]
+}
+
+/// Adds the names of the entries in a scope. What is read for them does not take the place of what is read for others.
+pub(crate) fn names_in(lease: &Lease<'_>, scope: &Scope, names: &mut Vec<Key>) -> Result<()> {
+    let path = scope.path();
+    if !path.is_root() && lease.has_entry(path.as_str().as_bytes())? {
+        names.push(path.clone());
+    }
+    let Scope::Under(under) = scope else { return Ok(()) };
+    let (start, end) = bounds_below(under);
+    let mut rows = lease.range_in_passing(Space::Entries, &start, end.as_deref());
+    while let Some(name) = rows.key() {
+        match key_of(name) {
+            Ok(key) => names.push(key),
+            Err(_) => pass_over(),
+        }
+        rows.next();
+    }
+    ended(&rows)
 }
 
 /// The row of a key alone, where it can have one.
@@ -193,7 +211,7 @@ pub(crate) fn behind(name: &[u8]) -> Vec<u8> {
 }
 
 /// A key as it is stored.
-pub(crate) fn key_of(bytes: &[u8]) -> Result<Key> {
+fn key_of(bytes: &[u8]) -> Result<Key> {
     let path = std::str::from_utf8(bytes).map_err(|_| malformed())?;
     Key::new(path).map_err(|_| malformed())
 }

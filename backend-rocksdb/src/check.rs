@@ -3,11 +3,11 @@
 //! To go through all rows is to have RocksDB check every block and every blob that they lie in. A hash without its value,
 //! or a value without its hash, is what no single row can show.
 
-use rocksdb::{DBRawIterator, ReadOptions, Snapshot};
+use rocksdb::{DBRawIterator, Snapshot};
 use store_api::{Error, ErrorKind, Result};
 
 use crate::{
-    database::{Lease, Space, ended},
+    database::{Lease, Space, ended, in_passing},
     error::malformed,
     row::Row,
 };
@@ -45,11 +45,10 @@ fn check_content(lease: &Lease<'_>, mut hashes: DBRawIterator<'_>, mut content: 
     Ok(())
 }
 
-/// All rows of a space; what is read for them does not take the place of what is read for others.
+/// All rows of a space.
 fn rows<'l>(lease: &'l Lease<'_>, then: &Snapshot<'_>, space: Space) -> DBRawIterator<'l> {
-    let mut options = ReadOptions::default();
+    let mut options = in_passing();
     options.set_snapshot(then);
-    options.fill_cache(false);
     let mut rows = lease.rocksdb().raw_iterator_cf_opt(lease.family(space), options);
     rows.seek_to_first();
     rows

@@ -26,8 +26,8 @@ use rocksdb::{
     DBPinnableSlice, DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, FlushOptions, InfoLogger, LogLevel, LruCacheOptions,
     Options, ReadOptions, ReadTier, Snapshot, WriteBufferManager,
     properties::{
-        COMPACTION_PENDING, IS_WRITE_STOPPED, MEM_TABLE_FLUSH_PENDING, NUM_IMMUTABLE_MEM_TABLE,
-        NUM_RUNNING_COMPACTIONS, NUM_RUNNING_FLUSHES, PropName, num_files_at_level,
+        IS_WRITE_STOPPED, NUM_IMMUTABLE_MEM_TABLE, NUM_RUNNING_COMPACTIONS, NUM_RUNNING_FLUSHES, PropName,
+        num_files_at_level,
     },
 };
 use store_api::{Error, HashFunction, Result};
@@ -110,6 +110,7 @@ pub(crate) struct Database {
     closing: AtomicBool,
     from_memory: ReadOptions,
     from_disk: ReadOptions,
+    in_passing: ReadOptions,
 }
 
 struct Open {
@@ -129,7 +130,7 @@ impl Database {
         from_memory.set_read_tier(ReadTier::BlockCache);
         let open = RwLock::new(Some(Open { database, folder }));
         let (order, closing, from_disk) = (Mutex::new(()), AtomicBool::new(false), ReadOptions::default());
-        Ok((Self { open, order, closing, from_memory, from_disk }, hash))
+        Ok((Self { open, order, closing, from_memory, from_disk, in_passing: in_passing() }, hash))
     }
 
     /// The database, which stays open until this is dropped.
@@ -277,19 +278,6 @@ impl Lease<'_> {
         Ok(false)
     }
 
-    /// Whether RocksDB has nothing to compact or to flush.
-    pub(crate) fn is_at_rest(&self) -> Result<bool> {
-        for space in Space::ALL {
-            for work in [COMPACTION_PENDING, MEM_TABLE_FLUSH_PENDING] {
-                let pending = self.rocksdb().property_int_value_cf(self.family(space), work).map_err(from_rocksdb)?;
-                if pending.is_some_and(|pending| pending > 0) {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(!self.is_compacting()?)
-    }
-
     pub(crate) fn get(&self, space: Space, key: &[u8], tier: Tier) -> Result<Found<DBPinnableSlice<'_>>> {
         let options = match tier {
             Tier::Memory => &self.database.from_memory,
@@ -306,6 +294,12 @@ impl Lease<'_> {
             Err(error) if tier == Tier::Memory && would_block(&error) => Ok(Found::NotInMemory),
             Err(error) => Err(from_rocksdb(error)),
         }
+    }
+
+    /// Whether there is an entry of this key. What is read for it is not kept in the cache.
+    pub(crate) fn has_entry(&self, key: &[u8]) -> Result<bool> {
+        let found = self.rocksdb().get_pinned_opt(key, &self.database.in_passing).map_err(from_rocksdb)?;
+        Ok(found.is_some())
     }
 
     /// The keys of a space from `start` on, and below `end`, as they are at this moment.
@@ -325,6 +319,21 @@ impl Lease<'_> {
         if let Some(then) = then {
             options.set_snapshot(then);
         }
+        self.range_with(options, space, start, end)
+    }
+
+    /// [`range`](Self::range); what is read for it is not kept in the cache.
+    pub(crate) fn range_in_passing(&self, space: Space, start: &[u8], end: Option<&[u8]>) -> DBRawIterator<'_> {
+        self.range_with(in_passing(), space, start, end)
+    }
+
+    fn range_with(
+        &self,
+        mut options: ReadOptions,
+        space: Space,
+        start: &[u8],
+        end: Option<&[u8]>,
+    ) -> DBRawIterator<'_> {
         if let Some(end) = end {
             options.set_iterate_upper_bound(end);
         }
@@ -332,6 +341,13 @@ impl Lease<'_> {
         rows.seek(start);
         rows
     }
+}
+
+/// For what is read once: it does not take the place of what is read again.
+pub(crate) fn in_passing() -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.fill_cache(false);
+    options
 }
 
 /// A cache in few parts, each with room for many blocks and for a large value: RocksDB's own choice is many small ones.
@@ -410,6 +426,8 @@ fn whole(write_memory: usize) -> Options {
     options.create_missing_column_families(true);
     options.set_max_open_files(OPEN_FILES);
     options.set_max_total_wal_size(LOG_BYTES);
+    // Memtables are flushed when they have 7/8 of this, or half of it while those before them have the rest; writes wait
+    // when two generations are to be flushed. So they have 11/8 of it at the most, and a group more in each generation.
     options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(write_memory, false));
     // Behind a log that a full disk cut, the families must not be of different ages: RocksDB would refuse to open them.
     options.set_atomic_flush(true);

@@ -9,6 +9,7 @@
 //! folder within the store's, which its owner alone can enter, whoever made the one around it.
 
 use std::{
+    fmt,
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -28,7 +29,7 @@ const LAYOUT: Layout = Layout { marker: INSIDE, new_marker: NEW_INSIDE, lock: "i
 
 pub(crate) const MARKER: &str = "irminsul";
 
-/// Written when the store is closed, and removed when it is opened.
+/// Written when the store is closed.
 const CLOSED: &str = "irminsul.closed";
 
 /// What RocksDB finds its files by.
@@ -36,6 +37,33 @@ const CURRENT: &str = "CURRENT";
 
 /// What the name in it begins with; a number follows.
 const MANIFEST: &str = "MANIFEST-";
+
+/// What is noted of a manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Manifest {
+    number: u64,
+    len: u64,
+}
+
+impl Manifest {
+    /// The one in a note.
+    fn parse(note: &[u8]) -> Option<Self> {
+        let (name, len) = std::str::from_utf8(note).ok()?.split_once(' ')?;
+        Some(Self { number: Self::number(name)?, len: len.parse().ok()? })
+    }
+
+    /// The number in a name.
+    fn number(name: &str) -> Option<u64> {
+        let digits = name.strip_prefix(MANIFEST)?;
+        if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
+    }
+}
+
+impl fmt::Display for Manifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{MANIFEST}{:06} {}", self.number, self.len)
+    }
+}
 
 /// The endings of the files in which RocksDB keeps data.
 const DATA: [&str; 3] = ["sst", "blob", "log"];
@@ -80,7 +108,7 @@ impl Folder {
     /// of a crash, and removes the data that it does not name any more.
     pub(crate) fn note_closed(&self) {
         let note = || {
-            let note = frame::seal(CLOSED.as_bytes(), self.manifest()?.as_bytes());
+            let note = frame::seal(CLOSED.as_bytes(), self.manifest()?.to_string().as_bytes());
             let mut file = File::create(self.path.join(CLOSED))?;
             file.write_all(&note)?;
             file.sync_all()
@@ -92,38 +120,39 @@ impl Folder {
     }
 
     /// `Corrupt` where the manifest is not what the last instance left behind.
+    ///
+    /// RocksDB appends to no manifest that it finds: behind an open it begins one with a greater number. So the note holds
+    /// until `CURRENT` names another, whatever became of an open meanwhile, one that failed or crashed included, and says
+    /// nothing about those that follow. Nobody has to remove it, and the next close writes over it.
     fn check_closed(&self) -> Result<()> {
         let refuse = |error| io_error("the note of the last close cannot be read", error);
-        let path = self.path.join(CLOSED);
-        let note = match fs::read(&path) {
+        let note = match fs::read(self.path.join(CLOSED)) {
             Ok(note) => note,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(refuse(error)),
         };
+        // A crash left one that is not whole.
+        let Some(noted) = frame::open(CLOSED.as_bytes(), &note).ok().and_then(Manifest::parse) else { return Ok(()) };
         let found = match self.manifest() {
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => String::new(),
-            found => found.map_err(refuse)?,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => None,
+            found => Some(found.map_err(refuse)?),
         };
-        if frame::open(CLOSED.as_bytes(), &note).is_ok_and(|noted| found.as_bytes() != noted) {
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                "the manifest of the store is not as it was when it was closed; restore it from a copy",
-            ));
+        if found.is_some_and(|found| found.number > noted.number || found == noted) {
+            return Ok(());
         }
-        // From here on the manifest changes.
-        fs::remove_file(path).and_then(|()| folder::sync(&self.path)).map_err(refuse)
+        Err(Error::new(
+            ErrorKind::Corrupt,
+            "the manifest of the store is not as it was when it was closed; restore it from a copy",
+        ))
     }
 
-    /// The name of the manifest, and its length.
-    fn manifest(&self) -> io::Result<String> {
+    /// The manifest that RocksDB would open.
+    fn manifest(&self) -> io::Result<Manifest> {
         let current = fs::read_to_string(self.path.join(CURRENT))?;
         let name = current.trim_end();
-        let number = name.strip_prefix(MANIFEST).ok_or(io::ErrorKind::InvalidData)?;
-        if !number.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
+        let number = Manifest::number(name).ok_or(io::ErrorKind::InvalidData)?;
         let len = fs::metadata(self.path.join(name))?.len();
-        Ok(format!("{name} {len}"))
+        Ok(Manifest { number, len })
     }
 
     pub(crate) fn path(&self) -> &Path {

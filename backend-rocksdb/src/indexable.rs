@@ -9,7 +9,7 @@ use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result}
 use crate::{
     Instance, ROCKSDB,
     atomic_write::behind,
-    database::{Lease, Space, ended},
+    database::{Found, Lease, Space, Tier, ended},
     error::malformed,
     row::Row,
     writer::Write,
@@ -69,15 +69,83 @@ impl ContentStore for Instance {
 
     async fn add(self: &Arc<Self>, addition: Addition) -> Result<ContentKey> {
         let key = addition.hash.into();
-        self.committer.write(Write::Content(vec![addition])).await.map(|_| key)
+        let news = self.news(vec![addition]).await?;
+        self.committer.write(Write::Content(news)).await.map(|_| key)
     }
 
     async fn commit(self: &Arc<Self>, additions: Vec<Addition>) -> Result<()> {
-        self.committer.enqueue(Write::Content(additions)).await.map(drop)
+        let news = self.news(additions).await?;
+        self.committer.enqueue(Write::Content(news)).await.map(drop)
     }
 
     async fn page(self: Arc<Self>, from: Self::Cursor) -> Result<Page<ContentKey, Self::Cursor>> {
         offload(move || page(&self.database.lease()?, from)).await?
+    }
+}
+
+impl Instance {
+    /// What is left for the writer, whom others wait for: without the long values that are there already.
+    ///
+    /// No row of content is ever removed, and a value gives way only to the one that has the hash. So what is found here
+    /// stays, or was there while the addition was under way (I4). What is not found may come before the writer does: the
+    /// true value is then written once more, and of another one the writer decides.
+    async fn news(self: &Arc<Self>, additions: Vec<Addition>) -> Result<Vec<Addition>> {
+        if !additions.iter().any(is_long) {
+            return Ok(additions);
+        }
+        if let [addition] = &additions[..]
+            && let Found::Answer(held) = holds(&self.database.lease()?, addition, Tier::Memory)?
+        {
+            return Ok(if held == Some(true) { Vec::new() } else { additions });
+        }
+        let database = Arc::clone(&self.database);
+        offload(move || {
+            let lease = database.lease()?;
+            let mut news = Vec::new();
+            for addition in additions {
+                let is_held =
+                    is_long(&addition) && matches!(holds(&lease, &addition, Tier::Disk)?, Found::Answer(Some(true)));
+                if !is_held {
+                    news.push(addition);
+                }
+            }
+            Ok(news)
+        })
+        .await?
+    }
+}
+
+fn is_long(addition: &Addition) -> bool {
+    Row::of(&addition.value) == Row::Apart
+}
+
+/// Whether this value is there under its hash.
+fn holds(lease: &Lease<'_>, addition: &Addition, tier: Tier) -> Result<Found<bool>> {
+    match value_under(lease, &addition.hash, tier, |present| *present == *addition.value) {
+        // Bytes that rotted are no value.
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Found::Answer(None)),
+        found => found,
+    }
+}
+
+/// What `take` makes of the value under a hash.
+pub(crate) fn value_under<T>(
+    lease: &Lease<'_>,
+    hash: &ContentHash,
+    tier: Tier,
+    take: impl FnOnce(&[u8]) -> T,
+) -> Result<Found<T>> {
+    let row = match lease.get(Space::Hashes, hash.as_bytes(), tier)? {
+        Found::Answer(Some(row)) => row,
+        Found::Answer(None) => return Ok(Found::Answer(None)),
+        Found::NotInMemory => return Ok(Found::NotInMemory),
+    };
+    match Row::open(&row)? {
+        Row::Short(value) => Ok(Found::Answer(Some(take(value)))),
+        Row::Apart => Ok(match lease.get(Space::Content, hash.as_bytes(), tier)? {
+            Found::Answer(value) => Found::Answer(value.map(|value| take(&value))),
+            Found::NotInMemory => Found::NotInMemory,
+        }),
     }
 }
 
@@ -105,7 +173,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::RocksdbOptions;
+    use crate::{Rocksdb, RocksdbOptions};
 
     #[tokio::test]
     async fn a12_a_damaged_hash_is_told_and_hides_no_other() {
@@ -121,5 +189,42 @@ mod tests {
         drop(lease);
         let keys: Vec<_> = content.keys().map(|key| key.map(drop).map_err(|error| error.kind())).collect().await;
         assert_eq!(keys, [Err(ErrorKind::Corrupt), Ok(()), Ok(())]);
+    }
+
+    #[tokio::test]
+    async fn the_writer_is_left_with_the_long_values_that_are_not_there() {
+        let directory = TempDir::new().unwrap();
+        let options = RocksdbOptions::new(directory.path().join("store"));
+        let store = options.clone().open().await.unwrap();
+        let (mut there, mut news) = (Vec::new(), Vec::new());
+        for len in [4 * 1024, 300 * 1024] {
+            let value = |byte| Bytes::from(vec![byte; len]);
+            let under = |truth: u8, value: Bytes, trusted| Addition {
+                hash: store.instance.hash.hash(&vec![truth; len]),
+                value,
+                trusted,
+            };
+            there.extend([under(1, value(1), true), under(2, value(3), false)]);
+            news.extend([under(2, value(2), true), under(4, value(4), true)]);
+        }
+        ContentStore::commit(&store.instance, there.clone()).await.unwrap();
+        assert_left(&store, &there, &news).await;
+        store.close().await.unwrap();
+        assert_left(&options.open().await.unwrap(), &there, &news).await;
+    }
+
+    async fn assert_left(store: &Rocksdb, there: &[Addition], news: &[Addition]) {
+        let left = async |additions: Vec<Addition>| {
+            let left = store.instance.news(additions).await.unwrap();
+            left.into_iter().map(|addition| addition.value).collect::<Vec<_>>()
+        };
+        for addition in there {
+            assert_eq!(left(vec![addition.clone()]).await.len(), 0, "{addition:?}");
+        }
+        for addition in news {
+            assert_eq!(left(vec![addition.clone()]).await.len(), 1, "{addition:?}");
+        }
+        let values: Vec<_> = news.iter().map(|addition| addition.value.clone()).collect();
+        assert!(left([there, news].concat()).await == values);
     }
 }

@@ -12,8 +12,8 @@
 //!
 //! Close an instance when you are done: one that is dropped lets go of its folder, too, but blocks the thread that drops
 //! it until what has queued is written; where RocksDB has refused writes for some seconds, that is refused.
-//! RocksDB's own threads are the process's: an instance starts them where they are missing, they serve all that is open in
-//! the process, and wait idle when nothing is.
+//! The thread of an instance ends with it. RocksDB's own threads are the process's: an instance starts them where they are
+//! missing, they serve all that is open in the process, and wait idle when nothing is.
 //!
 //! ```no_run
 //! use backend_rocksdb::{RocksdbOptions, Sync};
@@ -144,15 +144,18 @@ impl RocksdbOptions {
         self
     }
 
-    /// How many bytes of values a batch may hold (I7). 256 MiB by default.
+    /// How many bytes a batch may hold (I7): its values, and 96 for each of them. 256 MiB by default.
     #[must_use]
     pub fn batch_limit(mut self, bytes: usize) -> Self {
         self.batch_limit = bytes;
         self
     }
 
-    /// The size of the cache for reads (blocks, indexes, filters, content), in bytes: 64 MiB by default. As much again, and
-    /// 8 MiB at least, may buffer writes that are not flushed yet.
+    /// The size of the cache for reads (blocks, indexes, filters, content), in bytes: 64 MiB by default.
+    ///
+    /// Beside it, what was written last and is not flushed yet takes up to 1.4 times as much, of 8 MiB at least; and four
+    /// times what is written at a time is held: what has queued, 64 MiB of it at most, or one batch. By default that is
+    /// 152 MiB, and up to 256 MiB more while so much is written at a time. What watches hold comes on top.
     #[must_use]
     pub fn cache(mut self, bytes: usize) -> Self {
         self.cache = bytes;
@@ -241,20 +244,6 @@ impl Drop for Instance {
         if self.committer.join() {
             self.database.close(Flush::No);
         }
-    }
-}
-
-impl Rocksdb {
-    /// Whether RocksDB has nothing to compact or to flush: what comes behind many writes is done. For the example
-    /// `growth`; not part of the interface.
-    ///
-    /// # Errors
-    ///
-    /// `Closed`; what RocksDB reports.
-    #[doc(hidden)]
-    pub fn is_at_rest(&self) -> Result<bool> {
-        let lease = self.instance.database.lease();
-        lease.and_then(|lease| lease.is_at_rest()).map_err(ROCKSDB.on("is_at_rest"))
     }
 }
 

@@ -13,13 +13,14 @@ use std::{
 use backend_kit::{Addition, Change, Decision, Engine, Failure, Hub, Old, Patience, ROW_BYTES, Test, Wakers, frame};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use rocksdb::{DBPinnableSlice, DBRawIterator, WriteBatch, WriteOptions};
+use rocksdb::{WriteBatch, WriteOptions};
 use store_api::{ContentHash, Error, ErrorKind, HashFunction, Key, Result, TestAndSet};
 
 use crate::{
-    atomic_write::{key_of, open_frame, rows_of},
-    database::{Database, Found, Lease, Space, Tier, ended},
+    atomic_write::{names_in, open_frame},
+    database::{Database, Found, Lease, Space, Tier},
     error::{from_rocksdb, is_beyond_quota, is_fatal, is_full, no_room, not_applied, would_block},
+    indexable::value_under,
     refusal::{End, Met, Refusal, Says},
     row::Row,
 };
@@ -73,29 +74,28 @@ impl Writer {
         patience: Patience,
         told: &mut Wakers,
     ) -> Result<Vec<Result<TestAndSet>>, Failure> {
-        // No watch begins in the middle of a group. On an async worker nobody is waited for.
+        // No watch begins in the middle of a group: who is found to watch a key here is all who is told of it behind the
+        // write. On an async worker nobody is waited for.
         let order = match patience {
             Patience::Wait => self.database.hold_order(),
             Patience::None => self.database.try_hold_order().ok_or(Failure::WouldBlock)?,
         };
-        let short = match (&self.refusal, self.syncs) {
+        let look = match (&self.refusal, self.syncs) {
             (Some(_), _) => Look::Far,
             (None, true) => Look::Near,
             (None, false) => Look::NearIfAlone,
         };
         let bytes = group.iter().map(|write| Self::bytes_of(write)).sum();
-        let mut decided = Decided::new(lease, self.hash, patience, self.hub.is_watched(), short, bytes);
+        let mut decided = Decided::new(lease, &self.hub, self.hash, patience, look, bytes);
         let answers = group.iter().map(|write| decided.decide(write)).collect::<Result<_, Failure>>()?;
-        // What a `clear` removes is read for the watches alone.
-        let reads_cleared = decided.is_watched && decided.is_cleared;
-        let cleared = if reads_cleared { self.hub.outermost_scopes() } else { Vec::new() };
-        let cleared = cleared.iter().flat_map(|scope| rows_of(lease, None, scope)).flatten().collect();
-        let Decided { batch, entries, is_watched, .. } = decided;
+        let Decided { batch, entries, is_cleared, .. } = decided;
         // Where each write syncs, all that was acknowledged is synced.
         let flushes = !self.syncs && group.iter().any(|write| matches!(write, Write::Sync));
         if self.refusal.is_some() && (flushes || !batch.is_empty()) {
             return Err(Failure::WouldBlock);
         }
+        // Before they are removed: what cannot be read could not be told, and whoever watches would keep it for ever.
+        let cleared = if is_cleared { self.watched_names(lease).map_err(Failure::Failed)? } else { Vec::new() };
         if !batch.is_empty() {
             lease.rocksdb().write_opt(batch, &self.options).map_err(|error| {
                 self.refusal = (is_full(&error) || would_block(&error)).then(|| Refusal::new(Instant::now()));
@@ -103,15 +103,22 @@ impl Writer {
             })?;
         }
         let seq = lease.rocksdb().latest_sequence_number();
-        if is_watched {
-            told.extend([tell(&self.hub, seq, &entries, cleared)]);
-        }
+        tell(&self.hub, seq, &entries, cleared, told);
         drop(order);
         if flushes {
             // The writes of the group are in effect: it has not failed.
             lease.rocksdb().flush_wal(true).map_err(|error| Failure::SyncFailed(from_rocksdb(error)))?;
         }
         Ok(answers)
+    }
+
+    /// The names of all entries that somebody watches.
+    fn watched_names(&self, lease: &Lease<'_>) -> Result<Vec<Key>> {
+        let mut names = Vec::new();
+        for scope in self.hub.outermost_scopes() {
+            names_in(lease, &scope, &mut names)?;
+        }
+        Ok(names)
     }
 
     /// Returns when RocksDB writes again. Behind a full disk it finds out by itself that there is room, and the write that
@@ -194,13 +201,13 @@ fn failed(error: rocksdb::Error) -> Failure {
 /// What the writes of a group come to.
 struct Decided<'l, 'w> {
     lease: &'l Lease<'l>,
+    hub: &'l Hub,
     hash: HashFunction,
     tier: Tier,
-    /// Somebody must be told: then the state before each change is read.
+    /// Somebody watches something.
     is_watched: bool,
     is_cleared: bool,
-    /// How far it is looked for a short value, which costs little to write again.
-    short: Look,
+    look: Look,
     entries: HashMap<Key, Pending, RandomState>,
     content: HashMap<ContentHash, &'w Addition, RandomState>,
     batch: WriteBatch,
@@ -209,18 +216,19 @@ struct Decided<'l, 'w> {
 /// How far it is looked for a value that could be written instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
-    /// In memory, where it is not one of many: to look for all of them costs more than to write them unsynced.
+    /// For a short one in memory, where it is not one of many: to look for all of them costs more than to write them
+    /// unsynced.
     NearIfAlone,
-    /// In memory: to read from the disk costs more than to write.
+    /// For a short one in memory: to read from the disk costs more than to write.
     Near,
-    /// On the disk, too: nothing can be written.
+    /// For all of them on the disk, too: nothing can be written.
     Far,
 }
 
 /// An entry that a group writes.
 struct Pending {
-    /// Its state before the group, where somebody watches.
-    old: Old,
+    /// Its state before the group, where somebody watches it.
+    old: Option<Old>,
     new: Option<Bytes>,
 }
 
@@ -228,19 +236,20 @@ impl<'l, 'w> Decided<'l, 'w> {
     /// For a group that holds so many bytes.
     fn new(
         lease: &'l Lease<'l>,
+        hub: &'l Hub,
         hash: HashFunction,
         patience: Patience,
-        is_watched: bool,
-        short: Look,
+        look: Look,
         bytes: usize,
     ) -> Self {
         Self {
             lease,
+            hub,
             hash,
             tier: if patience == Patience::Wait { Tier::Disk } else { Tier::Memory },
-            is_watched,
+            is_watched: hub.is_watched(),
             is_cleared: false,
-            short,
+            look,
             entries: HashMap::default(),
             content: HashMap::default(),
             batch: WriteBatch::with_capacity_bytes(BATCH_HEADER + bytes),
@@ -261,11 +270,12 @@ impl<'l, 'w> Decided<'l, 'w> {
     }
 
     fn decide_entry(&mut self, key: &Key, test: &Test, set: Option<&Bytes>) -> Result<Result<TestAndSet>, Failure> {
+        let is_watched = self.is_watched && self.hub.covers(key);
         // What is there is of no concern to a write that asks for nothing, where nobody is told: to write the same again
         // changes nothing that can be seen (A3).
         let (old, current) = match test {
-            Test::Any if !self.is_watched => (Old::Present(None), None),
-            _ => match self.before(key)? {
+            Test::Any if !is_watched => (None, None),
+            _ => match self.before(key, is_watched)? {
                 // Bytes that rotted are no value to compare with; a write that asks for none replaces them.
                 (_, Err(error)) if !matches!(test, Test::Any) => return Ok(Err(error.with_key(key))),
                 (old, Err(_)) => (old, None),
@@ -287,19 +297,19 @@ impl<'l, 'w> Decided<'l, 'w> {
     }
 
     /// The state of an entry before this group, and before this write. An inner error is the entry's own.
-    fn before(&self, key: &Key) -> Result<(Old, Result<Option<Bytes>>), Failure> {
+    fn before(&self, key: &Key, is_watched: bool) -> Result<(Option<Old>, Result<Option<Bytes>>), Failure> {
         if let Some(pending) = self.entries.get(key) {
             return Ok((pending.old.clone(), Ok(pending.new.clone())));
         }
-        if self.is_cleared && !self.is_watched {
-            return Ok((Old::Absent, Ok(None)));
+        if self.is_cleared && !is_watched {
+            return Ok((None, Ok(None)));
         }
         let stored = self.stored(key)?;
-        let old = stored.as_ref().map_or(Old::Present(None), |value| value.clone().into());
+        let old = is_watched.then(|| stored.as_ref().map_or(Old::Present(None), |value| value.clone().into()));
         Ok((old, if self.is_cleared { Ok(None) } else { stored }))
     }
 
-    fn replace(&mut self, key: &Key, old: Old, set: Option<&Bytes>) {
+    fn replace(&mut self, key: &Key, old: Option<Old>, set: Option<&Bytes>) {
         let name = key.as_str().as_bytes();
         match set {
             Some(value) => self.batch.put(name, frame::seal(name, value)),
@@ -340,13 +350,8 @@ impl<'l, 'w> Decided<'l, 'w> {
     /// All of them are looked at before any is taken: if one cannot be, none is (I7).
     fn decide_content(&mut self, additions: &'w [Addition]) -> Result<Result<TestAndSet>, Failure> {
         let mut taken = Vec::with_capacity(additions.len());
-        let short = match self.short {
-            Look::NearIfAlone if additions.len() > 1 => None,
-            Look::NearIfAlone | Look::Near => Some(Tier::Memory),
-            Look::Far => Some(self.tier),
-        };
         for addition in additions {
-            match self.takes(addition, short)? {
+            match self.takes(addition, additions.len() == 1)? {
                 Ok(true) => taken.push(addition),
                 Ok(false) => {}
                 Err(error) => return Ok(Err(error)),
@@ -366,82 +371,101 @@ impl<'l, 'w> Decided<'l, 'w> {
         Ok(Ok(TestAndSet::Applied))
     }
 
-    /// Whether an addition is written. Where a short one is looked for, if at all, is for the caller to say: whatever is
-    /// there, the value that has the hash may take its place.
-    fn takes(&self, addition: &Addition, short: Option<Tier>) -> Result<Result<bool>, Failure> {
+    /// Whether an addition is written. Where it is not looked for a value that has the hash, it is: whatever is there, it
+    /// may take the place of that.
+    fn takes(&self, addition: &Addition, is_alone: bool) -> Result<Result<bool>, Failure> {
         if let Some(present) = self.content.get(&addition.hash) {
             return Ok(Ok(addition.replaces(self.hash, present.trusted, &present.value)));
         }
-        if !addition.trusted || Row::of(&addition.value) == Row::Apart {
+        if !addition.trusted {
             return self.is_news(addition, self.tier);
         }
-        match short.map(|tier| self.is_news(addition, tier)) {
-            None | Some(Err(Failure::WouldBlock)) => Ok(Ok(true)),
-            Some(looked) => looked,
+        let tier = match (self.look, Row::of(&addition.value)) {
+            (Look::Far, _) => self.tier,
+            (Look::NearIfAlone, Row::Short(_)) if is_alone => Tier::Memory,
+            (Look::Near, Row::Short(_)) => Tier::Memory,
+            // A long one was looked for before it queued.
+            _ => return Ok(Ok(true)),
+        };
+        match self.is_news(addition, tier) {
+            Err(Failure::WouldBlock) => Ok(Ok(true)),
+            looked => looked,
         }
     }
 
     /// Whether it is not what is there.
     fn is_news(&self, addition: &Addition, tier: Tier) -> Result<Result<bool>, Failure> {
         // What is there is compared, not trusted: it may have been added under a false hash, or have rotted (I2, I4).
-        let replaces = |present: &[u8]| addition.replaces(self.hash, false, present);
-        let present = match self.content_in(Space::Hashes, addition, tier)? {
-            Ok(Some(row)) => match Row::open(&row) {
-                Ok(Row::Short(present)) => return Ok(Ok(replaces(present))),
-                Ok(Row::Apart) => self.content_in(Space::Content, addition, tier)?,
-                Err(error) => Err(error),
-            },
-            absent_or_failed => absent_or_failed,
-        };
-        Ok(match present {
-            Ok(present) => Ok(present.is_none_or(|present| replaces(&present))),
+        match value_under(self.lease, &addition.hash, tier, |present| addition.replaces(self.hash, false, present)) {
+            Ok(Found::Answer(replaces)) => Ok(Ok(replaces.unwrap_or(true))),
+            Ok(Found::NotInMemory) => Err(Failure::WouldBlock),
             // Bytes that rotted give way to the value that has the hash.
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                Ok(addition.trusted || self.hash.hash(&addition.value) == addition.hash)
+                Ok(Ok(addition.trusted || self.hash.hash(&addition.value) == addition.hash))
             }
-            Err(error) => Err(error),
-        })
-    }
-
-    fn content_in(
-        &self,
-        space: Space,
-        addition: &Addition,
-        tier: Tier,
-    ) -> Result<Result<Option<DBPinnableSlice<'_>>>, Failure> {
-        match self.lease.get(space, addition.hash.as_bytes(), tier) {
-            Ok(Found::Answer(value)) => Ok(Ok(value)),
-            Ok(Found::NotInMemory) => Err(Failure::WouldBlock),
             Err(error) => Ok(Err(error)),
         }
     }
 }
 
-/// Tells the watches what a group changed; `cleared` has the rows of what they cover from before a `clear`.
-fn tell(hub: &Hub, seq: u64, entries: &HashMap<Key, Pending, RandomState>, cleared: Vec<DBRawIterator<'_>>) -> Wakers {
-    let mut wakers = Wakers::default();
+/// Tells the watches what a group changed; `cleared` has the names of what a `clear` in it removed, as far as it is
+/// watched.
+fn tell(hub: &Hub, seq: u64, entries: &HashMap<Key, Pending, RandomState>, cleared: Vec<Key>, told: &mut Wakers) {
     let mut publish = |key: Key, old: Old, new: Option<Bytes>| {
-        wakers.extend([hub.publish(&Change { key, seq, old, new })]);
+        told.extend([hub.publish(&Change { key, seq, old, new })]);
     };
     for (key, Pending { old, new }) in entries {
-        if *old != Old::from(new.clone()) {
+        if let Some(old) = old
+            && *old != Old::from(new.clone())
+        {
             publish(key.clone(), old.clone(), new.clone());
         }
     }
-    let mut fault = None;
-    for mut rows in cleared {
-        while let Some(name) = rows.key() {
-            match key_of(name) {
-                Ok(key) if !entries.contains_key(&key) => publish(key, Old::Present(None), None),
-                Ok(_) => {}
-                Err(error) => fault = Some(error),
-            }
-            rows.next();
+    for key in cleared {
+        if !entries.contains_key(&key) {
+            publish(key, Old::Present(None), None);
         }
-        fault = fault.or(ended(&rows).err());
     }
-    if let Some(error) = fault {
-        wakers.extend([hub.fault(&error)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use backend_kit::{Gate, Scope};
+    use store_api::Init;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{RocksdbOptions, database::Flush};
+
+    fn set(path: &str, value: &'static str) -> Write {
+        Write::Entry { key: Key::new(path).unwrap(), test: Test::Any, set: Some(value.into()) }
     }
-    wakers
+
+    #[test]
+    fn a_write_that_asks_for_nothing_reads_what_is_there_only_for_those_who_watch_it() {
+        let directory = TempDir::new().unwrap();
+        let options = RocksdbOptions::new(directory.path().join("store"));
+        let open = || {
+            let database = Arc::new(Database::open(&options).unwrap().0);
+            let hub = Arc::new(Hub::new());
+            let writer = Writer::new(Arc::clone(&database), Arc::clone(&hub), HashFunction::default(), false);
+            (database, hub, writer)
+        };
+        let commit = |writer: &mut Writer, write: &Write, patience| {
+            writer.commit(&[write], patience, &mut Wakers::default()).map(|answers| answers.len())
+        };
+        let (database, _, mut writer) = open();
+        for path in ["watched", "other"] {
+            commit(&mut writer, &set(path, "old"), Patience::Wait).unwrap();
+        }
+        database.close(Flush::Yes);
+
+        // Nothing is in memory.
+        let (_database, hub, mut writer) = open();
+        let watched = Scope::Key(Key::new("watched").unwrap());
+        let _watch = hub.register(&Gate::new(), watched, Init::Current).unwrap();
+        let blocked = commit(&mut writer, &set("watched", "new"), Patience::None);
+        assert!(matches!(blocked, Err(Failure::WouldBlock)), "{blocked:?}");
+        assert_eq!(commit(&mut writer, &set("other", "new"), Patience::None).unwrap(), 1);
+    }
 }

@@ -229,7 +229,7 @@
 //! |---|---|---|---|
 //! | `hash` | `blake3`, `sha256` | `blake3`, or what the store has | the hash function, fixed when the store is created |
 //! | `verify` | `on`, `off` | `on` | check content against its hash when it is read (I6) |
-//! | `batch` | bytes | 268435456 | the most that one batch may hold (I7) |
+//! | `batch` | bytes | 268435456 | the most that one batch may hold (I7), 96 for each value included |
 //! | `poll` | milliseconds, at least 1 | `sqlite`: 50; `s3`, `az`: 1000 | how often a watch looks for the changes of other processes (W11) |
 //! | `busy` | milliseconds | `sqlite`: 5000; `s3`, `az`: 30000 | how long to wait for a lock that another process holds, or out contention (A6) |
 //! | `sync` | `on`, `off` | `on` | `sqlite`, `rocksdb`: a write survives a power loss; a killed process (A10). SQLite's words for the two, `full` and `normal`, do as well |
@@ -239,7 +239,7 @@
 //! | `patience` | milliseconds, at least 1 | 30000 | `s3`, `az`: how long one request may take, and 1000 more for each MiB that it moves |
 //! | `pack` | bytes | 8388608 | `s3`, `az`: how much content that is added value by value shares one object, at most |
 //! | `watch_limit` | a number | 4194304 | `s3`, `az`: how many objects a watch may have in its scope, those of removed entries included |
-//! | `cache` | bytes | 67108864 | `rocksdb` only: the size of the read cache; the write buffers may take as much again |
+//! | `cache` | bytes | 67108864 | `rocksdb` only: the size of the read cache; the write buffers may take 1.4 times as much |
 //! | `compression` | `none`, `lz4`, `zstd` | `lz4` | `rocksdb` only: how what is written is compressed |
 //!
 //! The first five are accepted by every scheme, and `sync` and `create` by both that keep files, so that a configuration

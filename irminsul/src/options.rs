@@ -88,8 +88,12 @@ impl OptionSpec {
     pub const VERIFY: Self =
         Self::new("verify", OptionValues::Switch, "on", "check content against its hash when it is read");
     /// The cap of a batch (I7). Common to all schemes.
-    pub const BATCH: Self =
-        Self::new("batch", OptionValues::Bytes, "268435456", "the most that one batch may hold, in bytes");
+    pub const BATCH: Self = Self::new(
+        "batch",
+        OptionValues::Bytes,
+        "268435456",
+        "the most that one batch may hold, in bytes, 96 for each value included",
+    );
     /// How often other instances' changes are looked for (W11). Common to all schemes.
     pub const POLL: Self = Self::new(
         "poll",

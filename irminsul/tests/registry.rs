@@ -39,7 +39,7 @@ async fn a_private_store_is_nobody_elses_and_a_named_one_is_shared() {
 
 #[tokio::test]
 async fn options_reach_the_engine() {
-    let store = irminsul::open("mem:?hash=sha256&batch=4&verify=off&poll=20&busy=100").await.unwrap();
+    let store = irminsul::open("mem:?hash=sha256&batch=100&verify=off&poll=20&busy=100").await.unwrap();
     let content = store.indexable().unwrap();
     assert_eq!(content.hash_function(), HashFunction::Sha256);
     let batch = content.begin().await.unwrap();

@@ -76,9 +76,9 @@ pub trait Indexable: Indexed + Append {
 /// Values that are added together, whole or not at all (I7).
 ///
 /// Inside, reads see the batch's own values before the store's. While it is open it holds no lock of the store: other
-/// operations go on, also from inside it. It is capped (256 MiB by default): an `add` beyond is `ValueTooLarge`, and the
-/// batch stays as it was. After [`commit`](Self::commit) or [`abort`](Self::abort) its operations are `Closed`. Dropped
-/// without either, it is aborted.
+/// operations go on, also from inside it. It is capped (256 MiB by default, about 100 bytes for each value included): an
+/// `add` beyond is `ValueTooLarge`, and the batch stays as it was. After [`commit`](Self::commit) or
+/// [`abort`](Self::abort) its operations are `Closed`. Dropped without either, it is aborted.
 #[async_trait]
 pub trait Batch: ContentRead + Append {
     /// Makes all of it take effect at one instant during the call, also across a crash. The batch has ended, whatever

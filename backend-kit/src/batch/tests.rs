@@ -2,6 +2,7 @@ use futures_util::{StreamExt, stream};
 use store_api::MAX_VALUE_LEN;
 
 use super::*;
+use crate::ROW_BYTES;
 
 const BLAKE3: HashFunction = HashFunction::Blake3;
 
@@ -72,7 +73,13 @@ fn hash_of(value: &str) -> ContentHash {
 }
 
 fn batch_over(store: &Store) -> BufferedBatch<Store> {
-    BufferedBatch::new(store.clone(), &Gate::new(), 100, true)
+    batch_with_room(store, 10, 1_000)
+}
+
+/// A batch that takes so many values, with so many bytes together.
+fn batch_with_room(store: &Store, values: usize, bytes: usize) -> BufferedBatch<Store> {
+    let limit = values * (ContentHash::LEN + ROW_BYTES) + bytes;
+    BufferedBatch::new(store.clone(), &Gate::new(), limit, true)
 }
 
 async fn assert_closed(batch: &BufferedBatch<Store>) {
@@ -171,7 +178,7 @@ async fn i7_a_failed_commit_ends_the_batch() {
 async fn l1_a_batch_is_closed_with_its_handle() {
     let store = Store::holding(&["a"]);
     let handle = Gate::new();
-    let batch = BufferedBatch::new(store.clone(), &handle, 100, true);
+    let batch = BufferedBatch::new(store.clone(), &handle, 1_000, true);
     batch.add("b".into()).await.unwrap();
     let mut keys = batch.keys();
     handle.close();
@@ -183,7 +190,7 @@ async fn l1_a_batch_is_closed_with_its_handle() {
 #[tokio::test]
 async fn l2_the_end_of_a_batch_closes_neither_its_handle_nor_its_neighbours() {
     let handle = Gate::new();
-    let [one, other] = [(); 2].map(|()| BufferedBatch::new(Store::default(), &handle, 100, true));
+    let [one, other] = [(); 2].map(|()| BufferedBatch::new(Store::default(), &handle, 1_000, true));
     one.abort().await.unwrap();
     assert!(!handle.is_closed());
     other.add("a".into()).await.unwrap();
@@ -192,7 +199,7 @@ async fn l2_the_end_of_a_batch_closes_neither_its_handle_nor_its_neighbours() {
 #[tokio::test]
 async fn i7_beyond_the_cap_is_value_too_large_and_the_batch_stays_as_it_was() {
     let store = Store::default();
-    let batch = batch_over(&store);
+    let batch = batch_with_room(&store, 2, 100);
     batch.add(vec![1; 60].into()).await.unwrap();
     assert_eq!(batch.add(vec![2; 41].into()).await.unwrap_err().kind(), ErrorKind::ValueTooLarge);
     let hash = hash_of("false");
@@ -206,8 +213,19 @@ async fn i7_beyond_the_cap_is_value_too_large_and_the_batch_stays_as_it_was() {
 }
 
 #[tokio::test]
+async fn i7_values_of_no_length_reach_the_cap_too() {
+    let batch = batch_with_room(&Store::default(), 10, 0);
+    for byte in 0..10 {
+        batch.unsafe_add(ContentHash::new([byte; ContentHash::LEN]), Bytes::new()).await.unwrap();
+    }
+    let hash = ContentHash::new([10; ContentHash::LEN]);
+    assert_eq!(batch.unsafe_add(hash, Bytes::new()).await.unwrap_err().kind(), ErrorKind::ValueTooLarge);
+    batch.commit().await.unwrap();
+}
+
+#[tokio::test]
 async fn i7_a_repaired_value_gives_its_room_back() {
-    let batch = batch_over(&Store::default());
+    let batch = batch_with_room(&Store::default(), 2, 100);
     let short = hash_of("short");
     batch.unsafe_add(short, vec![0; 100].into()).await.unwrap();
     assert_eq!(batch.add("other".into()).await.unwrap_err().kind(), ErrorKind::ValueTooLarge);
@@ -227,7 +245,7 @@ async fn v1_a_value_that_is_too_long_is_refused() {
 #[tokio::test]
 async fn i4_under_a_false_hash_only_that_hash_suffers() {
     for verify in [true, false] {
-        let batch = BufferedBatch::new(Store::default(), &Gate::new(), 100, verify);
+        let batch = BufferedBatch::new(Store::default(), &Gate::new(), 1_000, verify);
         batch.add("other".into()).await.unwrap();
         let key = batch.unsafe_add(hash_of("true"), "false".into()).await.unwrap();
         match batch.find(&key).await {

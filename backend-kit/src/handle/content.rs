@@ -28,7 +28,7 @@ pub trait ContentStore: Send + Sync + Sized + 'static {
     /// Whether what is read is checked against its hash (I6).
     fn verifies(&self) -> bool;
 
-    /// How many bytes of values a batch may hold (I7).
+    /// How many [bytes](Addition::bytes) the additions of a batch may have together (I7).
     fn batch_limit(&self) -> usize;
 
     /// The key of the value with this hash (I3).

@@ -564,6 +564,22 @@ fn scopes_are_listed_once_each() {
 }
 
 #[test]
+fn a_key_is_covered_while_it_or_a_path_above_it_is_watched() {
+    let store = Store::holding(&[]);
+    let covered = |paths: [&str; 4]| paths.map(|path| store.hub.covers(&key(path)));
+    let paths = ["a", "a/b", "a/b/c", "ab"];
+    assert_eq!(covered(paths), [false; 4]);
+    let one = store.watch(&Scope::Key(key("a/b")), Init::Current);
+    assert_eq!(covered(paths), [false, true, false, false]);
+    let below = store.watch(&Scope::Under(key("a")), Init::Current);
+    assert_eq!(covered(paths), [true, true, true, false]);
+    drop(below);
+    assert_eq!(covered(paths), [false, true, false, false]);
+    drop(one);
+    assert_eq!(covered(paths), [false; 4]);
+}
+
+#[test]
 fn the_outermost_scopes_are_those_that_no_other_one_covers() {
     let below = |path| Scope::Under(key(path));
     let one = |path| Scope::Key(key(path));

@@ -2,7 +2,7 @@
 
 use backend_rocksdb::Sync;
 use bytes::Bytes;
-use store_api::{Append, Backend};
+use store_api::{Append, Backend, ContentRead, ErrorKind};
 
 use crate::scene::{Scene, value};
 
@@ -39,5 +39,24 @@ async fn a_synced_batch_of_what_is_there_writes_nothing() {
         let written: Vec<_> = scene.logs().collect();
         assert_eq!(written == logs, round == 1, "in round {round}");
         logs = written;
+    }
+}
+
+#[tokio::test]
+async fn i4_a_long_false_value_gives_way_to_the_true_one_and_not_the_other_way_round() {
+    for len in [4 * 1024, 300 * 1024] {
+        let scene = Scene::new();
+        let store = scene.open().await;
+        let content = store.indexable().unwrap();
+        let [truth, falsehood] = [1, 2].map(|byte| Bytes::from(vec![byte; len]));
+        let hash = content.hash_function().hash(&truth);
+        for _ in 0..2 {
+            let key = content.unsafe_add(hash, falsehood.clone()).await.unwrap();
+            assert_eq!(content.find(&key).await.unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+        for value in [&truth, &falsehood, &truth] {
+            let key = content.unsafe_add(hash, value.clone()).await.unwrap();
+            assert!(content.find(&key).await.unwrap() == Some(truth.clone()));
+        }
     }
 }

@@ -1,11 +1,14 @@
 //! `clear` is one record, however much it removes, and the watches are told.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    ops::Range,
+};
 
 use backend_rocksdb::Sync;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use store_api::{AtomicWrite, Backend, Diff, Event, Init, Key, Watch};
+use store_api::{AtomicWrite, Backend, Diff, Effect, EntryRead, ErrorKind, Event, Init, Key, Watch};
 
 use crate::scene::{Scene, key, value};
 
@@ -71,6 +74,58 @@ async fn a8_clearing_much_writes_little() {
     assert_eq!(entries.list_count().await, 0);
     entries.set(&key("many/1"), Bytes::new()).await.unwrap();
     assert_eq!(entries.list_count().await, 1);
+}
+
+#[tokio::test]
+async fn w2_what_cannot_be_told_is_not_cleared() {
+    let scene = Scene::new();
+    let store = scene.open().await;
+    let keys = |range: Range<u64>| range.map(|number| key(&format!("many/{number:06}")));
+    let entries = store.atomic_write().unwrap();
+    for key in keys(0..1_000) {
+        let mut value = vec![0; 1_000];
+        fastrand::fill(&mut value);
+        entries.set(&key, value.into()).await.unwrap();
+    }
+    store.close().await.unwrap();
+    scene.rot_in_the_largest_table();
+
+    let store = scene.open().await;
+    let entries = store.atomic_write().unwrap();
+    let mut watch = entries.watch(&Key::root(), Init::Current).await.unwrap();
+    let refusal = entries.clear().await.unwrap_err();
+    assert_eq!((refusal.kind(), refusal.effect()), (ErrorKind::Corrupt, Effect::NotApplied), "{refusal:?}");
+    // Nothing was removed, and nothing told.
+    let first = keys(0..1).next().unwrap();
+    assert!(entries.mem(&first).await.unwrap());
+    entries.set(&first, value(1)).await.unwrap();
+    let (told, diff) = next_change(&mut watch).await;
+    assert!(told == first && matches!(diff, Diff::Updated { .. }), "{told}");
+    // Where nobody is to be told, nothing is read.
+    drop(watch);
+    entries.clear().await.unwrap();
+    assert_eq!(entries.list_count().await, 0);
+}
+
+#[tokio::test]
+async fn a8_each_of_many_keys_that_are_watched_by_themselves_is_told() {
+    let scene = Scene::new();
+    let store = scene.options().sync(Sync::Off).open().await.unwrap();
+    let entries = store.atomic_write().unwrap();
+    let keys: Vec<Key> = (0..2_000).map(|number| key(&format!("many/{number}"))).collect();
+    // Every second one is there.
+    set_all(&*entries, keys.iter().step_by(2).cloned()).await;
+    let mut watches = Vec::new();
+    for key in &keys {
+        watches.push(entries.watch_key(key, Init::Current).await.unwrap());
+    }
+    entries.clear().await.unwrap();
+    set_all(&*entries, keys.iter().cloned()).await;
+    for (number, watch) in watches.iter_mut().enumerate() {
+        let (_, diff) = next_change(watch).await;
+        // The removal is conflated with what followed.
+        assert_eq!(matches!(diff, Diff::Added(_)), number % 2 == 1, "{number}: {diff:?}");
+    }
 }
 
 #[tokio::test]

@@ -130,6 +130,43 @@ async fn a12_what_names_no_manifest_any_more_is_corrupt_and_left_as_it_is() {
     }
 }
 
+/// A refused open, and one that crashed, leave what is known of the last close.
+#[tokio::test]
+async fn a12_a_manifest_that_was_cut_between_a_close_and_a_later_open_is_corrupt() {
+    let scene = Scene::new();
+    let store = scene.open().await;
+    store.atomic_write().unwrap().set(&key("k"), value(1)).await.unwrap();
+    store.close().await.unwrap();
+    // RocksDB cannot lock a folder.
+    let lock = scene.inside().join("LOCK");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    scene.options().open().await.unwrap_err();
+    fs::remove_dir(&lock).unwrap();
+    let name = fs::read_to_string(scene.inside().join("CURRENT")).unwrap();
+    let manifest = scene.inside().join(name.trim_end());
+    let whole = fs::read(&manifest).unwrap();
+    fs::write(&manifest, &whole[..whole.len() / 2]).unwrap();
+    let refusal = refused(ErrorKind::Corrupt, scene.options().open().await);
+    assert!(refusal.contains("not as it was when it was closed"), "{refusal}");
+    fs::write(&manifest, whole).unwrap();
+    assert_eq!(scene.open().await.atomic_write().unwrap().find(&key("k")).await.unwrap(), Some(value(1)));
+}
+
+#[tokio::test]
+async fn a_crash_behind_a_close_and_an_open_is_not_taken_for_rot() {
+    let scene = Scene::new();
+    scene.open().await.close().await.unwrap();
+    for number in 0..3 {
+        // Dropped, it leaves no note, as a crash.
+        let store = scene.open().await;
+        store.atomic_write().unwrap().set(&key("k"), value(number)).await.unwrap();
+        drop(store);
+        let store = scene.open().await;
+        assert_eq!(store.atomic_write().unwrap().find(&key("k")).await.unwrap(), Some(value(number)));
+    }
+}
+
 #[tokio::test]
 async fn each_damaged_or_missing_file_is_corrupt_or_does_not_matter() {
     let scene = Scene::new();

@@ -42,6 +42,15 @@ impl Scene {
         files.map(|path| (path.strip_prefix(self.store()).unwrap().to_owned(), fs::read(&path).unwrap())).collect()
     }
 
+    /// Makes a block in the middle of the largest table unreadable; the store must be closed.
+    pub(crate) fn rot_in_the_largest_table(&self) {
+        let files = self.files().into_iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "sst"));
+        let (path, mut bytes) = files.max_by_key(|(_, bytes)| bytes.len()).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0xff;
+        fs::write(self.store().join(path), bytes).unwrap();
+    }
+
     /// Those of them that are RocksDB's write-ahead log.
     pub(crate) fn logs(&self) -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
         self.files().into_iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "log"))

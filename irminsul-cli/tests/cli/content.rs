@@ -52,7 +52,7 @@ fn add_stores_more_files_than_one_batch_takes() {
 fn add_stores_a_file_that_the_store_takes_in_no_batch() {
     let sandbox = Sandbox::new();
     let (small, large) = (sandbox.write("small", "1234"), sandbox.write("large", "12345678"));
-    let added = sandbox.ok(&["add", "sqlite:a.db?batch=6", &small, &large, &small]);
+    let added = sandbox.ok(&["add", "sqlite:a.db?batch=102", &small, &large, &small]);
     for [key, _, file] in added.lines().map(columns) {
         assert_eq!(sandbox.ok(&["cat", STORE, key]).len(), if file == large { 8 } else { 4 });
     }
@@ -74,7 +74,7 @@ fn add_writes_out_what_it_stored_because_a_file_went_alone() {
     let sandbox = Sandbox::new();
     let (small, large) = (sandbox.write("small", "1234"), sandbox.write("large", "12345678"));
     let directory = File::open(sandbox.path("")).unwrap();
-    let args = ["add", "sqlite:a.db?batch=6", &small, &large, "-"];
+    let args = ["add", "sqlite:a.db?batch=102", &small, &large, "-"];
     let ran: Ran = sandbox.command(&args).stdin(directory).output().unwrap().into();
     let files = ran.expect(2);
     assert_eq!(files.lines().map(|line| columns(line)[2]).collect::<Vec<_>>(), [small, large]);

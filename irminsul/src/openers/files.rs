@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use backend_kit::io_error;
 use tokio::runtime::Handle;
 
 use crate::{Address, Error, ErrorKind, OptionSpec, OptionValues, Options, Result};
@@ -61,26 +62,13 @@ pub(super) async fn on_blocking_thread<T: Send + 'static>(
     engine: &'static str,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T> {
-    let failed = |kind, source: io::Error| {
-        Error::new(kind, "the files of the scratch store: the file system refused")
-            .with_backend(engine)
-            .with_source(source)
-    };
+    let failed = |source| io_error("the files of the scratch store cannot be worked on", source).with_backend(engine);
     let runtime = Handle::try_current().map_err(|_| {
         Error::new(ErrorKind::Unsupported, "scratch stores in files need a tokio runtime: call this from within one")
     })?;
     match runtime.spawn_blocking(work).await {
-        Ok(result) => result.map_err(|error| failed(kind_of(&error), error)),
-        Err(stopped) => Err(failed(ErrorKind::Other, io::Error::other(stopped))),
-    }
-}
-
-fn kind_of(error: &io::Error) -> ErrorKind {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => ErrorKind::Denied,
-        io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
-        _ => ErrorKind::Other,
+        Ok(result) => result.map_err(failed),
+        Err(stopped) => Err(failed(io::Error::other(stopped))),
     }
 }
 
@@ -95,6 +83,7 @@ mod tests {
             (io::ErrorKind::ReadOnlyFilesystem, ErrorKind::ReadOnly),
             (io::ErrorKind::StorageFull, ErrorKind::NoSpace),
             (io::ErrorKind::QuotaExceeded, ErrorKind::NoSpace),
+            (io::ErrorKind::NotFound, ErrorKind::InvalidInput),
             (io::ErrorKind::DirectoryNotEmpty, ErrorKind::Other),
         ] {
             let refused = on_blocking_thread::<()>("sqlite", move || Err(refusal.into())).await;

@@ -19,7 +19,7 @@ const CACHE: OptionSpec = OptionSpec::new(
     "cache",
     OptionValues::Bytes,
     "67108864",
-    "size of the read cache in bytes; the write buffers may take as much again",
+    "size of the read cache in bytes; the write buffers may take 1.4 times as much",
 );
 const COMPRESSION: OptionSpec = OptionSpec::new(
     "compression",
