@@ -1,5 +1,6 @@
 //! Fills a store with generated entries and content, and says what that costs: time, memory, bytes on the disk, and what
-//! a read costs on the way: directly behind the fill, and when RocksDB has compacted what was filled in.
+//! a read costs on the way: directly behind the fill, and when RocksDB has compacted what was filled in. It fails where the
+//! memory is not bounded as the options say.
 //!
 //! ```text
 //! cargo run --release --package irminsul-backend-rocksdb --example growth -- /var/tmp/growth --entries 10000000 --content 10
@@ -29,6 +30,12 @@ const LONGEST: u32 = 20;
 
 /// How many writes are under way at a time.
 const WRITERS: usize = 64;
+
+/// How many bytes of what has queued are written at a time, at the most.
+const GROUP: u64 = 64 << 20;
+
+/// What may be buffered of writes, whatever the size of the cache.
+const LEAST_WRITE_MEMORY: u64 = 8 << 20;
 
 /// How many reads a figure comes from.
 const READS: usize = 50_000;
@@ -115,9 +122,21 @@ async fn run(arguments: &Arguments) -> Result<()> {
     let began = Instant::now();
     assert_eq!(entries.list(&Key::root()).try_collect::<Vec<_>>().await?, []);
     say(arguments, "list of the cleared store", began.elapsed());
+    check_memory(arguments);
     clear_watched(arguments, &*entries).await?;
     drop(entries);
     close(arguments, store).await
+}
+
+/// The most that this process had, beside what [`RocksdbOptions::cache`] says that a store has at the most.
+fn check_memory(arguments: &Arguments) {
+    let cache = arguments.cache as u64;
+    let at_a_time = GROUP.min((WRITERS as u64) << LONGEST);
+    let bound = (cache + 11 * cache.max(LEAST_WRITE_MEMORY) / 8 + 4 * at_a_time) >> 20;
+    let peak = memory("VmHWM:");
+    println!("memory at most {peak} MiB, where the options allow {bound} MiB");
+    // The allocator keeps more than it is asked for.
+    assert!(peak <= bound + bound / 4, "the memory is bounded");
 }
 
 /// What it costs to tell a watch of each entry that is cleared.
