@@ -44,7 +44,8 @@ impl Attempts {
         self.told.len()
     }
 
-    fn key(&self, number: usize) -> Key {
+    /// The key of one of them.
+    pub(crate) fn key(&self, number: usize) -> Key {
         key(format!("attempts/{}/{number}", self.round.number))
     }
 

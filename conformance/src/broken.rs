@@ -20,7 +20,7 @@ use store_api::{Backend, Result};
 use crate::{Factory, Place, Settings, SharedFactory, Site, lock::lock};
 
 use self::{
-    logged::{AllCare, Logged},
+    logged::{AllCare, Logged, Thrifty},
     twist::{Twist, Twisted},
 };
 
@@ -101,11 +101,12 @@ pub fn sound() -> impl Iterator<Item = &'static Bug> {
     const fn nothing_wrong(name: &'static str, on: Sound, twist: fn() -> Arc<dyn Twist>) -> Bug {
         Bug { name, what: "Nothing is wrong with it.", caught_by: &[], on, twist }
     }
-    static SOUND: [Bug; 4] = [
+    static SOUND: [Bug; 5] = [
         nothing_wrong("sound-shared", Sound::Shared, || Arc::new(NothingWrong)),
         nothing_wrong("sound-durable", Sound::Durable, || Arc::new(NothingWrong)),
         nothing_wrong("sound-unsynced", Sound::Unsynced, || Arc::new(NothingWrong)),
         nothing_wrong("sound-filed", Sound::Filed, || Arc::new(Logged::<AllCare>::default())),
+        nothing_wrong("sound-thrifty", Sound::Filed, || Arc::new(Logged::<Thrifty>::default())),
     ];
     SOUND.iter()
 }
@@ -172,7 +173,7 @@ impl Factory for Broken {
     }
 
     fn overlooks(&self, file: &str) -> bool {
-        self.sound.overlooks(file)
+        (self.bug.twist)().overlooks(self.sound.overlooks(file))
     }
 
     fn max_key_len(&self) -> usize {

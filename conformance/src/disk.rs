@@ -57,8 +57,7 @@ struct Stats {
 impl Disk {
     /// A fresh disk, with an empty directory that survives a power loss.
     pub(crate) fn create(mount_point: &Path, measured: Arc<Measured>) -> Outcome<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("conformance-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = unused_name();
         let path = mount_point.join(&name);
         // A mount point that was named is to be one: a file system that died amid a run must not end in what is untested.
         fs::create_dir(&path).map_err(|error| no_answer(mount_point, &error))?;
@@ -138,6 +137,13 @@ impl Disk {
     }
 }
 
+/// A name for a disk. Those that an interrupted run left on the mount may be of a process with the same number.
+fn unused_name() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("conformance-{}-{number}-{:016x}", process::id(), fastrand::u64(..))
+}
+
 fn no_answer(mount_point: &Path, error: &io::Error) -> Failure {
     Failure::harness(format_args!("no faulty-fs answers at {}: {error}", mount_point.display()))
 }
@@ -153,6 +159,12 @@ impl Drop for Mounted {
 mod tests {
     use super::*;
     use crate::failure::Kind;
+
+    #[test]
+    fn a_disk_is_not_named_for_its_process_and_number_alone() {
+        let random_part = || unused_name().rsplit_once('-').expect("parts").1.to_owned();
+        assert_ne!(random_part(), random_part());
+    }
 
     #[test]
     fn a_mount_point_where_nothing_is_mounted_is_no_lack_of_equipment() {

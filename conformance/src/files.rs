@@ -137,12 +137,22 @@ impl Files {
 
 /// Removes all that is in a directory.
 pub(crate) fn empty(directory: &Path) -> io::Result<()> {
+    empty_but_for(directory, &|_| false)
+}
+
+/// The same, but for the files with these names and the folders that they are in.
+pub(crate) fn empty_but_for(directory: &Path, stays: &dyn Fn(&str) -> bool) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
+        let path = entry.path();
         if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
-        } else {
-            fs::remove_file(entry.path())?;
+            empty_but_for(&path, stays)?;
+            match fs::remove_dir(&path) {
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                removed => removed?,
+            }
+        } else if !stays(&entry.file_name().to_string_lossy()) {
+            fs::remove_file(&path)?;
         }
     }
     Ok(())
@@ -163,4 +173,27 @@ fn collect(root: &Path, files: &mut Vec<Image>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_keeps_the_folders_that_it_is_in() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |path: &str| directory.path().join(path);
+        for folder in ["folder/inner", "other"] {
+            fs::create_dir_all(at(folder)).expect("a folder");
+        }
+        for file in ["a.db", "a.log", "folder/inner/b.log", "other/c.db"] {
+            fs::write(at(file), "bytes").expect("a file");
+        }
+        empty_but_for(directory.path(), &|name| name.ends_with(".log")).expect("the rest is removed");
+        let left = Files::of(directory.path()).expect("some are left");
+        assert!(left.paths().eq(["a.log", "folder/inner/b.log"].map(Path::new)));
+        assert!(!at("other").exists());
+        empty(directory.path()).expect("all is removed");
+        assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 0);
+    }
 }

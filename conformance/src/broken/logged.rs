@@ -5,11 +5,11 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Seek, Write},
+    io::{self, Seek, SeekFrom, Write},
     marker::PhantomData,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex as StdMutex},
     time::Duration,
 };
 
@@ -23,7 +23,7 @@ use store_api::{
 use tokio::sync::Mutex;
 
 use super::{Bug, twist::Twist};
-use crate::{Factory, Settings};
+use crate::{Factory, Settings, lock::lock};
 
 pub(super) const BUGS: &[Bug] = &[
     bug!(
@@ -31,6 +31,18 @@ pub(super) const BUGS: &[Bug] = &[
         "After a failed sync the store goes on as if nothing had been.",
         ["error/E3-a-failed-sync-refuses-writes-until-a-reopen"],
         on Filed Logged<FailedSyncForgotten>
+    ),
+    bug!(
+        "sync-behind-a-failed-one",
+        "`sync` does not look whether an earlier one failed.",
+        ["error/E3-a-failed-sync-refuses-writes-until-a-reopen"],
+        on Filed Logged<SyncBehindAFailedOne>
+    ),
+    bug!(
+        "cleared-behind-a-failed-sync",
+        "`clear` does not look whether a sync failed.",
+        ["error/E3-a-failed-sync-refuses-writes-until-a-reopen"],
+        on Filed Logged<ClearedBehindAFailedSync>
     ),
     bug!(
         "failed-sync-acknowledged",
@@ -52,6 +64,12 @@ pub(super) const BUGS: &[Bug] = &[
         on Filed Logged<NothingSynced>
     ),
     bug!(
+        "no-op-not-synced",
+        "A no-op is answered before what it saw is synced.",
+        ["atomic/A10-nothing-is-shown-that-is-not-synced"],
+        on Filed Logged<NoOpNotSynced>
+    ),
+    bug!(
         "rename-not-synced",
         "A file is renamed, and its directory not synced.",
         ["atomic/A10-a-power-loss-loses-nothing-acknowledged"],
@@ -62,6 +80,15 @@ pub(super) const BUGS: &[Bug] = &[
         "A write to a file that took a part of the bytes is taken for the whole.",
         ["atomic/A10-short-writes-lose-nothing"],
         on Filed Logged<ShortWriteTakenForWhole>
+    ),
+    bug!(
+        "ended-by-a-full-disk",
+        "A write that finds no room on the disk is the last that the store takes.",
+        [
+            "error/E1-a-full-disk-is-no-space-until-there-is-room",
+            "watch/W10-a-watch-goes-on-behind-a-full-disk",
+        ],
+        on Filed Logged<EndedByAFullDisk>
     ),
     bug!(
         "no-checksum",
@@ -126,6 +153,15 @@ pub(super) const BUGS: &[Bug] = &[
         ],
         on Filed Logged<TidiedInPlace>
     ),
+    bug!(
+        "opened-in-place",
+        "When a store is opened, its log is emptied and then written anew.",
+        [
+            "handle/L4-a-store-opens-after-a-kill-while-it-was-opened",
+            "handle/L4-a-store-opens-after-a-power-loss-while-it-was-opened",
+        ],
+        on Filed Logged<OpenedInPlace>
+    ),
 ];
 
 fn has_a_name(file: &File) -> bool {
@@ -168,11 +204,34 @@ pub(super) trait Care: Default + Send + Sync {
         Error::new(ErrorKind::Corrupt, "the log is not what was written").with_key(path.display())
     }
 
+    /// Whether a change, or a sync where there is none, is refused once a sync has failed.
+    fn is_refused_behind_a_failed_sync(_: Option<&Change>) -> bool {
+        true
+    }
+
     /// Whether a failed sync ends all writing.
     const STOPS: bool = true;
 
+    /// Whether a write that finds no room ends all writing.
+    const ENDS_WHEN_FULL: bool = false;
+
+    /// Whether what is being synced is taken for done.
+    const TAKES_FOR_DONE: bool = false;
+
     /// Whether the log is written anew at a close, in its own place.
     const TIDIES: bool = false;
+
+    /// Whether it is at an open.
+    const OPENS_IN_PLACE: bool = false;
+
+    /// Whether a log that has become long is written anew.
+    const COMPACTS: bool = false;
+
+    /// How much memory an open store keeps for what it may need.
+    const CACHE: usize = 0;
+
+    /// Whether the removal of files is declared to be overlooked.
+    const OVERLOOKS: bool = false;
 }
 
 #[derive(Default)]
@@ -180,11 +239,43 @@ pub(super) struct AllCare;
 
 impl Care for AllCare {}
 
+/// What engines do that reuse their space, with memory in store, and that look for none of their files.
+#[derive(Default)]
+pub(super) struct Thrifty;
+
+impl Care for Thrifty {
+    fn are_in_place(_: &File, _: &File) -> bool {
+        true
+    }
+
+    const COMPACTS: bool = true;
+    const CACHE: usize = 1 << 30;
+    const OVERLOOKS: bool = true;
+}
+
 #[derive(Default)]
 struct FailedSyncForgotten;
 
 impl Care for FailedSyncForgotten {
     const STOPS: bool = false;
+}
+
+#[derive(Default)]
+struct SyncBehindAFailedOne;
+
+impl Care for SyncBehindAFailedOne {
+    fn is_refused_behind_a_failed_sync(change: Option<&Change>) -> bool {
+        change.is_some()
+    }
+}
+
+#[derive(Default)]
+struct ClearedBehindAFailedSync;
+
+impl Care for ClearedBehindAFailedSync {
+    fn is_refused_behind_a_failed_sync(change: Option<&Change>) -> bool {
+        change != Some(&Change::Clear)
+    }
 }
 
 #[derive(Default)]
@@ -207,6 +298,13 @@ impl Care for NothingSynced {
 }
 
 #[derive(Default)]
+struct NoOpNotSynced;
+
+impl Care for NoOpNotSynced {
+    const TAKES_FOR_DONE: bool = true;
+}
+
+#[derive(Default)]
 struct RenameNotSynced;
 
 impl Care for RenameNotSynced {
@@ -222,6 +320,13 @@ impl Care for ShortWriteTakenForWhole {
     fn write(mut log: &File, record: &[u8]) -> io::Result<()> {
         log.write(record).map(drop)
     }
+}
+
+#[derive(Default)]
+struct EndedByAFullDisk;
+
+impl Care for EndedByAFullDisk {
+    const ENDS_WHEN_FULL: bool = true;
 }
 
 #[derive(Default)]
@@ -296,6 +401,13 @@ impl Care for TidiedInPlace {
     const TIDIES: bool = true;
 }
 
+#[derive(Default)]
+struct OpenedInPlace;
+
+impl Care for OpenedInPlace {
+    const OPENS_IN_PLACE: bool = true;
+}
+
 /// What a record of the log says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
@@ -362,9 +474,19 @@ fn is_rotten<C: Care>(log: &[u8]) -> bool {
 /// A log that is open.
 struct Log {
     file: File,
+    path: PathBuf,
+    /// How long it was when it was written anew.
+    began_with: u64,
     stopped: bool,
     locked: File,
+    _cache: Vec<u8>,
 }
+
+/// A disk may be as slow.
+const SLOW: Duration = Duration::from_millis(20);
+
+/// A log with fewer bytes is not compacted.
+const SHORT: u64 = 16 << 10;
 
 impl Drop for Log {
     fn drop(&mut self) {
@@ -391,38 +513,86 @@ impl Log {
         if is_rotten::<C>(rest) {
             return Err(C::rotten(path));
         }
-        let file = write_anew::<C>(path, &records::<C>(entries).await?).map_err(failed)?;
-        Ok(Self { file, stopped: false, locked })
+        let records = records::<C>(entries).await?;
+        let file = write_anew::<C>(path, &records).map_err(failed)?;
+        let (path, began_with) = (path.to_owned(), records.len() as u64);
+        let log = Self { file, path, began_with, stopped: false, locked, _cache: vec![0; C::CACHE] };
+        if C::OPENS_IN_PLACE {
+            log.tidy::<C>(entries, 5 * SLOW).await?;
+        }
+        Ok(log)
     }
 
     /// Writes what is there in the place of the log.
-    async fn tidy<C: Care>(&self, entries: &dyn AtomicWrite) -> Result<()> {
-        /// A disk may be as slow.
-        const SLOW: Duration = Duration::from_millis(20);
+    async fn tidy<C: Care>(&self, entries: &dyn AtomicWrite, pause: Duration) -> Result<()> {
         let failed = |error| Error::new(ErrorKind::Other, "the log cannot be tidied").with_source(error);
         let records = records::<C>(entries).await?;
         let mut file = &self.file;
         file.set_len(0).and_then(|()| C::sync(file)).map_err(failed)?;
-        tokio::time::sleep(SLOW).await;
+        tokio::time::sleep(pause).await;
         file.rewind().and_then(|()| file.write_all(&records)).and_then(|()| C::sync(file)).map_err(failed)
     }
 
-    fn keep<C: Care>(&mut self, change: &Change) -> Result<()> {
-        if self.stopped {
+    /// Writes the log anew where most of it is about what is no more. It goes on as it is where there is no room.
+    async fn compact<C: Care>(&mut self, entries: &dyn AtomicWrite) -> Result<()> {
+        let failed = |error| Error::new(ErrorKind::Other, "the log cannot be compacted").with_source(error);
+        if self.stopped || self.file.metadata().map_err(failed)?.len() < 2 * self.began_with + SHORT {
+            return Ok(());
+        }
+        let records = records::<C>(entries).await?;
+        match write_anew::<C>(&self.path, &records) {
+            Ok(file) => (self.file, self.began_with) = (file, records.len() as u64),
+            Err(full) if full.kind() == io::ErrorKind::StorageFull && has_a_name(&self.file) => {
+                // Where not even its name found room there is nothing to remove.
+                let _ = fs::remove_file(beside(&self.path));
+            }
+            Err(error) => {
+                self.stopped = true;
+                return Err(failed(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a change, or a sync, once a sync has failed.
+    fn goes_on<C: Care>(&self, change: Option<&Change>) -> Result<()> {
+        if self.stopped && C::is_refused_behind_a_failed_sync(change) {
             return Err(Error::new(ErrorKind::Poisoned, "a sync failed: open the store again"));
         }
+        Ok(())
+    }
+
+    fn keep<C: Care>(&mut self, change: &Change) -> Result<()> {
+        self.goes_on::<C>(Some(change))?;
         if !C::are_in_place(&self.file, &self.locked) {
             return Err(Error::new(ErrorKind::Other, "a file of the store was removed: open it again"));
         }
         if !C::keeps(change) {
             return Ok(());
         }
-        let kept = C::write(&self.file, &record::<C>(change)).and_then(|()| C::sync(&self.file));
+        let kept = match self.write::<C>(&record::<C>(change)) {
+            Err(full) if full.kind() == io::ErrorKind::StorageFull && !C::ENDS_WHEN_FULL => {
+                return Err(Error::new(ErrorKind::NoSpace, "the disk is full").with_source(full));
+            }
+            written => written.and_then(|()| C::sync(&self.file)),
+        };
         kept.map_err(|error| {
             self.stopped = C::STOPS;
             let failed = Error::new(ErrorKind::Other, "the log cannot be written").with_source(error);
             failed.with_effect(Effect::Unknown)
         })
+    }
+
+    /// Writes a record; where there is no room for it nothing is left of it.
+    fn write<C: Care>(&self, record: &[u8]) -> io::Result<()> {
+        let mut file = &self.file;
+        let end = file.metadata()?.len();
+        let written = C::write(file, record);
+        if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull) {
+            file.set_len(end)?;
+            file.seek(SeekFrom::Start(end))?;
+        }
+        written
     }
 }
 
@@ -433,8 +603,13 @@ async fn records<C: Care>(entries: &dyn AtomicWrite) -> Result<Vec<u8>> {
     Ok(records.collect::<Vec<_>>().concat())
 }
 
+/// Where a log is written anew.
+fn beside(path: &Path) -> PathBuf {
+    path.with_added_extension("anew")
+}
+
 fn write_anew<C: Care>(path: &Path, records: &[u8]) -> io::Result<File> {
-    let beside = path.with_added_extension("anew");
+    let beside = beside(path);
     let mut file = File::create(&beside)?;
     file.write_all(records)?;
     C::sync(&file)?;
@@ -447,6 +622,8 @@ fn write_anew<C: Care>(path: &Path, records: &[u8]) -> io::Result<File> {
 #[derive(Default)]
 pub(super) struct Logged<C> {
     log: Mutex<Option<Log>>,
+    /// What is being logged.
+    under_way: StdMutex<Option<Change>>,
     care: PhantomData<C>,
 }
 
@@ -455,8 +632,31 @@ impl<C: Care> Logged<C> {
     async fn change(&self, log: &mut Option<Log>, on: &Arc<dyn AtomicWrite>, change: Change) -> Result<()> {
         // What the store refuses is not logged.
         on.mem(&Key::root()).await?;
-        log.as_mut().ok_or_else(Error::closed)?.keep::<C>(&change)?;
+        let log = log.as_mut().ok_or_else(Error::closed)?;
+        if C::COMPACTS {
+            log.compact::<C>(&**on).await?;
+        }
+        if C::TAKES_FOR_DONE {
+            *lock(&self.under_way) = Some(change.clone());
+            tokio::time::sleep(SLOW / 10).await;
+        }
+        let kept = log.keep::<C>(&change);
+        lock(&self.under_way).take();
+        kept?;
         change.apply(&**on).await
+    }
+
+    /// The same, unless it is taken for done.
+    async fn change_to(&self, on: &Arc<dyn AtomicWrite>, change: Change) -> Result<()> {
+        if self.is_under_way(&change) {
+            return Ok(());
+        }
+        self.change(&mut *self.log.lock().await, on, change).await
+    }
+
+    /// Whether a change is being logged already; of no store but those that take it for done.
+    fn is_under_way(&self, change: &Change) -> bool {
+        C::TAKES_FOR_DONE && lock(&self.under_way).as_ref() == Some(change)
     }
 }
 
@@ -480,10 +680,21 @@ impl<C: Care> Twist for Logged<C> {
         Guarantees::new(Durability::Power, visibility, index, watch_lag)
     }
 
+    fn overlooks(&self, sound: bool) -> bool {
+        sound || C::OVERLOOKS
+    }
+
+    async fn sync(&self, on: &dyn Backend) -> Result<()> {
+        if let Some(log) = &*self.log.lock().await {
+            log.goes_on::<C>(None)?;
+        }
+        on.sync().await
+    }
+
     async fn close_backend(&self, on: &dyn Backend) -> Result<()> {
         let mut log = self.log.lock().await;
         if let (Some(log), Some(entries), true) = (&*log, on.atomic_write(), C::TIDIES) {
-            log.tidy::<C>(&*entries).await?;
+            log.tidy::<C>(&*entries, SLOW).await?;
         }
         on.close().await?;
         log.take();
@@ -498,7 +709,7 @@ impl<C: Care> Twist for Logged<C> {
         if is_refused(key, Some(&value)) {
             return on.set(key, value).await;
         }
-        self.change(&mut *self.log.lock().await, on, Change::Put(key.clone(), Some(value))).await
+        self.change_to(on, Change::Put(key.clone(), Some(value))).await
     }
 
     async fn test_and_set(
@@ -510,6 +721,9 @@ impl<C: Care> Twist for Logged<C> {
     ) -> Result<TestAndSet> {
         if is_refused(key, set.as_ref()) {
             return on.test_and_set(key, test, set).await;
+        }
+        if test == set && self.is_under_way(&Change::Put(key.clone(), set.clone())) {
+            return Ok(TestAndSet::Applied);
         }
         let mut log = self.log.lock().await;
         let current = on.find(key).await?;
@@ -526,10 +740,10 @@ impl<C: Care> Twist for Logged<C> {
         if is_refused(key, None) {
             return on.remove(key).await;
         }
-        self.change(&mut *self.log.lock().await, on, Change::Put(key.clone(), None)).await
+        self.change_to(on, Change::Put(key.clone(), None)).await
     }
 
     async fn clear(&self, on: &Arc<dyn AtomicWrite>) -> Result<()> {
-        self.change(&mut *self.log.lock().await, on, Change::Clear).await
+        self.change_to(on, Change::Clear).await
     }
 }

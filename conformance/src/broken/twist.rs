@@ -25,6 +25,11 @@ pub(super) trait Twist: Send + Sync {
         sound
     }
 
+    /// Whether the removal of a file is overlooked that the sound store overlooks, or does not.
+    fn overlooks(&self, sound: bool) -> bool {
+        sound
+    }
+
     /// An instance that was dropped.
     fn backend_dropped(&self, _on: &dyn Backend) {}
 

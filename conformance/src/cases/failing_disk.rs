@@ -1,9 +1,12 @@
 //! E3, E1, A5, A10 and W10 on a disk whose operations fail, and where files are removed underneath.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use bytes::Bytes;
-use store_api::{AtomicWrite, Durability, Effect, ErrorKind};
+use rustix::fs::statvfs;
+use store_api::{AtomicWrite, Durability, Effect, Error, ErrorKind, Indexable, Key};
 
 use crate::{
     Settings,
@@ -14,9 +17,9 @@ use crate::{
     context::{Context, Instance, key},
     disk::Keep,
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
-    files::{Files, empty},
-    following::{Follower, Scope},
-    operations::value,
+    files::{Files, empty, empty_but_for},
+    following::{Follower, Scope, State},
+    operations::{entries_sorted, value},
     roles::{Cue, Role, role},
     work::{Entries, Round, STEP, Work},
 };
@@ -68,15 +71,31 @@ async fn poison(cue: Cue) -> Outcome {
 
 const POISONED: &str = "poisoned";
 
+/// Demands that a store takes no write of any kind after a failed sync, and syncs nothing.
 async fn refused(attempts: &mut Attempts, instance: &Instance) -> Outcome {
     let entries = instance.entries();
     let error = expect_error!(attempts.write(&*entries).await, Poisoned, "E3: a write after a failed sync");
     ensure_eq!(error.effect(), Effect::NotApplied, "E3: the effect of a write that a poisoned store refuses");
     say(attempts.last_line());
+    // What each would change is as it says.
+    let (absent, present) = (key("absent"), attempts.key(0));
+    let compared = entries.test_and_set(&absent, None, Some(value("v"))).await;
+    expect_error!(compared, Poisoned, "E3: a `test_and_set` after a failed sync");
+    expect_error!(entries.remove(&present).await, Poisoned, "E3: a `remove` after a failed sync");
+    expect_error!(entries.clear().await, Poisoned, "E3: a `clear` after a failed sync");
     if let Some(content) = instance.indexable() {
         expect_error!(content.add(value("content")).await, Poisoned, "E3: an `add` after a failed sync");
+        expect_error!(commit(&*content).await, Poisoned, "E3: a batch after a failed sync");
     }
+    ensure!(instance.sync().await.is_err(), "E3: a `sync` after a failed one is acknowledged");
     attempts.check_readable(&*entries).await
+}
+
+/// A batch, which may be refused at each of its steps.
+async fn commit(content: &dyn Indexable) -> store_api::Result<()> {
+    let batch = content.begin().await?;
+    batch.add(value("in a batch")).await?;
+    batch.commit().await
 }
 
 /// After a sync failed the system takes what it should have written for clean, though it is not on the disk. So what a
@@ -215,7 +234,7 @@ async fn full_disk(context: Context) -> Outcome {
         let entries = instance.entries();
         attempts.write(&*entries).await?;
         context.disk().leave_room(random.u64(..300_000))?;
-        write_until_full(&mut attempts, &*entries).await?;
+        write_until_full(&mut attempts, &*entries, context.directory()).await?;
         let closes_full = random.bool();
         if !closes_full {
             context.disk().mend()?;
@@ -232,16 +251,25 @@ async fn full_disk(context: Context) -> Outcome {
     Ok(())
 }
 
-/// Writes until the disk is full, which is to be told, and demands what was acknowledged.
-pub(super) async fn write_until_full(attempts: &mut Attempts, entries: &dyn AtomicWrite) -> Outcome {
-    let error = loop {
-        ensure!(attempts.len() < WRITES, "E1: {WRITES} writes were acknowledged on a full disk");
-        if let Err(error) = attempts.write(entries).await {
-            break error;
-        }
-    };
+/// Writes until the disk that a directory lies on is full, which is to be told, and demands what was acknowledged.
+pub(super) async fn write_until_full(attempts: &mut Attempts, entries: &dyn AtomicWrite, directory: &Path) -> Outcome {
+    let error = fill(attempts, entries, directory).await?;
     expect_error!(Err::<(), _>(error), NoSpace, "E1: the error of a write on a full disk");
     attempts.check(entries).await.map_err(|failure| failure.within("on a full disk"))
+}
+
+/// Writes until the disk refuses one; gives that error.
+async fn fill(attempts: &mut Attempts, entries: &dyn AtomicWrite, directory: &Path) -> Outcome<Error> {
+    while attempts.len() < WRITES {
+        if let Err(error) = attempts.write(entries).await {
+            return Ok(error);
+        }
+    }
+    // What it acknowledged it must have, wherever that is.
+    attempts.check(entries).await.map_err(|failure| failure.within("on a full disk"))?;
+    let disk = statvfs(directory).map_err(Failure::harness)?;
+    ensure!(disk.f_bavail > 0, "E1: {WRITES} writes were acknowledged on a full disk");
+    Err(Failure::unsupported(format_args!("{WRITES} writes did not fill the disk: the store had room from before")))
 }
 
 /// Writes when there is room again.
@@ -292,7 +320,8 @@ async fn no_changes(context: Context) -> Outcome {
     Ok(())
 }
 
-/// Who removes the files of a store that is open is told, whether all of them or one.
+/// Who removes the files of a store that is open is told, whether all of them or one; but for those of which the store
+/// declares that it overlooks it.
 async fn removed(context: Context) -> Outcome {
     all_removed(&context).await?;
     let mut files = 1;
@@ -314,7 +343,10 @@ async fn all_removed(context: &Context) -> Outcome {
     for _ in 0..5 {
         attempts.write(&*entries).await?;
     }
-    empty(context.directory()).map_err(Failure::harness)?;
+    if Files::of(context.directory())?.file_names().iter().all(|name| context.overlooks(name)) {
+        return Err(Failure::unsupported("the store overlooks the removal of each of its files"));
+    }
+    empty_but_for(context.directory(), &|name| context.overlooks(name)).map_err(Failure::harness)?;
     for _ in 0..5 {
         let written = attempts.write(&*entries).await;
         ensure!(written.is_err(), "A10: a write was acknowledged, though the files of the store had been removed");
@@ -322,6 +354,7 @@ async fn all_removed(context: &Context) -> Outcome {
     attempts.check_readable(&*entries).await?;
     // There is nothing left that it could write to.
     let _ = instance.close().await;
+    empty(context.directory()).map_err(Failure::harness)?;
     let instance = context.open().await.map_err(|failure| failure.within("where the files had been removed"))?;
     let (k, v) = (key("k"), value("v"));
     instance.entries().set(&k, v.clone()).await?;
@@ -387,30 +420,25 @@ async fn one_removed(context: &Context, number: usize) -> Outcome<usize> {
 async fn watch_full_disk(context: Context) -> Outcome {
     let context = context.store_on_disk().await?;
     let mut random = context.random();
-    for round in 0..context.rounds(2) {
+    for number in 0..context.rounds(2) {
+        let mut attempts = Attempts::new(Round { number, seed: context.seed() });
         let instance = context.open().await?;
         let entries = instance.entries();
-        let k = key(round.to_string());
-        let mut follower = Follower::from_nothing(&context, &*entries, &Scope::Key(k.clone())).await?;
-        entries.set(&k, value("room")).await?;
-        follower.converge(&[(k.clone(), value("room"))].into()).await?;
+        let mut follower = Follower::from_nothing(&context, &*entries, &Scope::everything()).await?;
+        attempts.write(&*entries).await?;
+        follower.converge(&all(&*entries).await?).await?;
         context.disk().leave_room(random.u64(..100_000))?;
-        let filling = (0..WRITES).map(|i| Bytes::from(format!("{i} ").repeat(1_000)));
-        let mut refused = None;
-        for filler in filling {
-            refused = entries.set(&k, filler).await.err();
-            if refused.is_some() {
-                break;
-            }
-        }
-        ensure!(refused.is_some(), "E1: {WRITES} writes were acknowledged on a full disk");
+        fill(&mut attempts, &*entries, context.directory()).await?;
         context.disk().mend()?;
-        let last = Bytes::from(format!("room again {round}"));
-        entries.set(&k, last.clone()).await.map_err(|error| Failure::from(error).within("there is room again"))?;
-        follower.converge_behind_faults(&[(k, last)].into()).await?;
+        write_with_room(&mut attempts, &*entries).await?;
+        follower.converge_behind_faults(&all(&*entries).await?).await?;
         instance.close().await?;
     }
     Ok(())
+}
+
+async fn all(entries: &dyn AtomicWrite) -> Outcome<State> {
+    Ok(entries_sorted(entries, &Key::root()).await?.into_iter().collect())
 }
 
 /// A write to a file may take only a part of its bytes; that is no error.

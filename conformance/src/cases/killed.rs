@@ -79,11 +79,11 @@ async fn open(cue: Cue) -> Outcome {
 
 /// Kills of children that are to come in the middle of an `open`.
 #[derive(Debug)]
-struct Kills {
+pub(super) struct Kills {
     /// Within this time of when a child is let go they come; it is set by those that came too early or too late.
     within: Duration,
     /// How long the longest `open` took, of those that came to their end.
-    longest: Option<Duration>,
+    longest: Duration,
 }
 
 impl Kills {
@@ -93,8 +93,18 @@ impl Kills {
     /// An `open` that takes less has no middle that a kill could be aimed at.
     const AT_ONCE: Duration = Duration::from_micros(300);
 
-    fn new() -> Self {
-        Self { within: 8 * STEP, longest: None }
+    /// For first opens, and for later ones; both are aimed by how long they take on a store that nobody has opened.
+    pub(super) fn of_first_and_later_opens(context: &Context) -> Outcome<(Self, Self)> {
+        let first = Self::aimed_by_an_open(context)?;
+        Ok((first, Self::aimed_by_an_open(context)?))
+    }
+
+    fn aimed_by_an_open(context: &Context) -> Outcome<Self> {
+        let mut child = context.child("open", &[])?;
+        child.until_ready()?;
+        child.go()?;
+        let took = took(&child.finish()?)?.ok_or_else(|| Failure::harness("a child did not say how long it took"))?;
+        Ok(Self { within: took + STEP, longest: took })
     }
 
     /// Kills a child at a random moment; whether that was in the middle of its `open`.
@@ -103,32 +113,37 @@ impl Kills {
         child.until_ready()?;
         child.go()?;
         let said = child.kill_after(0, random, self.within)?;
-        if let Some(took) = said.iter().find_map(|line| line.strip_prefix(OPEN)) {
-            self.longest = self.longest.max(Some(Duration::from_micros(took.parse().map_err(Failure::harness)?)));
+        if let Some(took) = took(&said)? {
+            self.longest = self.longest.max(took);
             self.within = self.within.mul_f64(0.7);
             return Ok(false);
         }
-        let began = said.iter().any(|line| line == OPENING);
-        if !began {
-            self.within = self.within.mul_f64(1.5);
-        }
-        Ok(began)
+        // Also behind one that came in the middle: the next may come later in it, up to its end.
+        self.within = self.within.mul_f64(1.3);
+        Ok(said.iter().any(|line| line == OPENING))
     }
 
     /// Kills children on stores that nobody opened before, until one was killed while it made its store; gives that.
-    async fn in_a_first_open(&mut self, context: &Context, random: &mut fastrand::Rng) -> Outcome<Context> {
-        let mut store = context.another_store().await?;
+    pub(super) async fn in_a_first_open<F>(
+        &mut self,
+        random: &mut fastrand::Rng,
+        another_store: impl Fn() -> F,
+    ) -> Outcome<Context>
+    where
+        F: Future<Output = Outcome<Context>>,
+    {
+        let mut store = another_store().await?;
         for _ in 1..Self::ATTEMPTS {
             if self.attempt(&store, random)? {
                 return Ok(store);
             }
-            store = context.another_store().await?;
+            store = another_store().await?;
         }
         self.never_hit().map(|()| store)
     }
 
     /// Kills children on a store until one was killed while it opened it.
-    fn in_an_open(&mut self, context: &Context, random: &mut fastrand::Rng) -> Outcome {
+    pub(super) fn in_an_open(&mut self, context: &Context, random: &mut fastrand::Rng) -> Outcome {
         for _ in 0..Self::ATTEMPTS {
             if self.attempt(context, random)? {
                 return Ok(());
@@ -139,27 +154,28 @@ impl Kills {
 
     /// What it shows that no kill came in the middle of an `open`.
     fn never_hit(&self) -> Outcome {
-        match self.longest {
-            Some(longest) if longest < Self::AT_ONCE => Ok(()),
-            Some(longest) => Err(Failure::inconclusive(format_args!(
-                "no kill came in the middle of an open, of which the longest took {longest:?}"
-            ))),
-            None => Err(Failure::inconclusive("no child came to the end of an open before it was killed")),
+        if self.longest < Self::AT_ONCE {
+            return Ok(());
         }
+        Err(Failure::inconclusive(format_args!(
+            "no kill came in the middle of an open, of which the longest took {:?}",
+            self.longest
+        )))
     }
 }
 
-/// Kills a child somewhere about its `open`.
-pub(super) fn kill_while_opening(context: &Context, random: &mut fastrand::Rng) -> Outcome {
-    Kills::new().attempt(context, random).map(drop)
+/// How long the `open` of a child took, if it came to its end.
+fn took(said: &[String]) -> Outcome<Option<Duration>> {
+    let took = said.iter().find_map(|line| line.strip_prefix(OPEN)).map(str::parse).transpose();
+    Ok(took.map_err(Failure::harness)?.map(Duration::from_micros))
 }
 
 /// A store opens after a kill in the `open` that creates it, and in those that find what a killed writer left.
 async fn killed_while_opening(context: Context) -> Outcome {
     let mut random = context.random();
-    let (mut first, mut later) = (Kills::new(), Kills::new());
+    let (mut first, mut later) = Kills::of_first_and_later_opens(&context)?;
     for number in 0..context.rounds(2) {
-        let context = first.in_a_first_open(&context, &mut random).await?;
+        let context = first.in_a_first_open(&mut random, || context.another_store()).await?;
         let instance = context.open_when_free("an open after a kill in the first open").await?;
         let (k, v) = (key("k"), value("v"));
         instance.entries().set(&k, v.clone()).await?;

@@ -2,7 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    fmt::Display,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use futures_util::{TryStreamExt, future::try_join3};
@@ -11,7 +15,7 @@ use store_api::{AtomicWrite, Durability, Event, Init, Key, TestAndSet};
 
 use crate::{
     case::{Case, case},
-    cases::killed::{cut_off, ensure_worked, kill_while_opening},
+    cases::killed::{Kills, cut_off, ensure_worked},
     child::{hear, say},
     context::{Context, Instance, key},
     disk::Keep,
@@ -141,23 +145,104 @@ fn counter() -> Key {
     key("counter")
 }
 
-/// Counts up, beside those who look: each says a number that it was shown. Nothing else is in the store.
+/// The key of a mark, which is there before it is removed.
+fn mark(number: impl Display) -> Key {
+    key(format!("marks/{number}"))
+}
+
+/// A write that two clients make at once: the store may find the later of them to be none any more.
+#[derive(Clone, Copy, Debug)]
+enum Twice {
+    /// Sets the counter.
+    Set(u64),
+    /// Sets the counter, and compares it with what it is then.
+    Compare(u64),
+    /// Removes a mark.
+    Remove(u64),
+}
+
+impl Twice {
+    async fn write(self, entries: &dyn AtomicWrite) -> store_api::Result<()> {
+        match self {
+            Self::Set(number) | Self::Compare(number) => entries.set(&counter(), value(number)).await,
+            Self::Remove(number) => entries.remove(&mark(number)).await,
+        }
+    }
+
+    /// The same again; whether it found, or left, what it wants.
+    async fn write_again(self, entries: &dyn AtomicWrite) -> bool {
+        let Self::Compare(number) = self else { return self.write(entries).await.is_ok() };
+        let number = Some(value(number));
+        entries.test_and_set(&counter(), number.clone(), number).await.is_ok_and(|compared| compared.is_applied())
+    }
+
+    /// Says what must survive.
+    fn say(self) {
+        match self {
+            Self::Set(number) | Self::Compare(number) => say(number),
+            Self::Remove(number) => say(format_args!("{REMOVED}{number}")),
+        }
+    }
+
+    /// Lets both write; each says whether it was acknowledged. Gives what the first was told.
+    async fn make(self, entries: &Arc<dyn AtomicWrite>) -> Outcome<store_api::Result<()>> {
+        let is_made = Arc::new(AtomicBool::new(false));
+        let (other, other_is_made) = (Arc::clone(entries), Arc::clone(&is_made));
+        let again = tokio::spawn(async move {
+            loop {
+                let is_last = other_is_made.load(Ordering::Acquire);
+                if self.write_again(&*other).await {
+                    return self.say();
+                }
+                if is_last {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        let written = self.write(&**entries).await;
+        is_made.store(true, Ordering::Release);
+        again.await?;
+        if written.is_ok() {
+            self.say();
+        }
+        Ok(written)
+    }
+}
+
+/// Precedes the number of a mark whose removal was acknowledged.
+const REMOVED: &str = "removed ";
+
+/// Counts to a number, together with another client, and removes a mark with it.
+async fn count_to(number: u64, entries: &Arc<dyn AtomicWrite>) -> Outcome<store_api::Result<()>> {
+    if number.is_multiple_of(2) {
+        return Twice::Set(number).make(entries).await;
+    }
+    if let Err(refused) = entries.set(&mark(number), value(number)).await {
+        return Ok(Err(refused));
+    }
+    match Twice::Remove(number).make(entries).await? {
+        Ok(()) => Twice::Compare(number).make(entries).await,
+        refused => Ok(refused),
+    }
+}
+
+/// Counts up, beside those who look: each says a number that it was shown. Nothing else is in the store but marks.
 async fn show(cue: Cue) -> Outcome {
     let instance = cue.open().await?;
     let (entries, counter) = (instance.entries(), counter());
     let from = number(entries.find(&counter).await?.as_ref())?;
     let mut watch = entries.watch_key(&counter, Init::Current).await?;
     let counting = async {
-        let mut numbers = (from + 1..).take(MOST);
-        let refused = loop {
-            let Some(next) = numbers.next() else { break false };
+        let mut end = COUNTED;
+        for number in (from + 1..).take(MOST) {
             // A sync that fails ends it.
-            if entries.set(&counter, value(next)).await.is_err() {
-                break true;
+            if count_to(number, &entries).await?.is_err() {
+                end = STOPPED;
+                break;
             }
-            say(next);
-        };
-        say(if refused { STOPPED } else { COUNTED });
+        }
+        say(end);
         // Those who look go on.
         std::future::pending::<Outcome>().await
     };
@@ -202,7 +287,7 @@ async fn look(entries: Arc<dyn AtomicWrite>, counter: Key) -> Outcome {
 }
 
 /// What a `find`, a mismatch or a watch showed, or the next process that opened the store, is there after a power loss, at
-/// whatever moment, and also where the sync failed.
+/// whatever moment, and also where the sync failed; and so is what a write found done that was acknowledged for that.
 async fn shown_is_synced(context: Context) -> Outcome {
     let context = context.store_on_disk().await?;
     let mut random = context.random();
@@ -232,6 +317,10 @@ async fn shown_is_synced(context: Context) -> Outcome {
         let instance = context.open_when_free(AFTER_A_LOSS).await?;
         let found = number(instance.entries().find(&counter()).await?.as_ref())?;
         ensure!(found >= shown, "A10: {shown} was shown, and after power loss {round} {found} is there");
+        for removed in said.iter().filter_map(|line| line.strip_prefix(REMOVED)) {
+            let found = instance.entries().find(&mark(removed)).await?;
+            ensure!(found.is_none(), "A10: mark {removed} was removed, and is there after power loss {round}");
+        }
         instance.close().await?;
     }
     Ok(())
@@ -240,15 +329,15 @@ async fn shown_is_synced(context: Context) -> Outcome {
 /// Loses the power somewhere in an `open`: one that creates the store, and those that find what a writer left.
 async fn power_lost_while_opening(context: Context) -> Outcome {
     let mut random = context.random();
+    let (mut first, mut later) = Kills::of_first_and_later_opens(&context.store_on_disk().await?)?;
     for round in 0..context.rounds(3) {
-        let context = context.store_on_disk().await?;
-        kill_while_opening(&context, &mut random)?;
+        let context = first.in_a_first_open(&mut random, || context.store_on_disk()).await?;
         context.disk().lose_power(keep(&mut random))?;
         context.open_when_free("an open after a power loss in the first open").await?.close().await?;
         let said = [cut_off::<Entries>(&context, round, &mut random)?];
         for _ in 0..2 {
             context.disk().lose_power(keep(&mut random))?;
-            kill_while_opening(&context, &mut random)?;
+            later.in_an_open(&context, &mut random)?;
         }
         context.disk().lose_power(keep(&mut random))?;
         let instance = context.open_when_free("an open after power losses in later opens").await?;

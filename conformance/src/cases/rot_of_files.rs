@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     error::Error as StdError,
-    fmt,
+    fmt, fs,
     iter::successors,
     panic,
     path::Path,
@@ -36,7 +36,8 @@ pub(super) const CASES: &[Case] =
 
 pub(super) const ROLES: &[Role] = &[role!("fill-and-wait", fill_and_wait), role!("read-rotten", read_rotten)];
 
-/// How much memory the process may have that reads what rotted: far more than the whole store takes.
+/// How much memory the process that reads what rotted may have beyond what it took to read it whole: far more than the
+/// whole store takes.
 const MEMORY: u64 = 1 << 30;
 
 /// The most bits that are flipped in a file.
@@ -157,18 +158,23 @@ async fn each_file(context: Context) -> Outcome {
     Ok(())
 }
 
-/// Opens and reads the store whenever it is told to.
+/// Opens and reads the store, which is whole, and from then on whenever it is told to.
 async fn read_rotten(cue: Cue) -> Outcome {
-    let limit = Rlimit { current: Some(MEMORY), maximum: Some(MEMORY) };
-    setrlimit(Resource::Data, limit).map_err(Failure::harness)?;
     let panics = counted_panics();
     let directory = cue.arguments.first().ok_or_else(|| Failure::harness("no directory is named"))?;
     let state = state_of(cue.seed);
     let mut values = None;
+    let instance = cue.open().await?;
+    read(&instance, &state, &mut values).await?;
+    limit_memory()?;
+    close(instance).await;
     loop {
         wait_to_go();
         match cue.try_open().await {
-            Ok(instance) => read(&instance, &state, &mut values).await?,
+            Ok(instance) => {
+                read(&instance, &state, &mut values).await?;
+                close(instance).await;
+            }
             Err(refusal) => says_what_it_is_about(&refusal, Path::new(directory))?,
         }
         ensure!(panics.load(Ordering::SeqCst) == 0, "E1: a thread of the store panicked");
@@ -185,9 +191,22 @@ async fn read(instance: &Instance, state: &State, values: &mut Values) -> Outcom
         let by_hash = || state.values().map(|value| (hashes.hash(value), value.clone())).collect();
         reads_content(&*content, values.get_or_insert_with(by_hash), None).await?;
     }
+    Ok(())
+}
+
+async fn close(instance: Instance) {
     // What is damaged may be what a close writes.
     let _ = instance.close().await;
-    Ok(())
+}
+
+/// Lets this process take so much more than what it has, that of its threads and of an open store included. Where the
+/// system does not tell what that is, there is no limit.
+fn limit_memory() -> Outcome {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let taken = status.lines().find_map(|line| line.strip_prefix("VmData:")?.split_whitespace().next()?.parse().ok());
+    let Some(kib) = taken else { return Ok(()) };
+    let limit = Some(1024_u64.saturating_mul(kib).saturating_add(MEMORY));
+    setrlimit(Resource::Data, Rlimit { current: limit, maximum: limit }).map_err(Failure::harness)
 }
 
 /// Counts the panics of all threads from here on.

@@ -81,7 +81,7 @@ async fn fill(cue: Cue) -> Outcome {
         attempts.write(&*entries).await?;
         take_up(&ballast, random.u64(..300_000)).map_err(Failure::harness)?;
         fill_what_is_kept_back(&*entries).await;
-        write_until_full(&mut attempts, &*entries).await?;
+        write_until_full(&mut attempts, &*entries, Path::new(directory)).await?;
         say_step();
         fs::remove_file(&ballast).map_err(Failure::harness)?;
         write_with_room(&mut attempts, &*entries).await?;
