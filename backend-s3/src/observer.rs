@@ -176,7 +176,7 @@ impl Observer {
             if count > self.limit {
                 return Err(too_many(self.limit));
             }
-            let seen = chunk.iter().filter_map(|listed| Some((entry_of(listed)?, listed)));
+            let seen = chunk.iter().filter_map(|listed| Some((entry_of(self.entries.client(), listed)?, listed)));
             let hints = {
                 let mut mirror = self.mirror();
                 let mut is_hint = |key: &Key, version, is_there| !mirror.listed(key, version, is_there);

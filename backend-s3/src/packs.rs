@@ -298,13 +298,13 @@ impl Packs {
         let mut packs = Vec::new();
         while let Some(object) = listed.next().await {
             let object = object?;
-            if let Some(pack) = PackName::of_object(&object.name) {
-                packs.push((pack, object.size));
-                if pack.epoch > enough {
-                    break;
-                }
-            } else {
-                tracing::warn!(name = object.name, "an object among the packs is not the store's");
+            let Some(pack) = PackName::of_object(&object.name) else {
+                self.client.tell_foreign(&object);
+                continue;
+            };
+            packs.push((pack, object.size));
+            if pack.epoch > enough {
+                break;
             }
         }
         Ok(packs)
