@@ -20,6 +20,8 @@ const MAX_PREFIX_LEN: usize = 200;
 const MAX_BUCKET_LEN: usize = 255;
 /// A batch has its own limit, and what is added one by one needs no larger packs than batches have by default.
 const MAX_PACK_LEN: usize = DEFAULT_BATCH_LIMIT;
+/// A year is for ever. What is added to the time of day has to stay a time.
+const LONGEST: Duration = Duration::from_hours(365 * 24);
 /// The client's own limit for a request. The requests', which know their sizes, are shorter.
 const TIMEOUT: &str = "1 hour";
 
@@ -199,24 +201,26 @@ impl S3Options {
         self
     }
 
-    /// How often others' changes are looked for while something is watched (W11). 1 s by default, 1 ms at least.
+    /// How often others' changes are looked for while something is watched (W11). 1 s by default, 1 ms at least. Of this
+    /// time and of the others more than a year is a year.
     #[must_use]
     pub fn poll(mut self, interval: Duration) -> Self {
-        self.poll = interval.max(Duration::from_millis(1));
+        self.poll = interval.clamp(Duration::from_millis(1), LONGEST);
         self
     }
 
-    /// How long contention and lost answers are waited out before a call is `Unavailable` (A6). 30 s by default.
+    /// How long contention and lost answers are waited out before a call is `Unavailable` (A6), and how long a close waits
+    /// for the index of packs that is being written. 30 s by default.
     #[must_use]
     pub fn busy(mut self, limit: Duration) -> Self {
-        self.busy = limit;
+        self.busy = limit.min(LONGEST);
         self
     }
 
     /// The time limit of one request, plus a second for each MiB that it transfers. 30 s by default.
     #[must_use]
     pub fn patience(mut self, limit: Duration) -> Self {
-        self.patience = limit;
+        self.patience = limit.min(LONGEST);
         self
     }
 
