@@ -16,7 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -83,7 +83,7 @@ pub(crate) struct Version(Box<str>);
 
 impl Version {
     /// `None` for what no service gives, and no request could give back.
-    fn new(tag: String) -> Option<Self> {
+    pub(crate) fn new(tag: String) -> Option<Self> {
         let is_plain = tag.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
         (is_plain && (1..=MAX_TAG_LEN).contains(&tag.len())).then(|| Self(tag.into()))
     }
@@ -140,6 +140,8 @@ pub(crate) struct Listed {
     pub(crate) name: String,
     pub(crate) size: u64,
     pub(crate) version: Option<Version>,
+    /// When it was written, as the service says.
+    pub(crate) written: SystemTime,
 }
 
 /// Why a request failed. `cause` is one line without a credential.
@@ -457,6 +459,7 @@ impl Client {
             name: self.name(&meta.location),
             size: meta.size,
             version: meta.e_tag.and_then(Version::new),
+            written: meta.last_modified.into(),
         }))
     }
 

@@ -447,6 +447,54 @@ async fn x1_a_root_that_is_answered_late_does_not_hide_what_a_later_one_covers()
     reopened.has_just(&(0..400).map(value).collect::<Vec<_>>()).await;
 }
 
+/// A merge whose requests are not answered keeps a close no longer than the option says, and what lands afterwards harms
+/// nothing.
+#[tokio::test(start_paused = true)]
+async fn a_close_gives_a_merge_up_that_takes_long() {
+    for object in ["index/", ROOT] {
+        let bucket = Arc::new(InMemory::new());
+        let store = Arc::new(Faulty::over(Arc::clone(&bucket)));
+        let opened = S3Options::over(Arc::clone(&store) as _).busy(Duration::from_secs(2)).open().await.unwrap();
+        let scene = Scene { content: opened.indexable().unwrap(), store: opened };
+        store.when_put(object, Step { fault: Fault::LandsAtTheEnd, before: nothing(), behind: nothing() });
+        scene.add_all(merged_values()).await;
+        let begun = tokio::time::Instant::now();
+        scene.store.close().await.unwrap();
+        assert_eq!(begun.elapsed().as_secs(), 2, "{object}");
+        let reader = Scene::in_bucket(&bucket).await;
+        reader.has_just(&merged_values()).await;
+        store.land().await;
+        for scene in [reader, Scene::in_bucket(&bucket).await] {
+            scene.has_just(&merged_values()).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_merge_removes_the_runs_that_earlier_ones_left_behind_and_none_that_is_to_be_named() {
+    let (bucket, _) = indexed_once().await;
+    let [named] = runs(&bucket).await.try_into().unwrap();
+    let put = async |name: &str| drop(bucket.put(&Path::from(name), "left".into()).await.unwrap());
+    let (left, foreign) = (format!("index/{:032x}", 7), "index/README");
+    put(&left).await;
+    put(foreign).await;
+    let store = Arc::new(Faulty::over(Arc::clone(&bucket)));
+    let scene = Scene::over(Arc::clone(&store) as _).await;
+    // Behind the PUT of the root another merge writes its run, which it is about to name.
+    let (under_way, others) = (format!("index/{:032x}", 8), Arc::clone(&bucket));
+    let name = Path::from(under_way.as_str());
+    let behind = async move { drop(others.put(&name, "under way".into()).await.unwrap()) };
+    store.when_put(ROOT, Step { fault: Fault::None, before: nothing(), behind: Box::new(|| behind.boxed()) });
+    scene.add_all((64..128).map(value)).await;
+    scene.store.close().await.unwrap();
+    let runs = runs(&bucket).await;
+    assert!(!runs.contains(&named), "it was absorbed");
+    assert!(!runs.contains(&Path::from(left)));
+    assert!(runs.contains(&Path::from(under_way)) && runs.contains(&Path::from(foreign)));
+    assert_eq!(runs.len(), 3, "and that of the merge");
+    Scene::in_bucket(&bucket).await.has_just(&(0..128).map(value).collect::<Vec<_>>()).await;
+}
+
 /// A bucket whose packs an index covers, with the pack of the first value.
 async fn indexed_once() -> (Arc<InMemory>, Path) {
     let bucket = Arc::new(InMemory::new());
