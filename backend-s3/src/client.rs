@@ -199,11 +199,6 @@ impl Failure {
         Self::new(kind_without_answer(error), answer::one_line(&error.to_string()))
     }
 
-    /// The failure to find an object that has to be there.
-    pub(crate) fn gone() -> Self {
-        Self::new(FailureKind::Missing, "it was listed")
-    }
-
     /// Whether the same read may succeed later.
     pub(crate) fn is_passing(&self) -> bool {
         matches!(self.kind, FailureKind::Ambiguous | FailureKind::Unnamed | FailureKind::NotSent)

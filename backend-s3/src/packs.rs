@@ -187,7 +187,7 @@ impl Packs {
         // A lookup that finds the index lost reads more packs.
         if found.is_none() && (was_damaged || self.has_damaged()) {
             return Err(corrupt(
-                "the value is not found, and a pack is damaged that may hold it; restore it from a copy",
+                "the value is not found, and a pack is damaged or gone that may hold it; restore it from a copy",
             ));
         }
         Ok(found)
@@ -378,6 +378,7 @@ impl Packs {
         .await
     }
 
+    /// The footer; `None` where it is damaged, or gone with its pack: what it holds is not known then, and not absent.
     async fn read_footer(&self, pack: PackName, size: u64) -> Result<Option<Index>> {
         if size < format::MIN_LEN {
             return Ok(None);
@@ -385,7 +386,7 @@ impl Packs {
         let mut len = format::TAIL_LEN;
         for _ in 0..=READINGS {
             let Some(tail) = self.client.get_range(&pack.object(), size.saturating_sub(len)..size).await? else {
-                return Err(Failure::gone().into());
+                return Ok(None);
             };
             match offload_long(tail.bytes.len(), move || format::open(pack, size, &tail.bytes)).await? {
                 Tail::Index(index) => return Ok(Some(index)),

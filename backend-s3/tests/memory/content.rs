@@ -373,6 +373,30 @@ async fn a11_what_a_damaged_pack_may_hold_is_not_absent() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a11_what_a_pack_that_is_gone_may_hold_is_not_absent_and_hides_no_other() {
+    let bucket = Arc::new(InMemory::new());
+    let scene = Scene::in_bucket(&bucket).await;
+    scene.content.add(value(0)).await.unwrap();
+    let pack = objects(&bucket, "packs").await.remove(0).location;
+    // It lists the pack, and does not look into it.
+    let warm = Scene::in_bucket(&bucket).await;
+    warm.content.add(value(1)).await.unwrap();
+    bucket.delete(&pack).await.unwrap();
+    scene.content.add(value(2)).await.unwrap();
+    assert!(warm.content.index(&hash(&value(2))).await.unwrap().is_some());
+    assert_eq!(warm.content.index(&hash(&value(0))).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    let keys: Vec<_> = warm.content.keys().map(|key| key.map_err(|error| error.kind())).collect().await;
+    let mut told: Vec<_> = keys.iter().filter_map(|key| key.as_ref().ok().map(ContentKey::to_hash)).collect();
+    told.sort_unstable();
+    let mut there = [1, 2].map(|i| hash(&value(i)));
+    there.sort_unstable();
+    assert_eq!(told, there);
+    assert_eq!(keys.iter().filter(|key| **key == Err(ErrorKind::Corrupt)).count(), 1);
+    // Who comes later does not know of it.
+    assert_eq!(Scene::in_bucket(&bucket).await.content.index(&hash(&value(0))).await.unwrap(), None);
+}
+
 #[tokio::test]
 async fn what_is_not_the_stores_among_the_packs_is_passed_over() {
     let bucket = Arc::new(InMemory::new());
