@@ -37,17 +37,23 @@ pub async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
     }
 }
 
+/// Runs `work` upon so many bytes: where the caller runs, or as [`offload`] does where they are more than [`OFFLOAD_LEN`].
+///
+/// # Errors
+///
+/// Those of [`offload`].
+pub async fn offload_long<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    if bytes <= OFFLOAD_LEN { Ok(work()) } else { offload(work).await }
+}
+
 /// The hash of a value, computed off the async worker when the value is large.
 ///
 /// # Errors
 ///
 /// Those of [`offload`].
 pub async fn hash(function: HashFunction, value: &Bytes) -> Result<ContentHash> {
-    if value.len() <= OFFLOAD_LEN {
-        return Ok(function.hash(value));
-    }
     let value = value.clone();
-    offload(move || function.hash(&value)).await
+    offload_long(value.len(), move || function.hash(&value)).await
 }
 
 #[cfg(test)]
@@ -62,6 +68,13 @@ mod tests {
     #[tokio::test]
     async fn it_works_on_a_runtime() {
         assert_eq!(offload(|| 42).await.unwrap(), 42);
+    }
+
+    #[tokio::test]
+    async fn only_work_upon_much_leaves_the_worker() {
+        let here = thread::current().id();
+        assert_eq!(offload_long(OFFLOAD_LEN, || thread::current().id()).await.unwrap(), here);
+        assert_ne!(offload_long(OFFLOAD_LEN + 1, || thread::current().id()).await.unwrap(), here);
     }
 
     #[tokio::test]

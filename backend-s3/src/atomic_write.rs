@@ -6,11 +6,17 @@ use backend_kit::{Context, EntryStore, Gate, Hub, Page, Scope, Test};
 use bytes::Bytes;
 use futures_util::{
     StreamExt, TryStreamExt,
+    future::ready,
     stream::{self, BoxStream},
 };
 use store_api::{Effect, Error, Init, Key, Result, TestAndSet, Watch};
 
-use crate::{Instance, S3_CONTEXT, client::Listed, entries::is_live, names, run};
+use crate::{
+    Instance, S3_CONTEXT,
+    client::{Client, Listed},
+    entries::is_live,
+    names, run,
+};
 
 /// How many requests a call has under way.
 pub(crate) const CONCURRENCY: usize = 16;
@@ -35,7 +41,9 @@ impl Instance {
     /// The entries at and below a path, as one pass over the listing finds them.
     async fn live(self: &Arc<Self>, under: &Key) -> Result<Live> {
         let below = self.entries.client().list(&names::of_scope(under));
-        let below = below.map_err(Error::from).try_filter_map(async |listed: Listed| Ok(live_entry(&listed)));
+        let client = Arc::clone(self.entries.client());
+        let live = move |listed: Listed| ready(Ok(live_entry(&client, &listed)));
+        let below = below.map_err(Error::from).try_filter_map(live);
         // The scope's own entry lies beside what is below it.
         let own = if under.is_root() { None } else { self.entries.size_of(under).await? };
         let own = own.filter(|&size| is_live(size)).map(|size| Ok((under.clone(), size)));
@@ -86,16 +94,16 @@ fn unread_first(unread: impl Iterator<Item = (Key, u64)> + Send + 'static, next:
 }
 
 /// The entry that a listed object holds, if it is live. What is not ours is passed over, and said so.
-fn live_entry(listed: &Listed) -> Option<(Key, u64)> {
-    let key = entry_of(listed)?;
+fn live_entry(client: &Client, listed: &Listed) -> Option<(Key, u64)> {
+    let key = entry_of(client, listed)?;
     is_live(listed.size).then_some((key, listed.size))
 }
 
 /// The key of a listed object. What is not ours is passed over, and said so.
-pub(crate) fn entry_of(listed: &Listed) -> Option<Key> {
+pub(crate) fn entry_of(client: &Client, listed: &Listed) -> Option<Key> {
     let key = names::key_of(&listed.name);
     if key.is_none() {
-        tracing::warn!(object = listed.name, "an object below the prefix is not the store's");
+        client.tell_foreign(listed);
     }
     key
 }

@@ -3,6 +3,7 @@
 
 mod answer;
 mod course;
+mod foreign;
 mod page;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -32,7 +33,7 @@ use store_api::{Effect, Error, ErrorKind};
 use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) use self::transport::Connector;
-use self::{answer::Answer, course::Course};
+use self::{answer::Answer, course::Course, foreign::Foreign, transport::Listings};
 
 /// What each MiB of a body adds to the time that a request may take.
 const PATIENCE_PER_MIB: Duration = Duration::from_secs(1);
@@ -60,8 +61,9 @@ pub(crate) struct Client {
     /// How long a request may take, besides what its body adds.
     patience: Duration,
     counters: Counters,
-    /// How many LIST requests the transport sent; `None` when the store was given, and nobody counts.
-    pages: Option<Arc<AtomicU64>>,
+    /// Of the transport; `None` when the store was given, and nobody counts.
+    listings: Option<Arc<Listings>>,
+    foreign: Foreign,
 }
 
 /// How a service is asked.
@@ -71,8 +73,8 @@ pub(crate) struct Service {
     /// For listings. It tries a page again by itself: nobody else can, since a listing goes on by what the page before
     /// said.
     pub(crate) lists: Arc<dyn ObjectStore>,
-    /// How many pages of listings were asked for, where it is counted.
-    pub(crate) pages: Option<Arc<AtomicU64>>,
+    /// What the transport knows of the listings, where it is ours.
+    pub(crate) listings: Option<Arc<Listings>>,
 }
 
 /// What one state of an object is told by: its `ETag`.
@@ -81,7 +83,7 @@ pub(crate) struct Version(Box<str>);
 
 impl Version {
     /// `None` for what no service gives, and no request could give back.
-    fn new(tag: String) -> Option<Self> {
+    pub(crate) fn new(tag: String) -> Option<Self> {
         let is_plain = tag.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
         (is_plain && (1..=MAX_TAG_LEN).contains(&tag.len())).then(|| Self(tag.into()))
     }
@@ -138,6 +140,8 @@ pub(crate) struct Listed {
     pub(crate) name: String,
     pub(crate) size: u64,
     pub(crate) version: Option<Version>,
+    /// When it was written, as the service says.
+    pub(crate) written: SystemTime,
 }
 
 /// Why a request failed. `cause` is one line without a credential.
@@ -195,11 +199,6 @@ impl Failure {
         Self::new(kind_without_answer(error), answer::one_line(&error.to_string()))
     }
 
-    /// The failure to find an object that has to be there.
-    pub(crate) fn gone() -> Self {
-        Self::new(FailureKind::Missing, "it was listed")
-    }
-
     /// Whether the same read may succeed later.
     pub(crate) fn is_passing(&self) -> bool {
         matches!(self.kind, FailureKind::Ambiguous | FailureKind::Unnamed | FailureKind::NotSent)
@@ -251,14 +250,23 @@ impl From<Failure> for Error {
 
 impl Client {
     pub(crate) fn new(service: Service, prefix: Path, busy: Duration, patience: Duration) -> Self {
-        let Service { objects: store, lists, pages } = service;
-        Self { store, lists, prefix, busy, patience, counters: Counters::default(), pages }
+        let Service { objects: store, lists, listings } = service;
+        Self {
+            store,
+            lists,
+            prefix,
+            busy,
+            patience,
+            counters: Counters::default(),
+            listings,
+            foreign: Foreign::default(),
+        }
     }
 
     /// How many requests were sent, and how many bytes, since the client was made.
     pub(crate) fn requests(&self) -> Requests {
         let counted = self.counters.read();
-        let list = self.pages.as_ref().map_or(counted.list, |pages| pages.load(Ordering::Relaxed));
+        let list = self.listings.as_ref().map_or(counted.list, |listings| listings.pages.load(Ordering::Relaxed));
         Requests { list, ..counted }
     }
 
@@ -418,7 +426,7 @@ impl Client {
         stream::unfold((objects, course, 0_u64), move |(mut objects, mut course, listed)| {
             let client = Arc::clone(&client);
             async move {
-                if client.pages.is_none() && listed % PAGE == 0 {
+                if client.listings.is_none() && listed % PAGE == 0 {
                     client.counters.count(Kind::List);
                 }
                 let object = client.next_of(&mut objects, &mut course).await?;
@@ -446,7 +454,13 @@ impl Client {
             name: self.name(&meta.location),
             size: meta.size,
             version: meta.e_tag.and_then(Version::new),
+            written: meta.last_modified.into(),
         }))
+    }
+
+    /// Tells of a listed object that is not the store's.
+    pub(crate) fn tell_foreign(&self, listed: &Listed) {
+        self.foreign.tell(&listed.name);
     }
 
     /// Removes an object; one that is not there is fine.

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use backend_kit::{OFFLOAD_LEN, offload};
+use backend_kit::offload_long;
 use bytes::Bytes;
 use object_store::PutPayload;
 use quick_cache::{Weighter, sync::Cache};
@@ -216,20 +216,14 @@ pub(crate) fn is_live(size: u64) -> bool {
 }
 
 async fn open_frame(key: &Key, bytes: &Bytes) -> Result<Option<Frame>> {
-    if bytes.len() <= OFFLOAD_LEN {
-        return Ok(Frame::open(key, bytes).ok());
-    }
     let (key, bytes) = (key.clone(), bytes.clone());
-    offload(move || Frame::open(&key, &bytes).ok()).await
+    offload_long(bytes.len(), move || Frame::open(&key, &bytes).ok()).await
 }
 
 /// The bytes of a frame, summed off the async worker when the value is large.
 pub(crate) async fn seal(key: &Key, frame: &Frame) -> Result<PutPayload> {
-    if frame.weight() <= OFFLOAD_LEN {
-        return Ok(frame.seal(key));
-    }
     let (key, frame) = (key.clone(), frame.clone());
-    offload(move || frame.seal(&key)).await
+    offload_long(frame.weight(), move || frame.seal(&key)).await
 }
 
 impl fmt::Debug for Entries {

@@ -62,7 +62,7 @@ use store_api::{
     Result, Visibility, WatchLag,
 };
 
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
 
 use self::{client::Client, entries::Entries, frame::Writer, observer::Observer, packs::Packs, turns::Turns};
 pub use self::{client::Requests, options::S3Options};
@@ -162,7 +162,12 @@ impl Instance {
         self.gate.close();
         self.hub.end_closed();
         self.observer.close().await;
-        self.detached.ended().await;
+        // A merge of packs is waited for, or else a program that adds a little and ends would never see one through; but
+        // it saves requests and nothing else.
+        if timeout(self.options.busy, self.detached.ended()).await.is_err() {
+            self.packs.give_up_merge();
+            self.detached.ended().await;
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use store_api::{Error, ErrorKind, Init, Key, Result};
 use tokio::{
     runtime::Handle,
     sync::Notify,
-    task::JoinHandle,
+    task::{JoinHandle, yield_now},
     time::{Instant, timeout_at},
 };
 
@@ -176,7 +176,7 @@ impl Observer {
             if count > self.limit {
                 return Err(too_many(self.limit));
             }
-            let seen = chunk.iter().filter_map(|listed| Some((entry_of(listed)?, listed)));
+            let seen = chunk.iter().filter_map(|listed| Some((entry_of(self.entries.client(), listed)?, listed)));
             let hints = {
                 let mut mirror = self.mirror();
                 let mut is_hint = |key: &Key, version, is_there| !mirror.listed(key, version, is_there);
@@ -229,7 +229,7 @@ impl Observer {
         let mut next = Instant::now() + self.poll;
         loop {
             if !self.hub.is_watched() {
-                self.mirror().forget_unwatched(&self.hub);
+                self.forget_unwatched().await;
                 self.nudge.notified().await;
                 next = Instant::now() + self.poll;
             // Not behind a nudge: there may be one at each turn.
@@ -249,7 +249,8 @@ impl Observer {
                 self.failed(scope, &error);
             }
         };
-        stream::iter(self.watched()).for_each_concurrent(CONCURRENCY, look).await;
+        self.forget_unwatched().await;
+        stream::iter(self.hub.outermost_scopes()).for_each_concurrent(CONCURRENCY, look).await;
         self.confirm_unclear().await;
     }
 
@@ -259,11 +260,16 @@ impl Observer {
         self.mirror().is_unclear(failed);
     }
 
-    /// What is to be looked at. The rest is forgotten.
-    fn watched(&self) -> Vec<Scope> {
-        let mut mirror = self.mirror();
-        mirror.forget_unwatched(&self.hub);
-        self.hub.outermost_scopes()
+    /// Forgets what is not watched any more: there may be millions of keys, and others wait for the mirror.
+    async fn forget_unwatched(&self) {
+        let over = self.mirror().forget_unwatched(&self.hub);
+        for scope in over {
+            let mut last = self.mirror().forget_keys(&scope, None);
+            while let Some(key) = last {
+                yield_now().await;
+                last = self.mirror().forget_keys(&scope, Some(&key));
+            }
+        }
     }
 
     /// Ends the poller, without waiting for it. It only reads.

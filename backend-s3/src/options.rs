@@ -4,10 +4,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use backend_kit::DEFAULT_BATCH_LIMIT;
 #[cfg(feature = "azure")]
-use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder};
 use object_store::{
     BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig,
-    aws::{AmazonS3Builder, AmazonS3ConfigKey},
+    aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey},
     path::Path,
 };
 use store_api::{Error, ErrorKind, HashFunction, Result};
@@ -20,6 +20,8 @@ const MAX_PREFIX_LEN: usize = 200;
 const MAX_BUCKET_LEN: usize = 255;
 /// A batch has its own limit, and what is added one by one needs no larger packs than batches have by default.
 const MAX_PACK_LEN: usize = DEFAULT_BATCH_LIMIT;
+/// A year is for ever. What is added to the time of day has to stay a time.
+const LONGEST: Duration = Duration::from_hours(365 * 24);
 /// The client's own limit for a request. The requests', which know their sizes, are shorter.
 const TIMEOUT: &str = "1 hour";
 
@@ -73,6 +75,14 @@ impl Place {
             ));
         }
         Ok(())
+    }
+
+    /// The clients of the service that this is a place on, over connections of their own.
+    fn connect(&self, connect: impl FnOnce(Connector) -> Result<client::Service>) -> Result<client::Service> {
+        self.check_bucket()?;
+        let connector = Connector::default();
+        let service = connect(connector.clone())?;
+        Ok(client::Service { listings: Some(connector.listings), ..service })
     }
 
     /// Whether the endpoint says that nothing is encrypted.
@@ -191,24 +201,26 @@ impl S3Options {
         self
     }
 
-    /// How often others' changes are looked for while something is watched (W11). 1 s by default, 1 ms at least.
+    /// How often others' changes are looked for while something is watched (W11). 1 s by default, 1 ms at least. Of this
+    /// time and of the others more than a year is a year.
     #[must_use]
     pub fn poll(mut self, interval: Duration) -> Self {
-        self.poll = interval.max(Duration::from_millis(1));
+        self.poll = interval.clamp(Duration::from_millis(1), LONGEST);
         self
     }
 
-    /// How long contention and lost answers are waited out before a call is `Unavailable` (A6). 30 s by default.
+    /// How long contention and lost answers are waited out before a call is `Unavailable` (A6), and how long a close waits
+    /// for the index of packs that is being written. 30 s by default.
     #[must_use]
     pub fn busy(mut self, limit: Duration) -> Self {
-        self.busy = limit;
+        self.busy = limit.min(LONGEST);
         self
     }
 
     /// The time limit of one request, plus a second for each MiB that it transfers. 30 s by default.
     #[must_use]
     pub fn patience(mut self, limit: Duration) -> Self {
-        self.patience = limit;
+        self.patience = limit.min(LONGEST);
         self
     }
 
@@ -224,19 +236,9 @@ impl S3Options {
     /// The clients of the service.
     pub(crate) fn connect(&self) -> Result<client::Service> {
         match &self.service {
-            Service::S3(place) => {
-                place.check_bucket()?;
-                let connector = Connector::default();
-                let service = connect_to_s3(s3(place, connector.clone()))?;
-                Ok(client::Service { pages: Some(connector.pages), ..service })
-            }
+            Service::S3(place) => place.connect(|connector| connect_to_s3(s3(place, connector))),
             #[cfg(feature = "azure")]
-            Service::Azure(place) => {
-                place.check_bucket()?;
-                let connector = Connector::default();
-                let service = connect_to_azure(azure(place, connector.clone()))?;
-                Ok(client::Service { pages: Some(connector.pages), ..service })
-            }
+            Service::Azure(place) => place.connect(|connector| connect_to_azure(azure(place, connector))),
             Service::Given(store) => Ok(in_place_of_both(Arc::clone(store))),
         }
     }
@@ -284,10 +286,8 @@ pub(crate) fn connect_to_s3(builder: AmazonS3Builder) -> Result<client::Service>
         check_endpoint(builder.get_config_value(&key))?;
     }
     check_region(builder.get_config_value(&AmazonS3ConfigKey::Region))?;
-    let objects = builder.clone().with_retry(no_retries()).build().map_err(|_| ill_formed())?;
-    let builder = builder.with_credentials(Arc::clone(objects.credentials()));
-    let lists = builder.with_retry(retries()).build().map_err(|_| ill_formed())?;
-    Ok(client::Service { objects: Arc::new(objects), lists: Arc::new(lists), pages: None })
+    let share = |builder: AmazonS3Builder, of: &AmazonS3| builder.with_credentials(Arc::clone(of.credentials()));
+    clients(builder, |builder, retry| builder.with_retry(retry).build(), share)
 }
 
 #[cfg(feature = "azure")]
@@ -305,10 +305,21 @@ fn azure(place: &Place, connector: Connector) -> MicrosoftAzureBuilder {
 #[cfg(feature = "azure")]
 fn connect_to_azure(builder: MicrosoftAzureBuilder) -> Result<client::Service> {
     check_endpoint(builder.get_config_value(&AzureConfigKey::Endpoint))?;
-    let objects = builder.clone().with_retry(no_retries()).build().map_err(|_| ill_formed())?;
-    let builder = builder.with_credentials(Arc::clone(objects.credentials()));
-    let lists = builder.with_retry(retries()).build().map_err(|_| ill_formed())?;
-    Ok(client::Service { objects: Arc::new(objects), lists: Arc::new(lists), pages: None })
+    let share =
+        |builder: MicrosoftAzureBuilder, of: &MicrosoftAzure| builder.with_credentials(Arc::clone(of.credentials()));
+    clients(builder, |builder, retry| builder.with_retry(retry).build(), share)
+}
+
+/// The client of the objects and that of the listings, which shares its credentials: those that expire are asked for
+/// once.
+fn clients<B: Clone, S: ObjectStore>(
+    builder: B,
+    build: impl Fn(B, RetryConfig) -> object_store::Result<S>,
+    share: impl FnOnce(B, &S) -> B,
+) -> Result<client::Service> {
+    let objects = build(builder.clone(), no_retries()).map_err(|_| ill_formed())?;
+    let lists = build(share(builder, &objects), retries()).map_err(|_| ill_formed())?;
+    Ok(client::Service { objects: Arc::new(objects), lists: Arc::new(lists), listings: None })
 }
 
 /// A credential in an address would be shown by whoever shows the address (E2).
@@ -342,7 +353,7 @@ fn ill_formed() -> Error {
 }
 
 fn in_place_of_both(store: Arc<dyn ObjectStore>) -> client::Service {
-    client::Service { objects: Arc::clone(&store), lists: store, pages: None }
+    client::Service { objects: Arc::clone(&store), lists: store, listings: None }
 }
 
 /// Retries are for who knows what was sent.

@@ -40,14 +40,14 @@ use std::{
     time::Duration,
 };
 
-use backend_kit::{Detached, OFFLOAD_LEN, false_value, frame, offload};
+use backend_kit::{Detached, false_value, frame, offload_long};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result};
 use tokio::{runtime::Handle, sync::Mutex as AsyncMutex, time::Instant};
 
 use self::{
-    format::Tail,
+    format::{Index, Tail},
     merge::Merging,
     name::PackName,
     place::{Place, frame_key},
@@ -72,6 +72,9 @@ const MAX_PACKS: u64 = 1 << 22;
 /// How often what arrives damaged is read, since it may have been damaged on its way.
 const READINGS: usize = 3;
 
+/// How many records are learned at a time: that takes less than a millisecond.
+const RECORDS_AT_A_TIME: usize = 512;
+
 /// What an instance needs for its content.
 pub(crate) struct Packs {
     client: Arc<Client>,
@@ -79,7 +82,7 @@ pub(crate) struct Packs {
     verify: bool,
     /// How long requests without an answer are sent again.
     busy: Duration,
-    view: Mutex<View>,
+    view: Arc<Mutex<View>>,
     refreshing: Refreshing,
     blocks: Blocks,
     queue: Mutex<Queue>,
@@ -118,7 +121,7 @@ impl Packs {
             hash,
             verify: options.verify,
             busy: options.busy,
-            view: Mutex::default(),
+            view: Arc::default(),
             refreshing: Refreshing::default(),
             blocks: Blocks::default(),
             queue: Mutex::new(Queue::new(options.pack)),
@@ -134,7 +137,7 @@ impl Packs {
     }
 
     fn view(&self) -> MutexGuard<'_, View> {
-        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.view)
     }
 
     /// The key of the value with this hash (I3). What this instance does not know is looked for once among what others
@@ -184,7 +187,7 @@ impl Packs {
         // A lookup that finds the index lost reads more packs.
         if found.is_none() && (was_damaged || self.has_damaged()) {
             return Err(corrupt(
-                "the value is not found, and a pack is damaged that may hold it; restore it from a copy",
+                "the value is not found, and a pack is damaged or gone that may hold it; restore it from a copy",
             ));
         }
         Ok(found)
@@ -199,13 +202,14 @@ impl Packs {
         if let Some(place) = self.view().find_whole(hash) {
             return Ok(Some(place));
         }
-        if let Some(indexed) = self.in_runs(hash).await? {
-            let mut view = self.view();
+        let indexed = self.in_runs(hash).await?;
+        let mut view = self.view();
+        if let Some(indexed) = indexed {
             view.share([&indexed.pack]);
             view.remember(*hash, indexed);
         }
         // Where the index was lost, the packs were read in its place.
-        Ok(self.view().find(hash))
+        Ok(view.find(hash))
     }
 
     async fn read(&self, hash: &ContentHash, place: Place) -> Result<Found> {
@@ -233,15 +237,14 @@ impl Packs {
 
     /// The value in a frame, unless it is damaged. A sound one is held against its hash, where the store verifies (I6).
     async fn open_frame(&self, hash: &ContentHash, place: Place, bytes: &Bytes) -> Result<Option<Bytes>> {
-        let (hash, bytes) = (*hash, bytes.clone());
+        let (hash, bytes, len) = (*hash, bytes.clone(), bytes.len());
         let function = (place.sound && self.verify).then_some(self.hash);
-        let len = bytes.len();
         let open = move || {
             let value = frame::open(&frame_key(&hash, place.sound), &bytes).ok()?;
             let is_true = function.is_none_or(|function| function.hash(value) == hash);
             is_true.then(|| bytes.slice_ref(value))
         };
-        if len <= OFFLOAD_LEN { Ok(open()) } else { offload(open).await }
+        offload_long(len, open).await
     }
 
     /// Learns of all packs that were acknowledged before the call.
@@ -298,13 +301,13 @@ impl Packs {
         let mut packs = Vec::new();
         while let Some(object) = listed.next().await {
             let object = object?;
-            if let Some(pack) = PackName::of_object(&object.name) {
-                packs.push((pack, object.size));
-                if pack.epoch > enough {
-                    break;
-                }
-            } else {
-                tracing::warn!(name = object.name, "an object among the packs is not the store's");
+            let Some(pack) = PackName::of_object(&object.name) else {
+                self.client.tell_foreign(&object);
+                continue;
+            };
+            packs.push((pack, object.size));
+            if pack.epoch > enough {
+                break;
             }
         }
         Ok(packs)
@@ -318,18 +321,25 @@ impl Packs {
             }
             None => self.read_whole_root().await?,
         };
-        for _ in 1..READINGS {
-            if !matches!(&seen, Seen::Changed(object) if Root::open(&object.bytes).is_none()) {
-                break;
+        let mut readings = 1;
+        loop {
+            match seen {
+                Seen::Unchanged => return Ok(()),
+                Seen::Missing => {
+                    self.view().lose_root();
+                    return Ok(());
+                }
+                Seen::Changed(object) => {
+                    let root = open_root(object.bytes).await?;
+                    if root.is_some() || readings == READINGS {
+                        self.view().set_root(object.version, root);
+                        return Ok(());
+                    }
+                }
             }
             seen = self.read_whole_root().await?;
+            readings += 1;
         }
-        match seen {
-            Seen::Unchanged => {}
-            Seen::Missing => self.view().lose_root(),
-            Seen::Changed(object) => self.view().set_root(object.version, Root::open(&object.bytes)),
-        }
-        Ok(())
     }
 
     async fn read_whole_root(&self) -> Result<Seen, Failure> {
@@ -344,7 +354,7 @@ impl Packs {
         let mut damaged = BTreeSet::new();
         while let Some((pack, index)) = footers.try_next().await? {
             match index {
-                Some(index) => self.view().insert(pack, index),
+                Some(index) => self.learn(pack, index).await?,
                 None => drop(damaged.insert(pack)),
             }
         }
@@ -352,16 +362,33 @@ impl Packs {
         Ok(())
     }
 
-    async fn read_footer(&self, pack: PackName, size: u64) -> Result<Option<format::Index>> {
+    /// Learns the footer of a pack. It may have millions of values: the view is held for some of them at a time.
+    async fn learn(&self, pack: PackName, index: Index) -> Result<()> {
+        let view = Arc::clone(&self.view);
+        offload_long(size_of_val(&*index), move || {
+            for records in index.chunks(RECORDS_AT_A_TIME) {
+                let mut view = lock(&view);
+                for (hash, place) in records {
+                    view.remember(*hash, *place);
+                }
+            }
+            // Behind them: who comes meanwhile has the footer still to read.
+            lock(&view).insert(pack, index);
+        })
+        .await
+    }
+
+    /// The footer; `None` where it is damaged, or gone with its pack: what it holds is not known then, and not absent.
+    async fn read_footer(&self, pack: PackName, size: u64) -> Result<Option<Index>> {
         if size < format::MIN_LEN {
             return Ok(None);
         }
         let mut len = format::TAIL_LEN;
         for _ in 0..=READINGS {
             let Some(tail) = self.client.get_range(&pack.object(), size.saturating_sub(len)..size).await? else {
-                return Err(Failure::gone().into());
+                return Ok(None);
             };
-            match format::open(pack, size, &tail.bytes) {
+            match offload_long(tail.bytes.len(), move || format::open(pack, size, &tail.bytes)).await? {
                 Tail::Index(index) => return Ok(Some(index)),
                 Tail::Longer(needed) => len = needed,
                 Tail::Damaged => {}
@@ -369,6 +396,14 @@ impl Packs {
         }
         Ok(None)
     }
+}
+
+async fn open_root(bytes: Bytes) -> Result<Option<Arc<Root>>> {
+    offload_long(bytes.len(), move || Root::open(&bytes).map(Arc::new)).await
+}
+
+fn lock(view: &Mutex<View>) -> MutexGuard<'_, View> {
+    view.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn corrupt(message: &'static str) -> Error {

@@ -1,38 +1,57 @@
 //! What needs a server of its own: one that breaks its promise, and one that is killed.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Duration};
 
 use backend_s3::S3Options;
 use bytes::Bytes;
+use libtest_mimic::{Arguments, Trial};
 use object_store::{ClientOptions, RetryConfig, aws::AmazonS3Builder};
 use store_api::{AtomicWrite, Backend, Effect, EntryRead, ErrorKind, Key, TestAndSet};
-use test_servers::{Endpoint, Kind, Server};
+use test_servers::{Kind, Server, with_credentials};
 use tokio::{
     sync::watch,
     task::{JoinSet, spawn_blocking},
 };
 
+fn main() -> ExitCode {
+    if let Some(ended) = with_credentials(&[Kind::SeaweedFs]).expect("this program runs") {
+        return ended;
+    }
+    let trials = vec![
+        trial("a_service_that_ignores_conditions_is_refused", a_service_that_ignores_conditions_is_refused),
+        trial(
+            "a5_a_server_that_is_killed_and_restarted_loses_no_count_and_adds_none",
+            a5_counts_outlive_a_killed_server,
+        ),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn trial<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(test());
+        Ok(())
+    })
+}
+
 async fn start(kind: Kind) -> Server {
     spawn_blocking(move || Server::start(kind).unwrap()).await.unwrap()
 }
 
-/// A store on the server: these tests share a process, and so an environment, with others of other credentials.
-fn store(server: Endpoint) -> S3Options {
-    let [(_, id), (_, secret)] = server.credentials();
+async fn a_service_that_ignores_conditions_is_refused() {
+    let server = start(Kind::S3rver).await;
+    let endpoint = server.endpoint();
+    // The environment has the credentials of the other server.
+    let [(_, id), (_, secret)] = endpoint.credentials();
     let client = AmazonS3Builder::new()
-        .with_endpoint(server.url())
-        .with_bucket_name(server.bucket())
+        .with_endpoint(endpoint.url())
+        .with_bucket_name(endpoint.bucket())
         .with_access_key_id(id)
         .with_secret_access_key(secret)
         .with_client_options(ClientOptions::new().with_allow_http(true))
         .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() });
-    S3Options::over(Arc::new(client.build().unwrap()))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_ignores_conditions_is_refused() {
-    let server = start(Kind::S3rver).await;
-    let error = store(server.endpoint()).open().await.unwrap_err();
+    let error = S3Options::over(Arc::new(client.build().unwrap())).open().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("lacks a guarantee"), "{error}");
 }
@@ -65,11 +84,13 @@ async fn count(entries: Arc<dyn AtomicWrite>, key: Key, times: u64, restarted: w
     counted
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a5_a_server_that_is_killed_and_restarted_loses_no_count_and_adds_none() {
+async fn a5_counts_outlive_a_killed_server() {
     let mut server = start(Kind::SeaweedFs).await;
     let endpoint = server.endpoint();
-    let options = || store(endpoint).prefix("counted").busy(Duration::from_mins(2));
+    let options = || {
+        let options = S3Options::new(endpoint.bucket()).endpoint(endpoint.url()).region("us-east-1");
+        options.prefix("counted").busy(Duration::from_mins(2))
+    };
     let keys = ["a", "b"].map(|path| Key::new(path).unwrap());
     let mut clients = JoinSet::new();
     let (restarted, told) = watch::channel(false);

@@ -16,7 +16,15 @@ pub(crate) fn expect_told() -> Outcome {
 
 /// What this process has in memory, in KiB.
 pub(crate) fn resident_kib() -> Outcome<u64> {
-    let status = fs::read_to_string(STATUS).map_err(Failure::harness)?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
-    resident.ok_or_else(|| Failure::harness("the system does not tell how much memory is used"))
+    told_kib("VmRSS:").ok_or_else(|| Failure::harness("the system does not tell how much memory is used"))
+}
+
+/// What this process has taken of memory, in KiB, whether it was touched or not; nothing, where the system does not tell.
+pub(crate) fn taken_kib() -> Option<u64> {
+    told_kib("VmData:")
+}
+
+fn told_kib(name: &str) -> Option<u64> {
+    let status = fs::read_to_string(STATUS).ok()?;
+    status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
 }

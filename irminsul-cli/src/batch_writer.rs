@@ -1,11 +1,20 @@
 //! Adding many values of content in batches, bounded in memory.
 
-use irminsul::{Batch, Bytes, ContentHash, ErrorKind, Indexable, Result};
+use irminsul::{Batch, Bytes, ContentHash, ContentRead, ErrorKind, Indexable, Result};
 
 /// A batch of this many bytes is committed: enough to share its cost, and little beside the longest value.
 const FULL_BYTES: usize = 8 * 1024 * 1024;
 /// A batch of this many values is committed.
 const FULL_VALUES: usize = 1024;
+
+/// Whether the store has a value, as far as it can tell: one that it may have lost is to be given to it. Asked before a
+/// value is added, since an instance of some stores stores again what it has not looked for.
+pub(crate) async fn is_present(store: &dyn ContentRead, hash: &ContentHash) -> Result<bool> {
+    match store.index(hash).await {
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(false),
+        found => found.map(|key| key.is_some()),
+    }
+}
 
 /// Adds values to a store. They are there once [`commit`](Self::commit) returned.
 pub(crate) struct BatchWriter<'s> {

@@ -12,18 +12,19 @@ const OBJECTS: [&[u8]; 2] = [b"Contents", b"Blob"];
 const NAMES: [&[u8]; 2] = [b"Key", b"Name"];
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The page, as far as its names can be read. One that is no XML stays as it is, for whoever refuses it.
-pub(super) fn legible(page: Bytes) -> Bytes {
+/// The page, as far as its names can be read; `tell` hears of the others. One that is no XML stays as it is, for whoever
+/// refuses it.
+pub(super) fn legible(page: Bytes, tell: impl Fn(&str)) -> Bytes {
     // Azure begins with it, and the reader's positions do not count it.
     let page = if page.starts_with(BYTE_ORDER_MARK) { page.slice(BYTE_ORDER_MARK.len()..) } else { page };
     let foreign = std::str::from_utf8(&page).ok().and_then(illegible).unwrap_or_default();
     if foreign.is_empty() {
         return page;
     }
-    tracing::warn!(count = foreign.len(), "objects below the prefix are not the store's: their names cannot be read");
     let mut kept = Vec::with_capacity(page.len());
     let mut end = 0;
-    for object in foreign {
+    for (name, object) in foreign {
+        tell(&name);
         kept.extend_from_slice(&page[end..object.start]);
         end = object.end;
     }
@@ -31,8 +32,8 @@ pub(super) fn legible(page: Bytes) -> Bytes {
     kept.into()
 }
 
-/// Where the objects are that have such names; `None` when it is no XML.
-fn illegible(page: &str) -> Option<Vec<Range<usize>>> {
+/// Such names, and where their objects are; `None` when it is no XML.
+fn illegible(page: &str) -> Option<Vec<(String, Range<usize>)>> {
     let mut reader = Reader::from_str(page);
     let mut found = Vec::new();
     let mut object: Option<Object> = None;
@@ -40,16 +41,18 @@ fn illegible(page: &str) -> Option<Vec<Range<usize>>> {
         let from = position(&reader)?;
         match reader.read_event().ok()? {
             Event::Start(tag) if OBJECTS.contains(&tag.name().as_ref()) => {
-                object = Some(Object { from, is_legible: None });
+                object = Some(Object { from, name: None });
             }
             Event::Start(tag) if NAMES.contains(&tag.name().as_ref()) => {
                 let Some(object) = &mut object else { continue };
                 let name = reader.read_text(tag.name()).ok()?.decode().ok()?;
-                object.is_legible.get_or_insert(is_legible(&name));
+                object.name.get_or_insert_with(|| name.into_owned());
             }
             Event::End(tag) if OBJECTS.contains(&tag.name().as_ref()) => {
-                if let Some(Object { from, is_legible: Some(false) }) = object.take() {
-                    found.push(from..position(&reader)?);
+                if let Some(Object { from, name: Some(name) }) = object.take()
+                    && !is_legible(&name)
+                {
+                    found.push((name, from..position(&reader)?));
                 }
             }
             Event::Eof => return Some(found),
@@ -61,8 +64,8 @@ fn illegible(page: &str) -> Option<Vec<Range<usize>>> {
 /// An object that is being read.
 struct Object {
     from: usize,
-    /// By its name, once that was read.
-    is_legible: Option<bool>,
+    /// As it is written in the page, once that was read.
+    name: Option<String>,
 }
 
 fn position(reader: &Reader<&[u8]>) -> Option<usize> {
@@ -93,7 +96,7 @@ mod tests {
     }
 
     fn shown(page: &str) -> String {
-        String::from_utf8(legible(Bytes::from(page.to_owned())).to_vec()).unwrap()
+        String::from_utf8(legible(Bytes::from(page.to_owned()), |_| {}).to_vec()).unwrap()
     }
 
     #[test]
@@ -125,7 +128,7 @@ mod tests {
             assert_eq!(shown(page), page);
         }
         let bytes = Bytes::from_static(b"<a>\xff</a>");
-        assert_eq!(legible(bytes.clone()), bytes);
+        assert_eq!(legible(bytes.clone(), |_| {}), bytes);
     }
 
     const LEGIBLE: [&str; 5] = ["p/a", "p/b&amp;c", "p", "p/..d", "p/e&lt;/Key&gt;"];

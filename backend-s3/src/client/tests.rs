@@ -35,7 +35,7 @@ impl HttpService for Scripted {
 
 impl HttpConnector for Scripted {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Bounded { service: self.clone(), pages: Arc::default() }))
+        Ok(HttpClient::new(Bounded { service: self.clone(), listings: Arc::default() }))
     }
 }
 
@@ -112,7 +112,7 @@ async fn a6_a_page_of_a_listing_is_asked_for_again() {
 async fn e2_a_failure_shows_no_address() {
     let store = builder([(403, "denied to user:hidden\n")]).with_endpoint("https://user:hidden@host").build().unwrap();
     let store: Arc<dyn ObjectStore> = Arc::new(store);
-    let service = Service { objects: Arc::clone(&store), lists: store, pages: None };
+    let service = Service { objects: Arc::clone(&store), lists: store, listings: None };
     let client = Client::new(service, Path::from("prefix"), Duration::ZERO, PATIENCE);
     let failure = client.get("object", 9).await.err().unwrap();
     let error = Error::from(failure.clone());
@@ -181,7 +181,7 @@ impl HttpService for Unending {
 
 impl HttpConnector for Unending {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Bounded { service: self.clone(), pages: Arc::default() }))
+        Ok(HttpClient::new(Bounded { service: self.clone(), listings: Arc::default() }))
     }
 }
 

@@ -26,7 +26,7 @@ use reqwest::{
     Body, Client, ClientBuilder, NoProxy, Proxy, Request, header::CONTENT_RANGE, redirect, tls::Certificate,
 };
 
-use super::{Kind, page};
+use super::{Kind, foreign::Foreign, page};
 
 /// A page of a listing has 1,000 names of 1,024 bytes, or 5,000 on Azure, and what is told of each.
 const MAX_PAGE_LEN: usize = 16 * 1024 * 1024;
@@ -34,16 +34,25 @@ const MAX_PAGE_LEN: usize = 16 * 1024 * 1024;
 const MAX_ANSWER_LEN: usize = 256 * 1024;
 const NAME: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
-/// Makes the connections of a client, and counts the requests for pages of listings that are sent over them.
+/// Makes the connections of a client.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connector {
-    pub(crate) pages: Arc<AtomicU64>,
+    pub(crate) listings: Arc<Listings>,
+}
+
+/// What is known of the listings that went over the connections of a client.
+#[derive(Debug, Default)]
+pub(crate) struct Listings {
+    /// How many pages were asked for.
+    pub(crate) pages: AtomicU64,
+    /// The objects whose names cannot be read.
+    illegible: Foreign,
 }
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> Result<HttpClient> {
         let client = configured(options)?.build().map_err(|_| ill_formed())?;
-        Ok(HttpClient::new(Bounded { service: Plain(client), pages: Arc::clone(&self.pages) }))
+        Ok(HttpClient::new(Bounded { service: Plain(client), listings: Arc::clone(&self.listings) }))
     }
 }
 
@@ -143,8 +152,7 @@ fn failed(error: reqwest::Error) -> HttpError {
 #[derive(Debug)]
 pub(crate) struct Bounded<S> {
     pub(crate) service: S,
-    /// How many pages of listings were asked for.
-    pub(crate) pages: Arc<AtomicU64>,
+    pub(crate) listings: Arc<Listings>,
 }
 
 #[async_trait]
@@ -153,7 +161,7 @@ impl<S: HttpService> HttpService for Bounded<S> {
         let is_get = request.method() == "GET";
         let is_list = is_get && request.uri().query().is_some_and(asks_for_list);
         if is_list {
-            self.pages.fetch_add(1, Ordering::Relaxed);
+            self.listings.pages.fetch_add(1, Ordering::Relaxed);
             Kind::List.tell();
         }
         let answer = self.service.call(request).await?;
@@ -163,7 +171,10 @@ impl<S: HttpService> HttpService for Bounded<S> {
         let (parts, body) = answer.into_parts();
         let is_fine = parts.status.is_success();
         let body = match (is_fine, is_list) {
-            (true, true) => page::legible(limited(body, MAX_PAGE_LEN).bytes().await?).into(),
+            (true, true) => {
+                let page = limited(body, MAX_PAGE_LEN).bytes().await?;
+                page::legible(page, |name| self.listings.illegible.tell(name)).into()
+            }
             (true, false) if is_get => body,
             _ => limited(body, MAX_ANSWER_LEN),
         };

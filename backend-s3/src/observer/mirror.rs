@@ -1,8 +1,11 @@
 //! The mirror: what was told of the watched keys, and what is told next, so that the hub gets an unbroken chain of each.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    ops::Bound::Excluded,
+};
 
-use backend_kit::{Change, Hub, Old, Scope, Wakers};
+use backend_kit::{Change, Hub, Old, Scope, Wakers, range_below};
 use bytes::Bytes;
 use store_api::{Error, Key};
 
@@ -12,13 +15,16 @@ use crate::{
     frame::{Frame, rotten},
 };
 
+/// How many keys are forgotten at a time.
+const FORGOTTEN: usize = 512;
+
 /// What was told of the watched keys. All that is told keeps one rule: a read tells something only if the record is still
 /// the one that it began from (`follows`), or if both have a sequence number to compare. Everything else is read again.
 #[derive(Default)]
 pub(super) struct Mirror {
     covers: Covers,
     /// The keys in these scopes that have an object.
-    keys: HashMap<Key, Record>,
+    keys: BTreeMap<Key, Record>,
     /// What this instance wrote where it is not known whether the record is of before or after.
     unclear: Vec<Key>,
     /// What could not be looked at, since when the watches know: an entry, or a listing.
@@ -46,13 +52,13 @@ impl Covers {
         self.keys.get(key).into_iter().chain(paths)
     }
 
-    /// Keeps those that are watched or begin; says whether there were others.
-    fn retain(&mut self, watched: &[Scope]) -> bool {
-        let count = self.keys.len() + self.paths.len();
+    /// Keeps those that are watched or begin; gives the others.
+    fn retain(&mut self, watched: &[Scope]) -> Vec<Scope> {
         let watched: HashSet<&Scope> = watched.iter().collect();
-        self.keys.retain(|key, cover| cover.beginning > 0 || watched.contains(&Scope::Key(key.clone())));
-        self.paths.retain(|path, cover| cover.beginning > 0 || watched.contains(&Scope::Under(path.clone())));
-        self.keys.len() + self.paths.len() < count
+        let is_over = |scope: &Scope, cover: &Cover| cover.beginning == 0 && !watched.contains(scope);
+        let keys = self.keys.extract_if(|key, cover| is_over(&Scope::Key(key.clone()), cover));
+        let paths = self.paths.extract_if(|path, cover| is_over(&Scope::Under(path.clone()), cover));
+        keys.map(|(key, _)| Scope::Key(key)).chain(paths.map(|(path, _)| Scope::Under(path))).collect()
     }
 }
 
@@ -135,25 +141,52 @@ impl Mirror {
         self.covers.get_or_insert(scope).is_known = true;
     }
 
-    /// Forgets what is neither watched nor about to be. Watches are registered under the mirror's lock: one that came
-    /// behind the hub's answer would be forgotten with its scope, and hear of nothing.
-    pub(super) fn forget_unwatched(&mut self, hub: &Hub) {
-        if self.covers.retain(&hub.scopes()) {
-            let mut keys = std::mem::take(&mut self.keys);
-            keys.retain(|key, _| self.is_covered(key));
-            keys.shrink_to_fit();
-            self.keys = keys;
+    /// Forgets the scopes that are neither watched nor about to be, and gives them: [their keys](Self::forget_keys) are
+    /// to follow. Watches are registered under the mirror's lock: one that came behind the hub's answer would be
+    /// forgotten with its scope, and hear of nothing.
+    pub(super) fn forget_unwatched(&mut self, hub: &Hub) -> Vec<Scope> {
+        let over = self.covers.retain(&hub.scopes());
+        if !over.is_empty() {
             let mut failing = std::mem::take(&mut self.failing);
             failing.retain(|scope, _| self.is_covered(scope.path()));
             self.failing = failing;
             self.epoch.0 += 1;
         }
+        over
+    }
+
+    /// Forgets the next keys of a scope behind one, unless another scope covers them; gives the last that was looked at,
+    /// if there are more.
+    pub(super) fn forget_keys(&mut self, scope: &Scope, behind: Option<&Key>) -> Option<Key> {
+        let next: Vec<Key> = self.within(scope, behind).take(FORGOTTEN).map(|(key, _)| key.clone()).collect();
+        for key in &next {
+            if !self.is_covered(key) {
+                self.keys.remove(key);
+                self.epoch.0 += 1;
+            }
+        }
+        next.into_iter().nth(FORGOTTEN - 1)
     }
 
     /// The keys in a scope that are there.
     pub(super) fn there(&self, scope: &Scope) -> Vec<Key> {
-        let there = self.keys.iter().filter(|(key, record)| record.is_there && scope.covers(key));
+        let there = self.within(scope, None).filter(|(_, record)| record.is_there);
         there.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// The records of a scope, behind a key.
+    fn within<'m>(&'m self, scope: &Scope, behind: Option<&Key>) -> impl Iterator<Item = (&'m Key, &'m Record)> {
+        let own = if behind.is_none() { self.keys.get_key_value(scope.path()) } else { None };
+        let below = match scope {
+            Scope::Key(_) => None,
+            Scope::Under(path) => {
+                let (first, end) = range_below(path);
+                // The path's own key is looked at first, and may lie before the others.
+                let first = behind.filter(|key| *key != path).map_or(first, |key| Excluded(key.as_str().to_owned()));
+                Some(self.keys.range::<str, _>((first.as_ref().map(String::as_str), end.as_ref().map(String::as_str))))
+            }
+        };
+        own.into_iter().chain(below.into_iter().flatten())
     }
 
     fn is_covered(&self, key: &Key) -> bool {
@@ -286,4 +319,38 @@ fn publish(hub: &Hub, key: &Key, seq: u64, was_there: bool, new: Option<Bytes>) 
         (true, _) => Old::Present(None),
     };
     hub.publish(&Change { key: key.clone(), seq, old, new })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(path: &str) -> Key {
+        Key::new(path).unwrap()
+    }
+
+    #[test]
+    fn what_no_scope_covers_any_more_is_forgotten_some_at_a_time() {
+        let (hub, mut mirror) = (Hub::new(), Mirror::default());
+        let (over, inside, beside) = (Scope::Under(key("a")), Scope::Key(key("a/7")), Scope::Under(key("b")));
+        for scope in [&over, &inside, &beside] {
+            mirror.begin(scope);
+        }
+        let others = ["a", "a!", "a0", "b", "b/c"].map(str::to_owned);
+        for path in (0..3 * FORGOTTEN).map(|i| format!("a/{i}")).chain(others) {
+            assert!(mirror.listed(&key(&path), None, true));
+        }
+        mirror.end(&over);
+        assert_eq!(mirror.forget_unwatched(&hub), std::slice::from_ref(&over));
+        let mut steps = 1;
+        let mut last = mirror.forget_keys(&over, None);
+        while let Some(key) = last {
+            last = mirror.forget_keys(&over, Some(&key));
+            steps += 1;
+        }
+        assert_eq!(steps, 4);
+        let left: Vec<&str> = mirror.keys.keys().map(Key::as_str).collect();
+        assert_eq!(left, ["a!", "a/7", "a0", "b", "b/c"]);
+        assert_eq!(mirror.there(&beside), [key("b"), key("b/c")]);
+    }
 }

@@ -9,7 +9,7 @@
 //!
 //! Numbers are big-endian.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use backend_kit::{Addition, frame};
 use bytes::{Buf, BufMut, Bytes};
@@ -19,6 +19,7 @@ use store_api::ContentHash;
 use super::{
     name::PackName,
     place::{Place, frame_key},
+    run::Record,
 };
 
 const MAGIC: &[u8] = b"irmpack1";
@@ -34,14 +35,14 @@ pub(crate) const MAX_VALUES: usize = 1 << 22;
 /// A pack of nothing, which nobody writes, would be as long.
 pub(crate) const MIN_LEN: u64 = TRAILER_LEN as u64;
 
-/// The values of a pack, and where each lies in it.
-pub(crate) type Index = Vec<(ContentHash, Place)>;
+/// The values of a pack in the order of their hashes, and where each lies in it.
+pub(crate) type Index = Arc<[Record]>;
 
 /// The object of a pack, whose additions are trusted if their values have their hashes.
 pub(crate) fn seal(name: PackName, additions: &BTreeMap<ContentHash, Addition>) -> (PutPayload, Index) {
     let mut parts = Vec::with_capacity(2 * additions.len() + 1);
     let mut footer = Vec::with_capacity(additions.len() * ENTRY_LEN + TRAILER_LEN);
-    let mut index = Index::with_capacity(additions.len());
+    let mut index = Vec::with_capacity(additions.len());
     let mut offset = 0;
     for (hash, addition) in additions {
         let value = &addition.value;
@@ -55,7 +56,7 @@ pub(crate) fn seal(name: PackName, additions: &BTreeMap<ContentHash, Addition>) 
         index.push((*hash, place));
     }
     parts.push(seal_footer(name, footer).into());
-    (parts.into_iter().collect(), index)
+    (parts.into_iter().collect(), index.into())
 }
 
 /// The end of a pack: its footer, and the trailer.
@@ -98,7 +99,7 @@ pub(crate) fn open(name: PackName, size: u64, tail: &[u8]) -> Tail {
     entries.map_or(Tail::Damaged, Tail::Index)
 }
 
-fn parse_entry(name: PackName, entry: &[u8]) -> Option<(ContentHash, Place)> {
+fn parse_entry(name: PackName, entry: &[u8]) -> Option<Record> {
     let (hash, mut place) = entry.split_first_chunk()?;
     Some((ContentHash::new(*hash), Place::get_in_pack(name, &mut place)?))
 }
@@ -142,7 +143,7 @@ mod tests {
             let opened = index(open(name, pack.len() as u64, &pack)).unwrap();
             prop_assert_eq!(&opened, &sealed);
             prop_assert_eq!(opened.len(), additions.len());
-            for (hash, place) in opened {
+            for &(hash, place) in &*opened {
                 let range = place.range();
                 let found = &pack[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
                 let value = frame::open(&frame_key(&hash, place.sound), found).unwrap();

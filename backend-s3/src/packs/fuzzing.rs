@@ -1,5 +1,7 @@
 //! What holds of packs, of the index and of locators, whatever bytes they are.
 
+use std::sync::Arc;
+
 use bytes::BufMut;
 use store_api::{ContentHash, ContentKey};
 
@@ -25,7 +27,7 @@ pub fn pack(bytes: &[u8]) {
     let size = tail.len() as u64;
     let Tail::Index(index) = format::open(name, size, &tail) else { return };
     let mut sealed = Vec::new();
-    for (hash, place) in &index {
+    for (hash, place) in &*index {
         sealed.put_slice(hash.as_bytes());
         place.put_in_pack(&mut sealed);
     }
@@ -36,8 +38,11 @@ pub fn pack(bytes: &[u8]) {
         assert!(matches!(format::open(name, size - 1, &tail[1..]), Tail::Damaged));
     }
     let mut view = View::default();
-    view.insert(name, index.clone());
-    for (hash, _) in &index {
+    for (hash, place) in &*index {
+        view.remember(*hash, *place);
+    }
+    view.insert(name, Arc::clone(&index));
+    for (hash, _) in &*index {
         for _ in 0..3 {
             let found = view.find(hash).expect("it was inserted");
             assert!(index.contains(&(*hash, found)));

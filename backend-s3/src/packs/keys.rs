@@ -57,7 +57,8 @@ impl Packs {
             self.refresh().await?;
         }
         let slice = self.slice(behind).await?;
-        let error = || super::corrupt("a pack is damaged, and its values cannot be told; restore it from a copy");
+        let error =
+            || super::corrupt("a pack is damaged or gone, and its values cannot be told; restore it from a copy");
         let mut items: Vec<_> = slice.damaged.difference(&told).map(|pack| Err(error().with_key(pack))).collect();
         told.extend(&slice.damaged);
         let within = |hash: &ContentHash| slice.until.is_none_or(|until| *hash <= until);

@@ -14,12 +14,20 @@ use super::place::Place;
 /// A value's hash, and where it lies.
 pub(crate) type Record = (ContentHash, Place);
 
+/// Where a value lies, by records in the order of their hashes.
+pub(crate) fn place_in(records: &[Record], hash: &ContentHash) -> Option<Place> {
+    records.binary_search_by_key(hash, |(hash, _)| *hash).ok().map(|at| records[at].1)
+}
+
 pub(super) const RECORD_LEN: usize = ContentHash::LEN + Place::LEN;
 const BLOCK_RECORDS: usize = 1024;
 const BLOCK_LEN: usize = BLOCK_RECORDS * RECORD_LEN;
 
 /// The most records of a run: 65 MiB, which a merge holds in memory.
 pub(crate) const MAX_RECORDS: usize = 1 << 20;
+
+/// The folder of the runs and of their root, below the store's prefix.
+pub(crate) const FOLDER: &str = "index";
 
 /// What the root says about a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +63,7 @@ impl Run {
 
     /// The name of its object.
     pub(crate) fn object(&self) -> String {
-        format!("index/{:032x}", self.nonce)
+        object(self.nonce)
     }
 
     pub(crate) fn records(&self) -> usize {
@@ -95,8 +103,11 @@ impl Run {
         if bytes.len() as u64 != self.len() {
             return None;
         }
-        let blocks = bytes.chunks(BLOCK_LEN).enumerate().map(|(block, bytes)| self.open_block(block, bytes));
-        Some(blocks.collect::<Option<Vec<_>>>()?.concat())
+        let mut records = Vec::with_capacity(self.records());
+        for (block, bytes) in bytes.chunks(BLOCK_LEN).enumerate() {
+            records.append(&mut self.open_block(block, bytes)?);
+        }
+        Some(records)
     }
 
     pub(super) fn put(&self, to: &mut impl BufMut) {
@@ -120,6 +131,17 @@ impl Run {
         }
         Some(Self { nonce, records, blocks })
     }
+}
+
+fn object(nonce: u128) -> String {
+    format!("{FOLDER}/{nonce:032x}")
+}
+
+/// Whether this is the name of a run's object.
+pub(crate) fn is_object(name: &str) -> bool {
+    let nonce = name.rsplit_once('/').and_then(|(_, nonce)| u128::from_str_radix(nonce, 16).ok());
+    // One text for each number.
+    nonce.is_some_and(|nonce| object(nonce) == name)
 }
 
 fn parse_record(record: &[u8]) -> Option<Record> {

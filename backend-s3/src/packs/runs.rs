@@ -12,7 +12,7 @@ use super::{
     CONCURRENCY, Packs, READINGS,
     place::Place,
     root::Root,
-    run::{Record, Run},
+    run::{Record, Run, place_in},
 };
 use crate::client::Version;
 
@@ -97,7 +97,7 @@ impl Packs {
     async fn in_run(&self, run: &Run, hash: &ContentHash) -> Result<Option<Place>, RunError> {
         let Some(block) = run.block_of(hash) else { return Ok(None) };
         let records = self.block(run, block).await?;
-        Ok(records.binary_search_by_key(hash, |(hash, _)| *hash).ok().map(|at| records[at].1))
+        Ok(place_in(&records, hash))
     }
 
     /// The records of a block of a run.

@@ -5,9 +5,9 @@ use std::{
     sync::{Arc, MutexGuard, PoisonError},
 };
 
-use backend_kit::{Addition, OFFLOAD_LEN, UnderWay, hash, offload};
+use backend_kit::{Addition, UnderWay, offload_long};
 use object_store::PutPayload;
-use store_api::{ContentHash, ContentKey, Effect, Error, ErrorKind, Result};
+use store_api::{ContentHash, ContentKey, Effect, Error, ErrorKind, HashFunction, Result};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     format::{self, Index},
     name::PackName,
     place::Place,
+    run::place_in,
     view::WINDOW,
 };
 use crate::{
@@ -117,7 +118,12 @@ impl Packs {
 
     /// Stores a value (I1, I4). One that this instance knows to be there costs no request.
     pub(crate) async fn add(self: &Arc<Self>, addition: Addition) -> Result<ContentKey> {
-        let addition = self.checked(addition).await?;
+        let addition = if addition.trusted {
+            addition
+        } else {
+            let hash = self.hash;
+            offload_long(addition.value.len(), move || checked(hash, addition)).await?
+        };
         if let Some(place) = self.present(&addition) {
             return Ok(place.to_key(&addition.hash));
         }
@@ -130,13 +136,8 @@ impl Packs {
 
     /// Stores all of it with one PUT, whole or not at all (I7).
     pub(crate) async fn commit(self: &Arc<Self>, additions: Vec<Addition>) -> Result<()> {
-        let mut missing = BTreeMap::new();
-        for addition in additions {
-            let addition = self.checked(addition).await?;
-            if self.present(&addition).is_none() {
-                missing.insert(addition.hash, addition);
-            }
-        }
+        let packs = Arc::clone(self);
+        let missing = offload_long(bytes(&additions), move || packs.missing(additions)).await?;
         if missing.is_empty() {
             return Ok(());
         }
@@ -149,10 +150,11 @@ impl Packs {
         run(&self.runtime, under_way, async move { packs.write(&Arc::new(missing)).await.map(drop) }).await
     }
 
-    /// Says of an addition whether its value has the hash.
-    async fn checked(&self, addition: Addition) -> Result<Addition> {
-        let trusted = addition.trusted || hash(self.hash, &addition.value).await? == addition.hash;
-        Ok(Addition { trusted, ..addition })
+    /// What has to be written.
+    fn missing(&self, additions: Vec<Addition>) -> BTreeMap<ContentHash, Addition> {
+        let checked = additions.into_iter().map(|addition| checked(self.hash, addition));
+        let missing = checked.filter(|addition| self.present(addition).is_none());
+        missing.map(|addition| (addition.hash, addition)).collect()
     }
 
     /// Where the value lies, if it need not be written.
@@ -177,18 +179,15 @@ impl Packs {
         }
         let written = self.write(&Arc::new(additions)).await;
         for Waiting { addition, reply, _under_way } in waiting {
-            let key =
-                written.as_ref().map(|places| places[&addition.hash].to_key(&addition.hash)).map_err(Error::clone);
+            let place = |index: &Index| place_in(index, &addition.hash).expect("it is in the pack");
+            let key = written.as_ref().map(|index| place(index).to_key(&addition.hash)).map_err(Error::clone);
             // Whose future was dropped does not wait for it.
             let _ = reply.send(key);
         }
     }
 
     /// Writes a pack, and returns when everyone will find it.
-    async fn write(
-        self: &Arc<Self>,
-        additions: &Arc<BTreeMap<ContentHash, Addition>>,
-    ) -> Result<BTreeMap<ContentHash, Place>> {
+    async fn write(self: &Arc<Self>, additions: &Arc<BTreeMap<ContentHash, Addition>>) -> Result<Index> {
         let patience = self.patience();
         self.list_first().await?;
         let unknown = |error: Error| error.with_effect(Effect::Unknown);
@@ -200,10 +199,9 @@ impl Packs {
             };
             let index = put.await.map_err(|error| if names == 0 { error } else { unknown(error) })?;
             if !self.is_late(name, patience).await.map_err(unknown)? {
-                let places = index.iter().copied().collect();
-                self.view().insert(name, index);
+                self.learn(name, Arc::clone(&index)).await.map_err(unknown)?;
                 self.merge_if_due();
-                return Ok(places);
+                return Ok(index);
             }
         }
         let late = "others write packs faster than this one can be written; try again";
@@ -257,11 +255,18 @@ impl Packs {
 
 /// The object of a pack, made off the async worker where that takes long.
 async fn seal(name: PackName, additions: &Arc<BTreeMap<ContentHash, Addition>>) -> Result<(PutPayload, Index)> {
-    if additions.values().map(Addition::bytes).sum::<usize>() <= OFFLOAD_LEN {
-        return Ok(format::seal(name, additions));
-    }
-    let additions = Arc::clone(additions);
-    offload(move || format::seal(name, &additions)).await
+    let (bytes, additions) = (bytes(additions.values()), Arc::clone(additions));
+    offload_long(bytes, move || format::seal(name, &additions)).await
+}
+
+fn bytes<'a>(additions: impl IntoIterator<Item = &'a Addition>) -> usize {
+    additions.into_iter().map(Addition::bytes).sum()
+}
+
+/// Says of an addition whether its value has the hash.
+fn checked(function: HashFunction, addition: Addition) -> Addition {
+    let trusted = addition.trusted || function.hash(&addition.value) == addition.hash;
+    Addition { trusted, ..addition }
 }
 
 fn ended() -> Error {

@@ -7,7 +7,13 @@ use std::{
 
 use store_api::ContentHash;
 
-use super::{format::Index, name::PackName, place::Place, root::Root, run::Record};
+use super::{
+    format::Index,
+    name::PackName,
+    place::Place,
+    root::Root,
+    run::{Record, place_in},
+};
 use crate::client::Version;
 
 /// How many epochs an acknowledged pack may lie behind the latest one that there was when it was looked for beyond it.
@@ -36,6 +42,8 @@ pub(crate) struct View {
     /// The latest epoch of any pack that is known to be there. `None` before the first listing.
     top: Option<u32>,
     known: BTreeMap<ContentHash, Place>,
+    /// How many of them were left when a surplus was forgotten last, unless there is another root since.
+    kept: usize,
     /// The packs that the root does not cover, and whose footers were read or written here.
     uncovered: BTreeMap<PackName, Index>,
     uncovered_records: usize,
@@ -69,7 +77,8 @@ impl View {
     /// than what it repairs.
     pub(crate) fn next_epoch<'h>(&self, mut hashes: impl Iterator<Item = &'h ContentHash>) -> u32 {
         let is_rotten = |hash| self.find(hash).is_some_and(|place| self.is_rotten(&place));
-        let begins = hashes.any(is_rotten) || fastrand::u32(..PACKS_PER_EPOCH) == 0;
+        let repairs = !self.rotten.is_empty() && hashes.any(is_rotten);
+        let begins = repairs || fastrand::u32(..PACKS_PER_EPOCH) == 0;
         let step = u32::from(begins);
         self.top.unwrap_or_default().saturating_add(step)
     }
@@ -100,7 +109,7 @@ impl View {
     }
 
     /// Learns the root, or that its bytes are damaged.
-    pub(crate) fn set_root(&mut self, version: Version, root: Option<Root>) {
+    pub(crate) fn set_root(&mut self, version: Version, root: Option<Arc<Root>>) {
         let Some(root) = root else { return self.distrust_root(version) };
         if self.root().is_some_and(|known| !root.covers_all_of(&known)) {
             // It was made again, without a pack that is damaged.
@@ -114,8 +123,9 @@ impl View {
         self.unread.retain(|pack, _| !root.covers(*pack));
         self.damaged.retain(|pack| !root.covers(*pack));
         self.uncovered.retain(|pack, _| !root.covers(*pack));
-        self.uncovered_records = self.uncovered.values().map(Vec::len).sum();
-        self.root = Some((version, Some(Arc::new(root))));
+        self.uncovered_records = self.uncovered.values().map(|index| index.len()).sum();
+        self.root = Some((version, Some(root)));
+        self.kept = 0;
         self.forget_surplus();
     }
 
@@ -150,11 +160,15 @@ impl View {
         &self.damaged
     }
 
-    /// What was learned of the indexed packs can be looked up again.
+    /// What was learned of the indexed packs can be looked up again. It goes all at once, since that takes a look at all:
+    /// so there is room for as many as the limit says behind it, whatever has to stay.
     fn forget_surplus(&mut self) {
-        if self.known.len() > KNOWN_LIMIT {
-            self.known.retain(|_, place| self.uncovered.contains_key(&place.pack));
+        if self.known.len() <= self.kept + KNOWN_LIMIT {
+            return;
         }
+        let Some(root) = self.root() else { return };
+        self.known.retain(|_, place| !root.covers(place.pack));
+        self.kept = self.known.len();
     }
 
     /// Learns what a listing from the floor showed, which began when `top` was the latest known epoch.
@@ -180,14 +194,11 @@ impl View {
         self.unread.iter().map(|(pack, size)| (*pack, *size)).collect()
     }
 
-    /// Learns the footer of a pack.
+    /// Learns the footer of a pack, all of which is [remembered](Self::remember).
     pub(crate) fn insert(&mut self, pack: PackName, index: Index) {
         self.raise_top(pack.epoch);
         self.unread.remove(&pack);
         self.damaged.remove(&pack);
-        for (hash, place) in &index {
-            self.remember(*hash, *place);
-        }
         self.uncovered_records += index.len();
         if let Some(replaced) = self.uncovered.insert(pack, index) {
             self.uncovered_records -= replaced.len();
@@ -198,6 +209,7 @@ impl View {
     pub(crate) fn remember(&mut self, hash: ContentHash, place: Place) {
         let known = self.find(&hash);
         if known.is_none_or(|known| self.rank(&place) > self.rank(&known)) {
+            self.forget_surplus();
             self.known.insert(hash, place);
         }
     }
@@ -218,8 +230,7 @@ impl View {
             self.rotten.clear();
         }
         let is_new = self.rotten.insert(place);
-        let in_pack = |index: &Index| index.binary_search_by_key(hash, |(hash, _)| *hash).ok().map(|at| index[at].1);
-        let others: Vec<Place> = self.uncovered.values().filter_map(in_pack).collect();
+        let others: Vec<Place> = self.uncovered.values().filter_map(|index| place_in(index, hash)).collect();
         for other in others {
             self.remember(*hash, other);
         }
@@ -273,6 +284,30 @@ impl View {
 mod tests {
     use super::*;
 
+    fn place(pack: PackName) -> Place {
+        Place { pack, offset: 0, len: 1, sound: true }
+    }
+
+    #[test]
+    fn what_was_looked_up_in_the_index_is_forgotten_when_it_is_much_and_what_is_not_indexed_is_not() {
+        let (indexed, unindexed) = (PackName::new(1).unwrap(), PackName::new(9).unwrap());
+        let hash = |i: usize| {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&i.to_be_bytes());
+            ContentHash::new(bytes)
+        };
+        let mut view = View::default();
+        let root = Root { floor: 5, ..Root::default() };
+        view.set_root(Version::new("root".into()).unwrap(), Some(Arc::new(root)));
+        view.remember(hash(usize::MAX), place(unindexed));
+        for i in 0..5 * KNOWN_LIMIT / 2 {
+            view.remember(hash(i), place(indexed));
+            assert!(view.known.len() <= KNOWN_LIMIT + 1);
+        }
+        assert!(view.known.len() > KNOWN_LIMIT / 4, "it is forgotten all at once, and not at each step");
+        assert!(view.find(&hash(usize::MAX)).is_some());
+    }
+
     #[test]
     fn the_floor_follows_what_was_known_before_a_listing() {
         let mut view = View::default();
@@ -287,10 +322,11 @@ mod tests {
         let mut view = View::default();
         let (late, latest) = (PackName::new(3).unwrap(), PackName::new(4 + WINDOW).unwrap());
         view.set_listed(vec![(late, 100), (latest, 100)], None);
-        let place = |pack| Place { pack, offset: 0, len: 1, sound: true };
         let (one, other) = (ContentHash::new([1; 32]), ContentHash::new([2; 32]));
-        view.insert(late, vec![(one, place(late))]);
-        view.insert(latest, vec![(other, place(latest))]);
+        for (hash, pack) in [(one, late), (other, latest)] {
+            view.remember(hash, place(pack));
+            view.insert(pack, [(hash, place(pack))].into());
+        }
         assert!(view.find(&one).is_some() && view.find_shared(&one).is_none());
         assert!(view.find_shared(&other).is_some());
     }

@@ -373,6 +373,30 @@ async fn a11_what_a_damaged_pack_may_hold_is_not_absent() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a11_what_a_pack_that_is_gone_may_hold_is_not_absent_and_hides_no_other() {
+    let bucket = Arc::new(InMemory::new());
+    let scene = Scene::in_bucket(&bucket).await;
+    scene.content.add(value(0)).await.unwrap();
+    let pack = objects(&bucket, "packs").await.remove(0).location;
+    // It lists the pack, and does not look into it.
+    let warm = Scene::in_bucket(&bucket).await;
+    warm.content.add(value(1)).await.unwrap();
+    bucket.delete(&pack).await.unwrap();
+    scene.content.add(value(2)).await.unwrap();
+    assert!(warm.content.index(&hash(&value(2))).await.unwrap().is_some());
+    assert_eq!(warm.content.index(&hash(&value(0))).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    let keys: Vec<_> = warm.content.keys().map(|key| key.map_err(|error| error.kind())).collect().await;
+    let mut told: Vec<_> = keys.iter().filter_map(|key| key.as_ref().ok().map(ContentKey::to_hash)).collect();
+    told.sort_unstable();
+    let mut there = [1, 2].map(|i| hash(&value(i)));
+    there.sort_unstable();
+    assert_eq!(told, there);
+    assert_eq!(keys.iter().filter(|key| **key == Err(ErrorKind::Corrupt)).count(), 1);
+    // Who comes later does not know of it.
+    assert_eq!(Scene::in_bucket(&bucket).await.content.index(&hash(&value(0))).await.unwrap(), None);
+}
+
 #[tokio::test]
 async fn what_is_not_the_stores_among_the_packs_is_passed_over() {
     let bucket = Arc::new(InMemory::new());
@@ -445,6 +469,54 @@ async fn x1_a_root_that_is_answered_late_does_not_hide_what_a_later_one_covers()
     slow.store.close().await.unwrap();
     let reopened = Scene::in_bucket(&bucket).await;
     reopened.has_just(&(0..400).map(value).collect::<Vec<_>>()).await;
+}
+
+/// A merge whose requests are not answered keeps a close no longer than the option says, and what lands afterwards harms
+/// nothing.
+#[tokio::test(start_paused = true)]
+async fn a_close_gives_a_merge_up_that_takes_long() {
+    for object in ["index/", ROOT] {
+        let bucket = Arc::new(InMemory::new());
+        let store = Arc::new(Faulty::over(Arc::clone(&bucket)));
+        let opened = S3Options::over(Arc::clone(&store) as _).busy(Duration::from_secs(2)).open().await.unwrap();
+        let scene = Scene { content: opened.indexable().unwrap(), store: opened };
+        store.when_put(object, Step { fault: Fault::LandsAtTheEnd, before: nothing(), behind: nothing() });
+        scene.add_all(merged_values()).await;
+        let begun = tokio::time::Instant::now();
+        scene.store.close().await.unwrap();
+        assert_eq!(begun.elapsed().as_secs(), 2, "{object}");
+        let reader = Scene::in_bucket(&bucket).await;
+        reader.has_just(&merged_values()).await;
+        store.land().await;
+        for scene in [reader, Scene::in_bucket(&bucket).await] {
+            scene.has_just(&merged_values()).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_merge_removes_the_runs_that_earlier_ones_left_behind_and_none_that_is_to_be_named() {
+    let (bucket, _) = indexed_once().await;
+    let [named] = runs(&bucket).await.try_into().unwrap();
+    let put = async |name: &str| drop(bucket.put(&Path::from(name), "left".into()).await.unwrap());
+    let (left, foreign) = (format!("index/{:032x}", 7), "index/README");
+    put(&left).await;
+    put(foreign).await;
+    let store = Arc::new(Faulty::over(Arc::clone(&bucket)));
+    let scene = Scene::over(Arc::clone(&store) as _).await;
+    // Behind the PUT of the root another merge writes its run, which it is about to name.
+    let (under_way, others) = (format!("index/{:032x}", 8), Arc::clone(&bucket));
+    let name = Path::from(under_way.as_str());
+    let behind = async move { drop(others.put(&name, "under way".into()).await.unwrap()) };
+    store.when_put(ROOT, Step { fault: Fault::None, before: nothing(), behind: Box::new(|| behind.boxed()) });
+    scene.add_all((64..128).map(value)).await;
+    scene.store.close().await.unwrap();
+    let runs = runs(&bucket).await;
+    assert!(!runs.contains(&named), "it was absorbed");
+    assert!(!runs.contains(&Path::from(left)));
+    assert!(runs.contains(&Path::from(under_way)) && runs.contains(&Path::from(foreign)));
+    assert_eq!(runs.len(), 3, "and that of the merge");
+    Scene::in_bucket(&bucket).await.has_just(&(0..128).map(value).collect::<Vec<_>>()).await;
 }
 
 /// A bucket whose packs an index covers, with the pack of the first value.

@@ -60,8 +60,8 @@ struct Put {
 #[derive(Default)]
 struct Script {
     steps: VecDeque<Step>,
-    /// What happens to the next PUT of an object.
-    step_of: Option<(Path, Step)>,
+    /// What happens to the next PUT of an object whose name begins so.
+    step_of: Option<(String, Step)>,
     /// Under way, to land at the next PUT, or at the end.
     at_next: Vec<Put>,
     at_end: Vec<Put>,
@@ -75,7 +75,7 @@ struct Script {
 impl Script {
     fn next_step(&mut self, at: &Path) -> Option<Step> {
         match self.step_of.take() {
-            Some((of, step)) if of == *at => Some(step),
+            Some((of, step)) if at.as_ref().starts_with(&of) => Some(step),
             other => {
                 self.step_of = other;
                 self.steps.pop_front()
@@ -98,9 +98,9 @@ impl Faulty {
         self.script().steps.extend(steps);
     }
 
-    /// The next PUT of an object is this one. Others are let through, and take no part.
+    /// The next PUT of an object whose name begins so is this one. Others are let through, and take no part.
     pub(crate) fn when_put(&self, at: &str, step: Step) {
-        self.script().step_of = Some((Path::from(at), step));
+        self.script().step_of = Some((at.to_owned(), step));
     }
 
     pub(crate) fn fail_gets(&self, count: usize) {

@@ -3,6 +3,7 @@
 
 mod content;
 mod faulty;
+mod logging;
 mod opening;
 mod requests;
 mod rot;

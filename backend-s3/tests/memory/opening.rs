@@ -1,33 +1,44 @@
 //! What an open refuses, and what it leaves behind.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use backend_s3::S3Options;
 use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
 };
-use store_api::{AtomicWrite, Backend, EntryRead, ErrorKind, HashFunction, Key};
+use store_api::{Append, AtomicWrite, Backend, EntryRead, ErrorKind, Event, HashFunction, Init, Key};
 
-/// Which conditions a service ignores.
+/// What a service does not do as it should.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ignores {
+enum Fails {
+    /// It ignores the condition of a create.
     Create,
+    /// It ignores the condition of an update.
     Update,
+    /// Whoever asks may not write.
+    Put,
+    /// Whoever asks may not delete.
+    Delete,
 }
 
-/// A service that takes conditional writes and ignores a condition.
-struct Careless(InMemory, Ignores);
+/// A service that is not as it should be.
+struct Odd(InMemory, Fails);
+
+fn denied(at: &Path) -> Error {
+    Error::PermissionDenied { path: at.to_string(), source: "403".into() }
+}
 
 #[async_trait]
-impl ObjectStore for Careless {
+impl ObjectStore for Odd {
     async fn put_opts(&self, at: &Path, payload: PutPayload, mut options: PutOptions) -> Result<PutResult> {
         match (&options.mode, self.1) {
-            (PutMode::Create, Ignores::Create) | (PutMode::Update(_), Ignores::Update) => {
+            (PutMode::Create, Fails::Create) | (PutMode::Update(_), Fails::Update) => {
                 options.mode = PutMode::Overwrite;
             }
+            (_, Fails::Put) => return Err(denied(at)),
             _ => {}
         }
         self.0.put_opts(at, payload, options).await
@@ -42,6 +53,9 @@ impl ObjectStore for Careless {
     }
 
     fn delete_stream(&self, at: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        if self.1 == Fails::Delete {
+            return at.map(|at| Err(denied(&at?))).boxed();
+        }
         self.0.delete_stream(at)
     }
 
@@ -58,15 +72,15 @@ impl ObjectStore for Careless {
     }
 }
 
-impl fmt::Display for Careless {
+impl fmt::Display for Odd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Careless")
+        f.write_str("Odd")
     }
 }
 
-impl fmt::Debug for Careless {
+impl fmt::Debug for Odd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Careless")
+        f.write_str("Odd")
     }
 }
 
@@ -76,13 +90,26 @@ async fn objects(store: &dyn ObjectStore) -> Vec<String> {
 
 #[tokio::test]
 async fn a_service_that_ignores_a_condition_is_refused_by_its_name() {
-    for (ignores, named) in [(Ignores::Create, "If-None-Match"), (Ignores::Update, "If-Match")] {
-        let store = Arc::new(Careless(InMemory::new(), ignores));
+    for (ignored, named) in [(Fails::Create, "If-None-Match"), (Fails::Update, "If-Match")] {
+        let store = Arc::new(Odd(InMemory::new(), ignored));
         let error = S3Options::over(Arc::clone(&store) as _).open().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains(named), "{error}");
         assert_eq!(objects(&*store).await, [""; 0]);
     }
+}
+
+#[tokio::test]
+async fn who_may_not_write_cannot_open_and_who_may_not_delete_leaves_the_probe_behind() {
+    let open = async |fails| {
+        let store = Arc::new(Odd(InMemory::new(), fails));
+        let opened = S3Options::over(Arc::clone(&store) as _).open().await;
+        (opened.map(drop).map_err(|error| error.kind()), objects(&*store).await)
+    };
+    assert_eq!(open(Fails::Put).await, (Err(ErrorKind::Denied), vec![]));
+    let (opened, left) = open(Fails::Delete).await;
+    assert!(opened.is_ok());
+    assert!(matches!(&left[..], [probe, header] if probe.starts_with("probe/") && header == "store"), "{left:?}");
 }
 
 #[tokio::test]
@@ -141,4 +168,26 @@ async fn k2_foreign_objects_are_passed_over() {
     }
     let listed: Vec<_> = entries.list(&Key::root()).try_collect().await.unwrap();
     assert_eq!(listed, [Key::new("k").unwrap()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn e1_a_time_without_an_end_is_as_long_as_it_takes() {
+    let options: [fn(S3Options) -> S3Options; 3] = [
+        |options| options.poll(Duration::MAX),
+        |options| options.busy(Duration::MAX),
+        |options| options.patience(Duration::MAX),
+    ];
+    for set in options {
+        let store = set(S3Options::over(Arc::new(InMemory::new()))).open().await.unwrap();
+        let (entries, content) = (store.atomic_write().unwrap(), store.indexable().unwrap());
+        let key = Key::new("k").unwrap();
+        let mut watch = entries.watch(&Key::root(), Init::Current).await.unwrap();
+        assert_eq!(watch.next().await.unwrap().unwrap(), Event::CaughtUp);
+        entries.set(&key, "v".into()).await.unwrap();
+        assert!(matches!(watch.next().await.unwrap().unwrap(), Event::Changed { .. }));
+        assert_eq!(entries.find(&key).await.unwrap(), Some("v".into()));
+        content.add("value".into()).await.unwrap();
+        assert_eq!(content.index(&HashFunction::Blake3.hash(b"unknown")).await.unwrap(), None);
+        store.close().await.unwrap();
+    }
 }

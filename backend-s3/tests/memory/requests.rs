@@ -121,6 +121,25 @@ async fn a_list_takes_one_for_each_thousand_names_and_one_for_its_scope() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_begins_with_a_look_at_its_scope_and_reads_the_values_if_it_is_told_what_is_known() {
+    let entries = [("a", "1"), ("a/b", "2"), ("c", "3"), ("d", "4")];
+    let watch = async |under: Key, known: bool| {
+        let scene = Scene::with(&entries).await;
+        let init = if known { Init::Known(Vec::new()) } else { Init::Current };
+        scene.count(scene.entries.watch(&under, init)).await
+    };
+    assert_eq!(watch(Key::root(), false).await, (0, 0, 1));
+    assert_eq!(watch(Key::root(), true).await, (0, 4, 1));
+    assert_eq!(watch(key("a"), false).await, (0, 1, 1));
+    assert_eq!(watch(key("a"), true).await, (0, 3, 1));
+    for (known, reads) in [(false, 1), (true, 2)] {
+        let scene = Scene::with(&entries).await;
+        let init = if known { Init::Known(None) } else { Init::Current };
+        assert_eq!(scene.count(scene.entries.watch_key(&key("c"), init)).await, (0, reads, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn w11_an_idle_watch_of_a_key_takes_one_read_each_interval_without_its_body() {
     let scene = Scene::with(&[("k", "value")]).await;
     let mut watch = scene.entries.watch_key(&key("k"), Init::Current).await.unwrap();

@@ -26,6 +26,7 @@ use crate::{
     child::wait_to_go,
     context::{Context, Instance},
     failure::{Failure, Outcome, ensure},
+    memory::taken_kib,
     files::Files,
     following::State,
     roles::{Cue, Role, role},
@@ -202,10 +203,8 @@ async fn close(instance: Instance) {
 /// Lets this process take so much more than what it has, that of its threads and of an open store included. Where the
 /// system does not tell what that is, there is no limit.
 fn limit_memory() -> Outcome {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let taken = status.lines().find_map(|line| line.strip_prefix("VmData:")?.split_whitespace().next()?.parse().ok());
-    let Some(kib) = taken else { return Ok(()) };
-    let limit = Some(1024_u64.saturating_mul(kib).saturating_add(MEMORY));
+    let Some(taken) = taken_kib() else { return Ok(()) };
+    let limit = Some(1024_u64.saturating_mul(taken).saturating_add(MEMORY));
     setrlimit(Resource::Data, Rlimit { current: limit, maximum: limit }).map_err(Failure::harness)
 }
 

@@ -1,11 +1,15 @@
 //! `add`, `cat` and `index`: values under the hash of their content.
 
+use std::pin::pin;
+
 use clap::Args;
-use irminsul::{Address, ContentHash, ContentKey, ContentRead, Indexable, Registry};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use irminsul::{Address, Bytes, ContentHash, ContentKey, ContentRead, ErrorKind, Indexable, Registry};
 use serde::Serialize;
 
 use crate::{
-    batch_writer::BatchWriter,
+    batch_writer::{BatchWriter, is_present},
+    checked_read::READS,
     failure::Failure,
     input::{self, Input},
     outcome::{Outcome, value_or_absent},
@@ -19,7 +23,7 @@ const NOT_HERE: &str = "the store does not hold this content";
 /// Store files as content, and write a line for each: content key, hash, file, with a tab between
 ///
 /// Files are stored in batches, and written out once they are stored. After an error run it again: what is stored already
-/// is not stored twice.
+/// is not stored twice. What has rotted since may be taken to be there: --repair reads it.
 #[derive(Args)]
 pub(crate) struct Add {
     /// The address of the store; a store that is not there is created
@@ -27,6 +31,9 @@ pub(crate) struct Add {
     /// The files, or `-` for standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<Input>,
+    /// Read what is stored already, and store it again where it is corrupt
+    #[arg(long)]
+    repair: bool,
     /// An object of JSON per line
     #[arg(long)]
     json: bool,
@@ -58,9 +65,11 @@ impl Add {
         let mut progress = Progress::start("adding");
         let mut writer = BatchWriter::new(content);
         let mut pending = Vec::new();
-        for file in &self.files {
-            let value = file.read_value()?;
-            let (hash, len) = (content.hash_function().hash(&value), value.len());
+        let read = async |file| Ok::<_, Failure>((self.read(content, file).await?, file));
+        let mut read_in_turn = pin!(stream::iter(&self.files).map(read).buffered(READS));
+        while let Some(((hash, value), file)) = read_in_turn.try_next().await? {
+            let len = value.len();
+            // Also what is there: the true value takes the place of a false one (I4).
             writer.add(hash, value).await?;
             pending.push((hash, file));
             progress.add(len);
@@ -71,6 +80,20 @@ impl Add {
         }
         writer.commit().await?;
         self.tell(content, &mut pending, &progress, output).await
+    }
+
+    /// A value with its hash, behind a look for it in the store: so the store knows whether it has it, and whether it is
+    /// sound where that matters.
+    async fn read(&self, content: &dyn ContentRead, file: &Input) -> Result<(ContentHash, Bytes), Failure> {
+        let value = file.read_value()?;
+        let hash = content.hash_function().hash(&value);
+        if is_present(content, &hash).await? && self.repair {
+            match content.find(&hash.into()).await {
+                Err(error) if error.kind() == ErrorKind::Corrupt => {}
+                found => drop(found?),
+            }
+        }
+        Ok((hash, value))
     }
 
     /// Writes out what is committed. A key has its locator only then.

@@ -59,16 +59,36 @@ impl Bucket {
         self.run(name, "", args).expect(0)
     }
 
-    /// The names below the prefix, as the server lists them to anybody.
-    fn objects(&self) -> Vec<String> {
+    /// What the server answers to anybody who asks for something in the bucket.
+    fn request(&self, method: &str, target: &str, body: &[u8]) -> Vec<u8> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.endpoint().port())).unwrap();
-        let target = format!("/{}?list-type=2&prefix={}", self.endpoint().bucket(), self.prefix);
-        write!(stream, "GET {target} HTTP/1.1\r\nHost: server\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        let names = answer.split("<Key>").skip(1);
+        let (bucket, len) = (self.endpoint().bucket(), body.len());
+        let head = format!("{method} /{bucket}{target} HTTP/1.1\r\nHost: server\r\nContent-Length: {len}\r\n");
+        write!(stream, "{head}Connection: close\r\n\r\n").unwrap();
+        stream.write_all(body).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+        let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head ends");
+        answer.split_off(end + 4)
+    }
+
+    /// The names below the prefix.
+    fn objects(&self) -> Vec<String> {
+        let listed = self.request("GET", &format!("?list-type=2&prefix={}", self.prefix), b"");
+        let listed = String::from_utf8(listed).unwrap();
+        let names = listed.split("<Key>").skip(1);
         names.map(|rest| rest.split_once("</Key>").expect("an element ends").0.to_owned()).collect()
+    }
+
+    /// A byte of the one pack rots.
+    fn rot(&self, at: impl FnOnce(&[u8]) -> usize) {
+        let is_pack = |name: &String| name.contains("/packs/");
+        let [pack] = self.objects().into_iter().filter(is_pack).collect::<Vec<_>>().try_into().unwrap();
+        let mut bytes = self.request("GET", &format!("/{pack}"), b"");
+        let at = at(&bytes);
+        bytes[at] ^= 1;
+        self.request("PUT", &format!("/{pack}"), &bytes);
     }
 }
 
@@ -99,6 +119,36 @@ fn a_store_on_s3_is_used_by_its_address_and_counts_what_it_sends() {
 #[test]
 fn a_store_on_azure_is_used_by_its_address_and_counts_what_it_sends() {
     is_used_by_its_address(Kind::Azurite);
+}
+
+#[test]
+fn what_another_process_added_to_a_bucket_is_not_stored_again_unless_it_is_to_be_repaired() {
+    let bucket = Bucket::of(Kind::Ministack);
+    let file = bucket.sandbox.write("file", "content");
+    let added = bucket.ok("add", &[&file]);
+    let before = bucket.objects();
+    assert_eq!(bucket.ok("add", &[&file]), added);
+    assert_eq!(bucket.ok("add", &["--repair", &file]), added);
+    assert_eq!(bucket.objects(), before);
+    bucket.rot(|pack| pack.windows(7).position(|window| window == b"content").expect("it is in the pack"));
+    assert_eq!(bucket.ok("add", &[&file]), added);
+    assert_eq!(bucket.objects(), before);
+    let repaired = bucket.ok("add", &["--repair", &file]);
+    assert_eq!(bucket.objects().len(), before.len() + 1);
+    let key = repaired.split('\t').next().expect("a line has a key");
+    assert_eq!(bucket.ok("cat", &[key]), "content");
+}
+
+#[test]
+fn a_damaged_pack_in_a_bucket_keeps_nobody_from_adding_what_it_may_hold() {
+    let bucket = Bucket::of(Kind::Ministack);
+    bucket.ok("add", &[&bucket.sandbox.write("file", "content")]);
+    // The end of a pack says what is in it.
+    bucket.rot(|pack| pack.len() - 1);
+    let other = bucket.sandbox.write("other", "other content");
+    let added = bucket.ok("add", &[&other]);
+    let key = added.split('\t').next().expect("a line has a key");
+    assert_eq!(bucket.ok("cat", &[key]), "other content");
 }
 
 #[test]

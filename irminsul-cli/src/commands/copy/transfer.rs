@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::super::finding::{Findings, Item};
 use crate::{
-    batch_writer::BatchWriter,
+    batch_writer::{BatchWriter, is_present},
     checked_read::{READS, find_checked},
     failure::Failure,
     progress::{Progress, Tally},
@@ -47,7 +47,7 @@ pub(super) async fn copy_content(
     let mut present = 0;
     let fetch = async |key: Result<ContentKey>| {
         let key = key?;
-        if target.index(&key.to_hash()).await?.is_some() {
+        if is_present(target, &key.to_hash()).await? {
             return Ok(None);
         }
         find_checked(source, &key).await.map(|value| Some((key.to_hash(), value)))
