@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     error::Error as StdError,
-    fmt, fs,
+    fmt,
     iter::successors,
     panic,
     path::Path,
@@ -26,9 +26,9 @@ use crate::{
     child::wait_to_go,
     context::{Context, Instance},
     failure::{Failure, Outcome, ensure},
-    memory::taken_kib,
     files::Files,
     following::State,
+    memory::taken_kib,
     roles::{Cue, Role, role},
 };
 
