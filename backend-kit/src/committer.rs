@@ -77,9 +77,11 @@ pub enum Patience {
 pub enum Failure {
     /// It would have to wait, and had no [`Patience`].
     WouldBlock,
-    /// Nothing of it took effect.
+    /// Nothing of it took effect, and the engine goes on: its reads, and its next group. One that refuses everything after
+    /// an error, as some do when a disk was full, is opened anew in here.
     Failed(Error),
-    /// The sync failed: it may have taken effect, and nothing more can be acknowledged (E3).
+    /// The sync failed: it may have taken effect, and nothing more can be acknowledged (E3). Also where the engine does not
+    /// say which of the two it was: that costs a reopen.
     SyncFailed(Error),
 }
 

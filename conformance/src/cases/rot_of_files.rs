@@ -10,10 +10,7 @@ use std::{
     iter::successors,
     panic,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
@@ -28,6 +25,7 @@ use crate::{
     failure::{Failure, Outcome, ensure},
     files::Files,
     following::State,
+    lock::lock,
     memory::taken_kib,
     roles::{Cue, Role, role},
 };
@@ -161,7 +159,7 @@ async fn each_file(context: Context) -> Outcome {
 
 /// Opens and reads the store, which is whole, and from then on whenever it is told to.
 async fn read_rotten(cue: Cue) -> Outcome {
-    let panics = counted_panics();
+    let panics = first_panic();
     let directory = cue.arguments.first().ok_or_else(|| Failure::harness("no directory is named"))?;
     let state = state_of(cue.seed);
     let mut values = None;
@@ -178,7 +176,9 @@ async fn read_rotten(cue: Cue) -> Outcome {
             }
             Err(refusal) => says_what_it_is_about(&refusal, Path::new(directory))?,
         }
-        ensure!(panics.load(Ordering::SeqCst) == 0, "E1: a thread of the store panicked");
+        if let Some(panic) = &*lock(&panics) {
+            return Err(Failure::broken(format_args!("E1: a thread of the store panicked, caught or not: {panic}")));
+        }
     }
 }
 
@@ -208,15 +208,16 @@ fn limit_memory() -> Outcome {
     setrlimit(Resource::Data, Rlimit { current: limit, maximum: limit }).map_err(Failure::harness)
 }
 
-/// Counts the panics of all threads from here on.
-fn counted_panics() -> Arc<AtomicUsize> {
-    let panics = Arc::new(AtomicUsize::new(0));
-    let (counted, tell) = (Arc::clone(&panics), panic::take_hook());
+/// The first panic of any thread from here on, in one line. One that is caught is a panic as well: a program that is built
+/// to abort ends with it.
+fn first_panic() -> Arc<Mutex<Option<String>>> {
+    let first = Arc::new(Mutex::new(None));
+    let (kept, tell) = (Arc::clone(&first), panic::take_hook());
     panic::set_hook(Box::new(move |panic| {
-        counted.fetch_add(1, Ordering::SeqCst);
+        lock(&kept).get_or_insert_with(|| panic.to_string().replace('\n', " "));
         tell(panic);
     }));
-    panics
+    first
 }
 
 /// Demands of a refusal to open that it names the store or one of its files, and that it is not to be tried again.
