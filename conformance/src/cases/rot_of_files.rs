@@ -162,16 +162,17 @@ async fn read_rotten(cue: Cue) -> Outcome {
     let panics = first_panic();
     let directory = cue.arguments.first().ok_or_else(|| Failure::harness("no directory is named"))?;
     let state = state_of(cue.seed);
+    let verified = cue.factory.insists_on().verify != Some(false);
     let mut values = None;
     let instance = cue.open().await?;
-    read(&instance, &state, &mut values).await?;
+    read(&instance, &state, &mut values, verified).await?;
     limit_memory()?;
     close(instance).await;
     loop {
         wait_to_go();
         match cue.try_open().await {
             Ok(instance) => {
-                read(&instance, &state, &mut values).await?;
+                read(&instance, &state, &mut values, verified).await?;
                 close(instance).await;
             }
             Err(refusal) => says_what_it_is_about(&refusal, Path::new(directory))?,
@@ -185,12 +186,12 @@ async fn read_rotten(cue: Cue) -> Outcome {
 /// The values by their hashes, once a store says how it hashes.
 type Values = Option<BTreeMap<ContentHash, Bytes>>;
 
-async fn read(instance: &Instance, state: &State, values: &mut Values) -> Outcome {
+async fn read(instance: &Instance, state: &State, values: &mut Values, verified: bool) -> Outcome {
     reads(&*instance.entries(), state, Absent::Allowed).await?;
     if let Some(content) = instance.indexable() {
         let hashes = content.hash_function();
         let by_hash = || state.values().map(|value| (hashes.hash(value), value.clone())).collect();
-        reads_content(&*content, values.get_or_insert_with(by_hash), None).await?;
+        reads_content(&*content, values.get_or_insert_with(by_hash), None, verified).await?;
     }
     Ok(())
 }
