@@ -232,6 +232,7 @@ fn what_an_address_rules_out_is_not_demanded_of_it() {
         ("mem:?verify=off", "index/I4-*"),
         ("mem:?verify=off", "index/I7-a*"),
         ("sqlite:a.db?verify=off", "index/I4-*"),
+        ("sqlite:a.db?verify=off", "atomic/A12-*"),
         ("sqlite:a.db?hash=sha256", "handle/L5-*"),
         ("sqlite:a.db?hash=blake3", "handle/L5-*"),
     ] {
