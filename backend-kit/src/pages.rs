@@ -13,8 +13,8 @@ use store_api::Result;
 
 use crate::{Context, Gate};
 
-/// Some items in order, and where the next page begins. Where they are read from a disk, a page is bounded by its bytes as well
-/// as by its items.
+/// Some items in order, and where the next page begins. Where they are read from a disk, a page is bounded by its bytes
+/// as well as by its items.
 pub struct Page<T, C> {
     /// The items. An error among them is about one item; the stream goes on behind it.
     pub items: Vec<Result<T>>,

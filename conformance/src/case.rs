@@ -111,7 +111,7 @@ impl Claims {
             guarantees: backend.guarantees(),
             entries: backend.atomic_write().is_some(),
             content: backend.indexable().is_some(),
-            verified: settings.verify != Some(false),
+            verified: settings.verifies(),
             pace,
             heeds_places: true,
         }

@@ -195,6 +195,11 @@ impl Settings {
         Err(Error::new(ErrorKind::Unsupported, "this factory has no such setting"))
     }
 
+    /// Whether content is verified when it is read: it is, unless that is switched off.
+    pub(crate) fn verifies(&self) -> bool {
+        self.verify != Some(false)
+    }
+
     /// Passes each setting that is asked for to the setter of a backend's options, and gives the options back.
     ///
     /// ```

@@ -1,5 +1,5 @@
-//! What a case tells its report besides the verdict: how often it cut its store off, how often what depends on luck met, and by
-//! how much a process grew.
+//! What a case tells its report besides the verdict: how often it cut its store off, how often what depends on luck met,
+//! and by how much a process grew.
 
 use std::{
     ops::AddAssign,

@@ -268,8 +268,8 @@ async fn rotten_content(context: Context) -> Outcome {
     Ok(())
 }
 
-/// Demands of content that it is what was added, or an error, and of a value that rotted that it is `Corrupt`. Where it is not
-/// verified when it is read, only that there is an answer.
+/// Demands of content that it is what was added, or an error, and of a value that rotted that it is `Corrupt`. Where it
+/// is not verified when it is read, only that there is an answer.
 pub(super) async fn reads_content(
     content: &dyn Indexable,
     values: &BTreeMap<ContentHash, Bytes>,

@@ -162,7 +162,7 @@ async fn read_rotten(cue: Cue) -> Outcome {
     let panics = first_panic();
     let directory = cue.arguments.first().ok_or_else(|| Failure::harness("no directory is named"))?;
     let state = state_of(cue.seed);
-    let verified = cue.factory.insists_on().verify != Some(false);
+    let verified = cue.factory.insists_on().verifies();
     let mut values = None;
     let instance = cue.open().await?;
     read(&instance, &state, &mut values, verified).await?;

@@ -32,9 +32,10 @@ use crate::{
 
 /// Test whether stores keep the contract, clause by clause; exit 1 if one does not, or is not settled
 ///
-/// It works on fresh stores beside or below each address (for a bare `sqlite:`, in the directory of temporary files), leaves
-/// what is there alone, and removes them again, also when it is interrupted; a second signal ends it at once and leaves them. After an interruption the report has the passes that
-/// were complete, and temporary files of the running cases (irminsul-conformance-*, or on the faulty-fs) remain.
+/// It works on fresh stores beside or below each address (for a bare `sqlite:`, in the directory of temporary files),
+/// leaves what is there alone, and removes them again, also when it is interrupted; a second signal ends it at once and
+/// leaves them. After an interruption the report has the passes that were complete, and temporary files of the running
+/// cases (irminsul-conformance-*, or on the faulty-fs) remain.
 #[derive(Args)]
 pub(crate) struct Conform {
     /// The addresses of the stores

@@ -42,11 +42,8 @@ impl Opener for MemOpener {
     }
 
     async fn destroy(&self, address: &Address) -> Result<()> {
-        match address.location() {
-            // It goes with its last handle.
-            "" => Ok(()),
-            name if scratch::is_name(name) => Ok(()),
-            _ => Err(scratch::not_ours()),
-        }
+        let name = address.location();
+        // A store in memory goes with its last handle.
+        if name.is_empty() || scratch::is_name(name) { Ok(()) } else { Err(scratch::not_ours()) }
     }
 }
