@@ -1,6 +1,6 @@
 //! Faults: which operations of a disk fail, and how; and the count of what was asked of it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -119,6 +119,8 @@ pub(crate) enum Effect {
     Fails {
         failure: Failure,
         pages: Pages,
+        /// How long a sync takes until it does.
+        late: Duration,
     },
     /// A write takes only a part of its bytes.
     IsShort,
@@ -146,7 +148,7 @@ pub struct Fault {
 impl Fault {
     /// An operation fails with an error, and has no effect.
     pub fn new(op: Op, failure: Failure) -> Self {
-        Self::of(op, Effect::Fails { failure, pages: Pages::default() })
+        Self::of(op, Effect::Fails { failure, pages: Pages::default(), late: Duration::ZERO })
     }
 
     /// A write takes half of its bytes, one at least.
@@ -181,7 +183,16 @@ impl Fault {
     /// What a failing sync does to the dirty pages; without an effect on other faults.
     pub fn pages(self, pages: Pages) -> Self {
         match self.effect {
-            Effect::Fails { failure, .. } => Self { effect: Effect::Fails { failure, pages }, ..self },
+            Effect::Fails { failure, late, .. } => Self { effect: Effect::Fails { failure, pages, late }, ..self },
+            Effect::IsShort => self,
+        }
+    }
+
+    /// How long a sync takes until it fails, as on a disk that tries again, in whole milliseconds; without an effect on
+    /// other faults. Whatever else is done on the disk goes on meanwhile.
+    pub fn late(self, late: Duration) -> Self {
+        match self.effect {
+            Effect::Fails { failure, pages, .. } => Self { effect: Effect::Fails { failure, pages, late }, ..self },
             Effect::IsShort => self,
         }
     }
@@ -210,6 +221,14 @@ impl Effect {
         match self {
             Self::Fails { failure, .. } => Some(failure.errno()),
             Self::IsShort => None,
+        }
+    }
+
+    /// How long a sync takes until it comes.
+    pub(crate) fn late(self) -> Duration {
+        match self {
+            Self::Fails { late, .. } => late,
+            Self::IsShort => Duration::ZERO,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The control protocol: commands and the lines that they are written as. What they do is left to the tree.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -76,8 +76,9 @@ impl fmt::Display for Command {
 
 fn write_fault(f: &mut fmt::Formatter<'_>, disk: &str, fault: &Fault) -> fmt::Result {
     match fault.effect {
-        Effect::Fails { failure, pages } => {
-            write!(f, "fail {disk} {} {} pages={}", fault.op.word(), failure.word(), pages.word())?;
+        Effect::Fails { failure, pages, late } => {
+            let [op, failure, pages] = [fault.op.word(), failure.word(), pages.word()];
+            write!(f, "fail {disk} {op} {failure} pages={pages} late={}", late.as_millis())?;
         }
         Effect::IsShort => write!(f, "short {disk}")?,
     }
@@ -111,7 +112,8 @@ impl FromStr for Command {
                 let op = Op::from_word(line.next("an operation")?)?;
                 let failure = Failure::from_word(line.next("an error")?)?;
                 let pages = line.option("pages", Pages::from_word)?.unwrap_or_default();
-                Action::Inject(line.limits(Fault::new(op, failure).pages(pages))?)
+                let late = Duration::from_millis(line.option("late", number)?.unwrap_or_default());
+                Action::Inject(line.limits(Fault::new(op, failure).pages(pages).late(late))?)
             }
             "short" => Action::Inject(line.limits(Fault::short_write())?),
             "full" => Action::Full(match line.next("a number of bytes, or off")? {
@@ -197,7 +199,7 @@ mod tests {
             Action::Lose(Loss { keep: Keep::Random, seed: 7, torn: true }),
             Action::Inject(Fault::new(Op::SyncDir, Failure::Eacces).after(1).times(2).path("a/b")),
             Action::Inject(Fault::new(Op::Read, Failure::Eio).file("a/b")),
-            Action::Inject(Fault::new(Op::Fsync, Failure::Edquot).pages(Pages::Dirty)),
+            Action::Inject(Fault::new(Op::Fsync, Failure::Edquot).pages(Pages::Dirty).late(Duration::from_millis(20))),
             Action::Inject(Fault::short_write().times(1)),
             Action::Full(Some(4096)),
             Action::Full(None),

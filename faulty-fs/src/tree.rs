@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     ffi::{OsStr, OsString},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -291,20 +292,21 @@ impl Tree {
 
     /// Writes, and says how many of the bytes.
     pub(crate) fn write(&self, ino: Ino, offset: u64, bytes: &[u8], source: Source) -> Result<usize> {
-        self.on(ino, |slot| {
-            let Source::Call { synchronous } = source else {
-                slot.disk.write(ino, offset, bytes)?;
-                return Ok(bytes.len());
-            };
+        let Source::Call { synchronous } = source else {
+            self.on(ino, |slot| slot.disk.write(ino, offset, bytes))?;
+            return Ok(bytes.len());
+        };
+        let taken = self.on(ino, |slot| {
             let struck = slot.strike_inode(Op::Write, ino)?;
             failed(struck)?;
             let taken = if struck.is_some() { &bytes[..bytes.len().div_ceil(2)] } else { bytes };
             slot.disk.write(ino, offset, taken)?;
-            if synchronous {
-                slot.sync(Op::Fsync, ino)?;
-            }
             Ok(taken.len())
-        })
+        })?;
+        if synchronous {
+            self.sync(Op::Fsync, ino)?;
+        }
+        Ok(taken)
     }
 
     /// Makes room for a file, which takes no space before it is written.
@@ -317,14 +319,23 @@ impl Tree {
     }
 
     pub(crate) fn sync_file(&self, ino: Ino) -> Result<()> {
-        self.on(ino, |slot| slot.sync(Op::Fsync, ino))
+        self.sync(Op::Fsync, ino)
     }
 
     pub(crate) fn sync_directory(&self, dir: Ino) -> Result<()> {
         if dir == TOP {
             return Ok(());
         }
-        self.on(dir, |slot| slot.sync(Op::SyncDir, dir))
+        self.sync(Op::SyncDir, dir)
+    }
+
+    /// Syncs a file or a directory; who else works on the disk does not wait for a sync that is late.
+    fn sync(&self, op: Op, ino: Ino) -> Result<()> {
+        let struck = self.on(ino, |slot| slot.strike_inode(op, ino))?;
+        if let Some(effect) = struck {
+            thread::sleep(effect.late());
+        }
+        self.on(ino, |slot| slot.sync(op, ino, struck))
     }
 
     /// What a directory holds at one instant.
@@ -413,8 +424,7 @@ impl Slot {
         failed(self.strike(op, |disk| paths_of(disk, dir, name)))
     }
 
-    fn sync(&mut self, op: Op, ino: Ino) -> Result<()> {
-        let struck = self.strike_inode(op, ino)?;
+    fn sync(&mut self, op: Op, ino: Ino, struck: Option<Effect>) -> Result<()> {
         if op == Op::Fsync && matches!(struck, Some(Effect::Fails { pages: Pages::Lost, .. })) {
             self.disk.give_up(ino)?;
         }

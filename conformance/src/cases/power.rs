@@ -3,15 +3,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Display,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    ops::ControlFlow,
+    sync::Arc,
+    time::Duration,
 };
 
 use futures_util::{TryStreamExt, future::try_join3};
 use serde::{Deserialize, Serialize};
 use store_api::{AtomicWrite, Durability, Event, Init, Key, TestAndSet};
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     case::{Case, case},
@@ -21,6 +21,7 @@ use crate::{
     disk::Keep,
     failure::{Failure, Outcome, ensure, ensure_eq},
     fnv::fnv1a,
+    luck::Hopes,
     operations::{number, value},
     roles::{Cue, Role, role},
     work::{self, Batches, Clears, Entries, Names, Reopenings, STEP, Synced, Work},
@@ -150,7 +151,7 @@ fn mark(number: impl Display) -> Key {
     key(format!("marks/{number}"))
 }
 
-/// A write that two clients make at once: the store may find the later of them to be none any more.
+/// A write that several clients make at once: the store may find the later of them to be none any more.
 #[derive(Clone, Copy, Debug)]
 enum Twice {
     /// Sets the counter.
@@ -184,47 +185,62 @@ impl Twice {
         }
     }
 
-    /// Lets both write; each says whether it was acknowledged. Gives what the first was told.
-    async fn make(self, entries: &Arc<dyn AtomicWrite>) -> Outcome<store_api::Result<()>> {
-        let is_made = Arc::new(AtomicBool::new(false));
-        let (other, other_is_made) = (Arc::clone(entries), Arc::clone(&is_made));
-        let again = tokio::spawn(async move {
-            loop {
-                let is_last = other_is_made.load(Ordering::Acquire);
-                if self.write_again(&*other).await {
-                    return self.say();
-                }
-                if is_last {
-                    return;
-                }
-                tokio::task::yield_now().await;
-            }
-        });
+    /// Lets one write, and others amid that; each says whether it was acknowledged.
+    async fn make(self, entries: &Arc<dyn AtomicWrite>) -> Outcome<Counted> {
+        let (made, is_made) = watch::channel(false);
+        let others = PAUSES.map(|pause| tokio::spawn(self.make_again(Arc::clone(entries), is_made.clone(), pause)));
         let written = self.write(&**entries).await;
-        is_made.store(true, Ordering::Release);
-        again.await?;
-        if written.is_ok() {
-            self.say();
+        made.send_replace(true);
+        let mut amid = false;
+        for other in others {
+            amid |= other.await?;
         }
-        Ok(written)
+        Ok(match written {
+            Ok(()) => {
+                self.say();
+                ControlFlow::Continue(())
+            }
+            Err(_) => ControlFlow::Break(if amid { STOPPED_AMID } else { STOPPED }),
+        })
+    }
+
+    /// Writes after a pause, and for a last time once it was made. Whether that began amid the other write.
+    async fn make_again(self, entries: Arc<dyn AtomicWrite>, mut made: watch::Receiver<bool>, pause: Duration) -> bool {
+        let amid = timeout(pause, made.wait_for(|made| *made)).await.is_err();
+        loop {
+            let is_last = *made.borrow();
+            if self.write_again(&*entries).await {
+                self.say();
+                break;
+            }
+            if is_last {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        amid
     }
 }
+
+/// How long those wait that write the same: one may come too early to find it being written, another too late.
+const PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(1), Duration::from_millis(5)];
 
 /// Precedes the number of a mark whose removal was acknowledged.
 const REMOVED: &str = "removed ";
 
-/// Counts to a number, together with another client, and removes a mark with it.
-async fn count_to(number: u64, entries: &Arc<dyn AtomicWrite>) -> Outcome<store_api::Result<()>> {
+/// How counting goes on, or ends: the line that says so.
+type Counted = ControlFlow<&'static str>;
+
+/// Counts to a number, together with other clients, and removes a mark with them.
+async fn count_to(number: u64, entries: &Arc<dyn AtomicWrite>) -> Outcome<Counted> {
     if number.is_multiple_of(2) {
         return Twice::Set(number).make(entries).await;
     }
-    if let Err(refused) = entries.set(&mark(number), value(number)).await {
-        return Ok(Err(refused));
+    if entries.set(&mark(number), value(number)).await.is_err() {
+        return Ok(ControlFlow::Break(STOPPED));
     }
-    match Twice::Remove(number).make(entries).await? {
-        Ok(()) => Twice::Compare(number).make(entries).await,
-        refused => Ok(refused),
-    }
+    let removed = Twice::Remove(number).make(entries).await?;
+    if removed.is_break() { Ok(removed) } else { Twice::Compare(number).make(entries).await }
 }
 
 /// Counts up, beside those who look: each says a number that it was shown. Nothing else is in the store but marks.
@@ -237,8 +253,8 @@ async fn show(cue: Cue) -> Outcome {
         let mut end = COUNTED;
         for number in (from + 1..).take(MOST) {
             // A sync that fails ends it.
-            if count_to(number, &entries).await?.is_err() {
-                end = STOPPED;
+            if let ControlFlow::Break(stopped) = count_to(number, &entries).await? {
+                end = stopped;
                 break;
             }
         }
@@ -258,9 +274,17 @@ async fn show(cue: Cue) -> Outcome {
     try_join3(counting, async { reading.await? }, watching).await.map(drop)
 }
 
-/// Says that a write was refused, or that all numbers were made.
+/// Says that a write was refused, alone or amid the same by others, or that all numbers were made.
 const STOPPED: &str = "stopped";
+const STOPPED_AMID: &str = "stopped amid others";
 const COUNTED: &str = "counted";
+const ENDS: [&str; 3] = [STOPPED, STOPPED_AMID, COUNTED];
+
+/// How often a sync is to fail amid a write that others make as well.
+const STOPS: Hopes = Hopes { floor: 4, enough: 6, rounds: [8, 40] };
+
+/// How many milliseconds the first sync takes that fails: long enough for what is not synced to be looked at.
+const LATE: u64 = 20;
 
 /// A sync that fails shows in so many numbers.
 const MOST: usize = 400;
@@ -291,24 +315,31 @@ async fn look(entries: Arc<dyn AtomicWrite>, counter: Key) -> Outcome {
 async fn shown_is_synced(context: Context) -> Outcome {
     let context = context.store_on_disk().await?;
     let mut random = context.random();
-    for round in 0..context.rounds(8) {
+    let luck = context.luck(STOPS);
+    for round in luck.rounds() {
         let mut child = context.child("show", &[])?;
         let mut said = vec![child.line()?];
-        let fails = round % 2 == 0;
+        // A next process that is shown all may sync what it is shown.
+        let (fails, is_shown_next) = (round % 4 != 2, round % 4 == 0);
         let faults = context.disk().faults()?;
         if fails {
             // What was written stays unsynced, as where the power is lost before the sync is done.
-            context.disk().fail(format_args!("fsync EIO pages=dirty after={}", random.usize(..20)))?;
+            let after = random.usize(..20);
+            context.disk().fail(format_args!("fsync EIO pages=dirty late={LATE} times=1 after={after}"))?;
+            context.disk().fail(format_args!("fsync EIO pages=dirty after={after}"))?;
         }
         let lines = if fails { usize::MAX } else { random.usize(..100) };
-        while said.len() <= lines && said.last().is_none_or(|line| line != STOPPED && line != COUNTED) {
+        while said.len() <= lines && said.last().is_none_or(|line| !ENDS.contains(&line.as_str())) {
             said.push(child.line()?);
+        }
+        if !is_shown_next && said.iter().any(|line| line == STOPPED_AMID) {
+            luck.meet();
         }
         said.extend(child.kill_after(0, &mut random, STEP)?);
         let ignored = said.iter().any(|line| line == COUNTED) && context.disk().faults()? > faults;
         ensure!(!ignored, "A10: {MOST} numbers were acknowledged, though a sync among them had failed");
         context.disk().mend()?;
-        if round % 4 == 0 {
+        if is_shown_next {
             stays(&context, Keep::None).await?;
         } else {
             context.disk().lose_power(keep(&mut random))?;
@@ -323,7 +354,7 @@ async fn shown_is_synced(context: Context) -> Outcome {
         }
         instance.close().await?;
     }
-    Ok(())
+    luck.judge("syncs failed amid a write that others made as well")
 }
 
 /// Loses the power somewhere in an `open`: one that creates the store, and those that find what a writer left.

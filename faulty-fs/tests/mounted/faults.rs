@@ -5,6 +5,7 @@ use std::{
     io::{Read, Write},
     os::unix::fs::FileExt,
     thread,
+    time::{Duration, Instant},
 };
 
 use faulty_fs::{ControlError, Failure, Fault, Loss, Op, Pages};
@@ -24,6 +25,7 @@ pub(crate) const CLAIMS: &[(&str, Claim)] = &[
         a_failed_sync_loses_the_pages_and_the_next_hides_it,
     ),
     ("faults::a_failed_sync_can_leave_the_pages_dirty", a_failed_sync_can_leave_the_pages_dirty),
+    ("faults::a_late_failure_holds_up_nobody_else", a_late_failure_holds_up_nobody_else),
     ("faults::a_short_write_takes_a_part", a_short_write_takes_a_part),
     ("faults::a_full_disk_refuses_what_takes_space", a_full_disk_refuses_what_takes_space),
     ("faults::a_cached_file_fails_to_be_read", a_cached_file_fails_to_be_read),
@@ -112,6 +114,33 @@ fn a_failed_sync_can_leave_the_pages_dirty(disk: &TestDisk) {
     file.sync_all().unwrap();
     disk.lose();
     assert_eq!(disk.read("file"), b"new");
+}
+
+fn a_late_failure_holds_up_nobody_else(disk: &TestDisk) {
+    // A machine with much else to do may need longer for the other file than the failure is late.
+    let lates = (0..8).map(|power| Duration::from_millis(100 << power));
+    assert!(lates.into_iter().any(|late| another_file_is_synced_before_a_failure(disk, late)));
+}
+
+fn another_file_is_synced_before_a_failure(disk: &TestDisk, late: Duration) -> bool {
+    let (one, other) = (disk.open("one"), disk.open("other"));
+    one.write_all_at(b"x", 0).unwrap();
+    disk.inject(Fault::new(Op::Fsync, Failure::Eio).late(late).path("one"));
+    let (faults, began) = (disk.stats().faults, Instant::now());
+    let is_first = thread::scope(|scope| {
+        let failing = scope.spawn(|| errno(one.sync_all()));
+        while disk.stats().faults == faults {
+            thread::yield_now();
+        }
+        other.write_all_at(b"x", 0).unwrap();
+        other.sync_all().unwrap();
+        let is_first = !failing.is_finished();
+        assert_eq!(failing.join().unwrap(), Errno::IO);
+        is_first
+    });
+    assert!(began.elapsed() >= late);
+    disk.clear();
+    is_first
 }
 
 fn a_short_write_takes_a_part(disk: &TestDisk) {
