@@ -281,10 +281,9 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-/// The examples of the readmes.
+/// The example of the readme.
 #[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../README.md")]
-#[doc = include_str!("../../README.md")]
 struct Readme;
 
 mod address;
