@@ -43,7 +43,7 @@ struct Arguments {
     /// How many steps are made at once, of different rows [default: one for each core]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
-    /// Only the rows whose name contains this; with several, any of them
+    /// Only the row of this name, or, where none has it, those whose name contains it; with several, any of them
     #[arg(long, value_name = "PATTERN")]
     only: Vec<String>,
     /// Tell what is done of each row and what is left, and run nothing

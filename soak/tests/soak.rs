@@ -50,7 +50,7 @@ fn what_was_done_counts_until_the_code_is_another() {
         "inputs":{},"cases":0,"catching_none":0,"replays":[],"failures":[]}"#;
     done(root, one_step);
     commit(root, "README.md");
-    let (code, said) = soak(root, &["--list", "--only", "mem"]);
+    let (code, said) = soak(root, &["--list", "--only", "mem", "--only", "load-"]);
     assert_eq!(code, Some(0), "{said}");
     assert!(
         said.contains("\nmem                         1 of  100, 0 untested  not finished, about 99 min left\n"),
