@@ -118,6 +118,9 @@ pub(crate) fn wait_to_go() {
 
 const READY: &str = "ready";
 
+/// A child that was slow once is not waited for as long again.
+const LONGEST_MOMENT: Duration = Duration::from_millis(100);
+
 /// Another process on the same store; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Child {
@@ -221,8 +224,9 @@ impl Child {
         }
     }
 
-    /// Kills it (SIGKILL) when it has said so many lines and a random moment more has passed, and gives all its lines.
-    /// One that came to its end by itself is not accused.
+    /// Kills it (SIGKILL) when it has said so many lines and a random part of a moment more has passed, which is as long as
+    /// the longest wait for one of them was, where that is longer than `moment`. Gives all its lines. One that came to its
+    /// end by itself is not accused.
     #[track_caller]
     pub(crate) fn kill_after(self, lines: usize, random: &mut fastrand::Rng, moment: Duration) -> Outcome<Vec<String>> {
         Ok(self.cut_off_after(lines, random, moment)?.lines)
@@ -232,13 +236,20 @@ impl Child {
     #[track_caller]
     pub(crate) fn cut_off_after(self, lines: usize, random: &mut fastrand::Rng, moment: Duration) -> Outcome<CutOff> {
         let mut said = Vec::with_capacity(lines);
+        let mut longest = Duration::ZERO;
+        let mut asked = Instant::now();
         while said.len() < lines
             && let Some(line) = self.next_line()?
         {
+            // The first comes when the child has started.
+            if !said.is_empty() {
+                longest = longest.max(asked.elapsed());
+            }
+            asked = Instant::now();
             said.push(line);
         }
         // Nothing is waited for: the kill is to hit the child anywhere between two lines.
-        let moment = moment.mul_f64(random.f64());
+        let moment = moment.max(longest.min(LONGEST_MOMENT)).mul_f64(random.f64());
         let began = Instant::now();
         while began.elapsed() < moment {
             std::hint::spin_loop();

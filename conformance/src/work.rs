@@ -20,7 +20,8 @@ pub(crate) use {
     batches::Batches, clears::Clears, entries::Entries, names::Names, reopenings::Reopenings, synced::Synced,
 };
 
-/// A step of a child takes about this long on a quick engine: the kill comes anywhere within it.
+/// A step of a child takes about this long on a quick engine: the kill comes anywhere within it, or within what its steps
+/// took.
 pub(crate) const STEP: Duration = Duration::from_millis(1);
 
 /// A kind of work. It is done in rounds, one child each, on one store; a round leaves alone what the others wrote,
@@ -31,9 +32,6 @@ pub(crate) trait Work {
 
     /// How many steps a child takes at most before it is cut off.
     const STEPS: usize;
-
-    /// How long a step takes about.
-    const STEP: Duration = STEP;
 
     /// Opens the store and works without end, and says each step that was acknowledged.
     fn work(cue: Cue, round: Round) -> impl Future<Output = Outcome> + Send;

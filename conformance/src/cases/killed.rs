@@ -33,14 +33,18 @@ pub(super) const ROLES: &[Role] = &[
 /// Starts a child on the store, and kills it at a random moment of its work.
 pub(super) fn cut_off<W: Work>(context: &Context, number: usize, random: &mut fastrand::Rng) -> Outcome<Said> {
     let child = context.child(W::ROLE, &[&number.to_string()])?;
-    let lines = child.kill_after(random.usize(..W::STEPS), random, W::STEP)?;
+    let lines = child.kill_after(random.usize(..W::STEPS), random, STEP)?;
     Ok(Said { round: Round { number, seed: context.seed() }, lines })
 }
+
+/// A bug that shows in every second kill is missed by so many with a chance of 0.02 %, and by twice as many, which a fast
+/// store takes, hardly ever.
+pub(super) const KILLS: usize = 12;
 
 async fn killed<W: Work>(context: Context) -> Outcome {
     let mut random = context.random();
     let mut rounds = Vec::new();
-    for number in 0..context.rounds(8) {
+    for number in context.rounds_for_a_while(KILLS, 2 * KILLS) {
         rounds.push(cut_off::<W>(&context, number, &mut random)?);
         let instance = context.open_when_free(AFTER_A_KILL).await?;
         // What earlier rounds left is looked at again at the end.

@@ -15,7 +15,7 @@ use tokio::{sync::watch, time::timeout};
 
 use crate::{
     case::{Case, case},
-    cases::killed::{Kills, cut_off, ensure_worked},
+    cases::killed::{KILLS, Kills, cut_off, ensure_worked},
     child::{hear, say},
     context::{Context, Instance, key},
     disk::Keep,
@@ -62,9 +62,10 @@ async fn power_lost<W: Work>(context: Context) -> Outcome {
     let context = context.store_on_disk().await?;
     let mut random = context.random();
     let mut rounds = Vec::new();
-    for number in 0..context.rounds(8) {
+    for number in context.rounds_for_a_while(KILLS, 2 * KILLS) {
         rounds.push(cut_off::<W>(&context, number, &mut random)?);
-        let (keep, shows) = (keep(&mut random), random.bool());
+        // Few, since who is shown all may sync what it is shown.
+        let (keep, shows) = (keep(&mut random), random.u8(..4) == 0);
         let looked_at = async {
             if shows && context.guarantees().durability == Durability::Power {
                 stays(&context, keep).await?;

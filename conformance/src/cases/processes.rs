@@ -150,15 +150,22 @@ async fn recorded(context: Context) -> Outcome {
 /// The same while the processes are killed at random moments, and others take their places.
 async fn recorded_amid_kills(context: Context) -> Outcome {
     let mut random = context.random();
-    let keys = [key("a"), key("b")];
+    for history in 0..context.rounds(3) {
+        record_amid_kills(&context, [key(format!("{history}/a")), key(format!("{history}/b"))], &mut random).await?;
+    }
+    Ok(())
+}
+
+const OPERATIONS: usize = 15;
+
+async fn record_amid_kills(context: &Context, keys: [Key; 2], random: &mut fastrand::Rng) -> Outcome {
     let recorder = Recorder::new();
-    let operations = context.rounds(10);
     let clients = (0..MANY).map(|_| {
         let (mut client, keys, mut random) = (recorder.client(), keys.clone(), random.fork());
         let context = context.clone();
         async move {
             let doomed = Remote::new(context.child("serve", &[])?)?;
-            let acted = histories::act(&mut client, &doomed, &keys, random.fork(), random.usize(..operations)).await;
+            let acted = histories::act(&mut client, &doomed, &keys, random.fork(), random.usize(..OPERATIONS)).await;
             doomed.answered(acted)?;
             let kill = doomed.kill_within(STEP.mul_f64(random.f64()));
             // It ends with an error: what was asked last has an outcome that nobody knows.
@@ -166,7 +173,7 @@ async fn recorded_amid_kills(context: Context) -> Outcome {
             kill.join().map_err(|_| Failure::harness("the thread that kills panicked"))??;
             doomed.was_killed(ended)?;
             let next = Remote::new(context.child("serve", &[])?)?;
-            let acted = histories::act(&mut client, &next, &keys, random.fork(), operations).await;
+            let acted = histories::act(&mut client, &next, &keys, random.fork(), OPERATIONS).await;
             next.answered(acted)
         }
     });

@@ -20,6 +20,7 @@ use crate::{
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
     files::{Files, Position},
     following::State,
+    luck::Hopes,
     operations::set_all,
     roles::{Cue, Role, role},
     show::shown,
@@ -301,6 +302,15 @@ pub(super) async fn reads_content(
     Ok(())
 }
 
+/// How often a read behind the `open` is to be refused; an engine that reads all in its `open` has none.
+const REFUSED: Hopes = Hopes { floor: 0, enough: 6, rounds: [9, 60] };
+
+/// So many reads are let pass at most.
+const READS: usize = 1_000;
+
+/// Says that the `open` was refused.
+const NOT_OPENED: &str = "not opened";
+
 async fn unreadable_disk(context: Context) -> Outcome {
     let context = context.store_on_disk().await?;
     let mut random = context.random();
@@ -311,11 +321,13 @@ async fn unreadable_disk(context: Context) -> Outcome {
     instance.close().await?;
     let files = Files::of(context.directory())?;
     let mut refused = 0;
-    for round in 0..=context.rounds(8) {
+    let mut within = 40;
+    let luck = context.luck(REFUSED);
+    for round in luck.rounds() {
         // What was read before is in no cache afterwards.
         context.disk().lose_power(Keep::None)?;
         // At first the very first read: an engine may read all of it at once.
-        let readable = if round == 0 { 0 } else { random.usize(..40) };
+        let readable = if round == 0 { 0 } else { random.usize(..within) };
         // The files that hold the data, and none that an engine makes while it is open, to share memory.
         for file in files.names() {
             context.disk().fail(format_args!("read EIO after={readable} file=store/{file}"))?;
@@ -325,8 +337,17 @@ async fn unreadable_disk(context: Context) -> Outcome {
         context.disk().mend()?;
         let told =
             read.map_err(|failure| failure.within(format_args!("the disk cannot be read after {readable} reads")))?;
-        refused += told.iter().filter_map(|line| line.parse::<usize>().ok()).sum::<usize>();
+        let refusals = told.iter().find_map(|line| line.parse().ok()).unwrap_or(0);
+        refused += refusals;
+        if told.iter().any(|line| line == NOT_OPENED) {
+            within = (within * 3 / 2).min(READS);
+        } else if refusals > 0 {
+            luck.meet();
+        } else {
+            within = (within * 2 / 3).max(2);
+        }
     }
+    luck.judge("processes were refused a read behind their open")?;
     let instance = context.open().await?;
     for (key, value) in &state {
         ensure_eq!(instance.entries().find(key).await?.as_ref(), Some(value), "A11: {key}, when it can be read again");
@@ -344,6 +365,7 @@ async fn read(cue: Cue) -> Outcome {
     let state = state(&mut fastrand::Rng::with_seed(cue.seed), READ_IN_PARTS);
     let Ok(instance) = cue.try_open().await else {
         say(1);
+        say(NOT_OPENED);
         return Ok(());
     };
     say(reads(&*instance.entries(), &state, Absent::Broken).await?);

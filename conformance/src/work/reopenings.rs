@@ -1,8 +1,6 @@
 //! One writer that overwrites long values, closes the store, and opens it again, over and over: an engine tidies up then,
 //! and is cut off in the middle of a checkpoint, a flush or a compaction.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use store_api::Key;
@@ -44,8 +42,6 @@ async fn take(instance: &Instance, round: Round, step: usize) -> store_api::Resu
 impl Work for Reopenings {
     const ROLE: &'static str = "reopenings";
     const STEPS: usize = 16;
-    // Most of it is the close.
-    const STEP: Duration = Duration::from_millis(4);
 
     async fn work(cue: Cue, round: Round) -> Outcome {
         for step in 1.. {
