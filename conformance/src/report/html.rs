@@ -46,7 +46,8 @@ impl Report {
 
     fn headline(&self) -> String {
         let ended = |end| self.backends.iter().filter(|backend| backend.end() == end).count();
-        match (&self.backends[..], ended(End::Failed), ended(End::NotSettled)) {
+        let failed = ended(End::Failed) + ended(End::NothingTested);
+        match (&self.backends[..], failed, ended(End::NotSettled)) {
             ([], ..) => "No backend was tested".into(),
             ([only], 0, 0) => format!("{} keeps what {}", only.name, self.extent("it declares")),
             ([only], 0, _) => format!("{} is not settled", only.name),
@@ -135,7 +136,9 @@ impl Report {
 fn card(f: &mut fmt::Formatter<'_>, number: usize, backend: &BackendReport) -> fmt::Result {
     let (class, verdict) = match backend.end() {
         End::Passed => ("pass", "✓ passed"),
+        End::PassedInPart => ("pass", "✓ passed what was tested"),
         End::NotSettled => ("inconclusive", "? not settled"),
+        End::NothingTested => ("inconclusive", "? nothing tested"),
         End::Failed => ("fail", "✗ failed"),
     };
     let declared =

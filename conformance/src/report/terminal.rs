@@ -113,7 +113,9 @@ impl fmt::Display for Summary<'_> {
         let Self(backend) = self;
         let verdict = match backend.end() {
             End::Passed => "passed",
+            End::PassedInPart => "passed what was tested",
             End::NotSettled => "not settled",
+            End::NothingTested => "NOTHING TESTED",
             End::Failed => "FAILED",
         };
         let declared: Vec<String> =
@@ -212,14 +214,14 @@ mod tests {
             assert!(shown.contains(told), "{told}\nis not in\n{shown}");
         }
         let end = "\
-passed  sound
-        2 passed, 1 untested, 1 unsupported, 6.0 s
+passed what was tested  sound
+        2 passed, 1 untested, 1 unsupported, 6.0 s of cases
         declares durability Volatile, visibility Instance, index Exact, watch lag at once, others' none
 FAILED  broken
-        3 passed, 1 failed, 3 passes, 2 kills, 1 power losses, 6.0 s
+        3 passed, 1 failed, 3 passes, 2 kills, 1 power losses, 6.0 s of cases
         declares durability Power, visibility Host, index BestEffort, watch lag at once, others' 50ms
 FAILED  shut
-        1 stopped by harness errors, 1.5 s
+        1 stopped by harness errors, 1.5 s of cases
         declares nothing since it could not be opened
 ";
         assert!(shown.ends_with(end), "{shown}");
