@@ -11,7 +11,7 @@ use store_api::{Error, ErrorKind};
 /// # use store_api::Error;
 /// const SQLITE: Context = Context::new("sqlite");
 /// let error = Err::<(), _>(Error::closed()).map_err(SQLITE.at("find", "a/b")).unwrap_err();
-/// assert_eq!(error.to_string(), r#"sqlite find "a/b": the handle is closed; open the store again"#);
+/// assert_eq!(error.to_string(), r#"sqlite find "a/b": the handle is closed; take another one, or open the store again if that was closed"#);
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Context {

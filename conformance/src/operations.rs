@@ -89,13 +89,6 @@ pub(crate) async fn set_all(entries: &dyn AtomicWrite, all: impl IntoIterator<It
     sets.buffer_unordered(64).try_collect::<()>().await
 }
 
-/// All entries below a path, sorted.
-pub(crate) async fn entries_sorted(entries: &dyn EntryRead, under: &Key) -> Outcome<Vec<(Key, Bytes)>> {
-    let mut all: Vec<_> = entries.entries(under).try_collect().await?;
-    all.sort();
-    Ok(all)
-}
-
 /// Polls a future up to so many times, each time after the first once it is woken, then drops it; its output where it came
 /// that early. With a growing number it is dropped at each of its awaits.
 pub(crate) async fn poll_then_drop<T>(future: impl Future<Output = T>, times: usize) -> Option<T> {

@@ -20,10 +20,16 @@ use crate::{failure::Failure, outcome::Outcome, output::Output};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    // Hidden: the library's own words, for who comes from there.
+    #[command(alias = "find")]
     Get(entries::Get),
+    #[command(alias = "set")]
     Put(entries::Put),
+    #[command(aliases = ["test_and_set", "test-and-set"])]
     Cas(entries::Cas),
+    #[command(alias = "remove")]
     Rm(entries::Rm),
+    #[command(alias = "list")]
     Ls(ls::Ls),
     Watch(watch::Watch),
     Clear(entries::Clear),

@@ -28,13 +28,17 @@
 //! let colour = Key::new("config/colour")?;
 //! names.set(&colour, "green".into()).await?;
 //! assert_eq!(names.find(&colour).await?.unwrap(), "green");
-//! assert_eq!(names.list_sorted(&Key::new("config")?).await?, [colour]);
+//! assert_eq!(names.list_sorted(&Key::new("config")?).await?, [colour.clone()]);
+//! assert_eq!(names.entries_sorted(&Key::root()).await?, [(colour, "green".into())]);
 //!
 //! store.close().await?; // when it returns, the engine has let go of its files
 //! # drop(content);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! `list`, `entries` and `keys` themselves are streams, for what is too much to be collected: `next` of the crate
+//! futures-util's `StreamExt` reads them.
 //!
 //! # Write only if nobody was faster
 //!
@@ -159,8 +163,8 @@
 //! | somebody was faster | `Ok(`[`TestAndSet::Mismatch`]`)` | go on with what it carries; nothing was written |
 //! | the answer was lost on its way | any error whose `effect()` is [`Effect::Unknown`] | read before you decide: it may have happened, or may still, and to repeat it could apply it a second time. Where each writer writes what no other one would (its name, a counter, a random number), what is there tells whose it was |
 //! | the store is busy, or away for a while | [`Unavailable`](ErrorKind::Unavailable), [`Timeout`](ErrorKind::Timeout): `is_retryable()` | the same call again, later, where the effect is `NotApplied` |
-//! | the handle was closed | [`Closed`](ErrorKind::Closed) | take another handle from the store, or open it again |
-//! | the disk is full | [`NoSpace`](ErrorKind::NoSpace) | free some, and go on with the same handle; nothing acknowledged is lost (after a disk quota was exceeded, a RocksDB store has to be opened again) |
+//! | the handle was closed | [`Closed`](ErrorKind::Closed) | take another handle from the store; where the store was closed, open it again |
+//! | the disk is full | [`NoSpace`](ErrorKind::NoSpace) | make room on the disk by other means, since `remove` and `clear` need some themselves, as `open` may; then go on with the same handle; nothing acknowledged is lost (after a disk quota was exceeded, a RocksDB store has to be opened again) |
 //! | a sync failed | [`Poisoned`](ErrorKind::Poisoned) | close the store and open it again; then `find` what is there |
 //! | another program has it open | [`InUse`](ErrorKind::InUse), from `open` | the error names it where the system does |
 //! | the address, an option or an argument is wrong | [`InvalidInput`](ErrorKind::InvalidInput); [`Unsupported`](ErrorKind::Unsupported) where a cargo feature is off | correct it: the text says what is expected, and what there is |
@@ -220,7 +224,8 @@
 //! | `mem:` | in memory, of its own | `mem` |
 //! | `mem:name` | in memory, shared under the name inside the process, gone with its last handle | `mem` |
 //! | `rocksdb:path`, `rocksdb:///path` | the folder at a relative, an absolute path, for one process at a time | `rocksdb` |
-//! | `s3://bucket/prefix` | below a prefix of a bucket of S3, or of what speaks it; shared by the machines that reach it | `s3` |
+//! | `s3://bucket/prefix` | below a prefix of a bucket of S3; shared by the machines that reach it. The bucket must exist | `s3` |
+//! | `s3://bucket/prefix?endpoint=http://127.0.0.1:9000&region=us-east-1` | the same on a service that speaks S3 | `s3` |
 //! | `az://container/prefix` | the same in a container of Azure Blob Storage | `azure` |
 //! | `sqlite:` | a temporary file, gone with its last handle | `sqlite` |
 //! | `sqlite:path`, `sqlite:///path` | the database at a relative, an absolute path, shared by the processes of a host | `sqlite` |
@@ -249,7 +254,7 @@
 //! own is given to it.
 //!
 //! Credentials of S3 and Azure come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, ..), never from
-//! an address.
+//! an address; the profiles in `~/.aws` are not read.
 //!
 //! # Features
 //!
@@ -258,7 +263,7 @@
 //! | `mem` | yes | the in-memory engine |
 //! | `sqlite` | yes | the engine on files, its C source bundled |
 //! | `rocksdb` | no | the engine for much data in one process; needs a C++ compiler and libclang, and minutes to compile |
-//! | `s3` | no | stores in the buckets of S3 and what speaks it, shared by machines; an HTTP client with TLS |
+//! | `s3` | no | stores in the buckets of S3 and what speaks it, shared by machines; an HTTP client with TLS, which is some eighty crates and needs a C compiler |
 //! | `azure` | no | the same for Azure Blob Storage; brings `s3` |
 //!
 //! Without default features there are the contracts, the registry and the wrappers, and no engine. What each engine

@@ -6,7 +6,8 @@ use std::{borrow::Cow, error, fmt, sync::Arc};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The handle, its instance or the batch was closed. Open the store again (L1).
+    /// The handle, its store or the batch was closed. Take another handle from the store; where the store was closed, open
+    /// it again (L1).
     Closed,
     /// The key is not valid, or is the empty path where an entry is meant. Change the key (K1, K3).
     InvalidKey,
@@ -26,7 +27,7 @@ pub enum ErrorKind {
     Timeout,
     /// The system or the service refuses the access. Check the permissions or the credentials.
     Denied,
-    /// No space is left. Free some, then try again.
+    /// No space is left. Make room on the disk by other means, since to remove entries needs some as well; then go on.
     NoSpace,
     /// Stored bytes do not match their checksum or hash. Restore them from a copy (A12, I6).
     Corrupt,
@@ -53,7 +54,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// An error of a store: a [kind](ErrorKind), an [effect](Effect), and the context.
 ///
 /// `Display` is one line; neither it nor `Debug` shows a value or a credential (E2). What lies beneath is the
-/// [`source`](error::Error::source). Clones share it.
+/// [`source`](error::Error::source). Clones share it. `Debug` is the line with the kind and the sources, for what `main`
+/// returns and what `unwrap` tells; `{:#?}` has the fields.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
@@ -85,7 +87,10 @@ impl Error {
     /// `Closed`, without effect: what a closed handle answers (L1).
     #[must_use]
     pub fn closed() -> Self {
-        Self::new(ErrorKind::Closed, "the handle is closed; open the store again")
+        Self::new(
+            ErrorKind::Closed,
+            "the handle is closed; take another one, or open the store again if that was closed",
+        )
     }
 
     /// Says whether the write may have happened (A5).
@@ -194,15 +199,26 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &*self.0;
-        f.debug_struct("Error")
-            .field("kind", &inner.kind)
-            .field("effect", &inner.effect)
-            .field("backend", &inner.backend)
-            .field("operation", &inner.operation)
-            .field("key", &inner.key)
-            .field("message", &inner.message)
-            .field("source", &inner.source.as_ref().map(ToString::to_string))
-            .finish()
+        if f.alternate() {
+            return f
+                .debug_struct("Error")
+                .field("kind", &inner.kind)
+                .field("effect", &inner.effect)
+                .field("backend", &inner.backend)
+                .field("operation", &inner.operation)
+                .field("key", &inner.key)
+                .field("message", &inner.message)
+                .field("source", &inner.source.as_ref().map(ToString::to_string))
+                .finish();
+        }
+        write!(f, "{:?}: {self}", inner.kind)?;
+        let mut beneath = error::Error::source(self);
+        while let Some(source) = beneath {
+            // A source of another crate may have more than one line.
+            write!(f, ": {}", source.to_string().escape_debug())?;
+            beneath = source.source();
+        }
+        Ok(())
     }
 }
 
@@ -227,7 +243,18 @@ mod tests {
             .with_backend("sqlite")
             .with_effect(Effect::Unknown);
         assert_eq!(error.to_string(), r#"sqlite set "a\nb": no space is left (the write may have happened)"#);
-        assert_eq!(Error::closed().to_string(), "the handle is closed; open the store again");
+        assert_eq!(
+            Error::closed().to_string(),
+            "the handle is closed; take another one, or open the store again if that was closed"
+        );
+    }
+
+    #[test]
+    fn debug_is_the_line_with_its_kind_and_what_lies_beneath() {
+        let source = Error::new(ErrorKind::Other, "beneath").with_source("the\nsystem");
+        let error = Error::new(ErrorKind::NoSpace, "no space is left").with_backend("sqlite").with_source(source);
+        assert_eq!(format!("{error:?}"), r"NoSpace: sqlite: no space is left: beneath: the\nsystem");
+        assert!(format!("{error:#?}").contains("effect: NotApplied"));
     }
 
     #[test]

@@ -20,6 +20,18 @@ pub trait EntryReadExt: EntryRead {
         keys.sort_unstable();
         Ok(keys)
     }
+
+    /// The keys at and below a path with their values, sorted by the bytes of the keys, all in memory; the first error of
+    /// the stream ends it.
+    async fn entries_sorted(&self, under: &Key) -> Result<Vec<(Key, Bytes)>> {
+        let mut stream = self.entries(under);
+        let mut entries = Vec::new();
+        while let Some(entry) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
+            entries.push(entry?);
+        }
+        entries.sort_unstable();
+        Ok(entries)
+    }
 }
 
 impl<T: EntryRead + ?Sized> EntryReadExt for T {}

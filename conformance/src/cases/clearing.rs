@@ -14,7 +14,7 @@ use crate::{
     failure::{Outcome, ensure, ensure_eq},
     following::{Follower, Scope, State},
     luck::{Hopes, Luck},
-    operations::{entries_sorted, insist, number, set_all, value},
+    operations::{insist, number, set_all, value},
     show::shown,
 };
 
@@ -78,7 +78,7 @@ async fn set_afterwards(context: Context) -> Outcome {
         let fresh = key(format!("0/{}", round % 4 * 3));
         let created = entries.test_and_set(&fresh, None, Some(value(round))).await?;
         ensure!(created.is_applied(), "{} after `clear`: {}", shown(&fresh), shown(&created));
-        let left = entries_sorted(&*entries, &Key::root()).await?;
+        let left = entries.entries_sorted(&Key::root()).await?;
         ensure_eq!(left, [(fresh, value(round))], "the entries once one was set after `clear`");
     }
     Ok(())
@@ -96,7 +96,7 @@ async fn reopened(context: Context) -> Outcome {
     instance.close().await?;
     drop(instance);
     let entries = context.open().await?.entries();
-    let left = entries_sorted(&*entries, &Key::root()).await?;
+    let left = entries.entries_sorted(&Key::root()).await?;
     ensure_eq!(left, [(after, value("after"))], "the entries when the store is opened again");
     Ok(())
 }
@@ -132,7 +132,7 @@ async fn amid_writes(context: Context) -> Outcome {
     };
     counting.meanwhile(clearing).await?;
     let last = last.load(Ordering::Relaxed);
-    let left: State = entries_sorted(&*entries, &Key::root()).await?.into_iter().collect();
+    let left: State = entries.entries_sorted(&Key::root()).await?.into_iter().collect();
     ensure!(
         left.values().all(|left| *left == value(last)),
         "something else is left than the last number: {}",
@@ -152,7 +152,7 @@ async fn clear_beside(instance: &Instance, counter: &Key, last: &AtomicU64, luck
     if last.load(Ordering::Relaxed) > counted {
         luck.meet();
     }
-    for (k, left) in entries_sorted(&*entries, &Key::root()).await? {
+    for (k, left) in entries.entries_sorted(&Key::root()).await? {
         ensure!(k == *counter, "{} was there all through a `clear`, and is there afterwards", shown(&k));
         let left = number(Some(&left))?;
         ensure!(left >= before, "after a `clear` the counter is {left}, and was {before} before");

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all};
-use store_api::{AtomicWrite, Key, Result, TestAndSet};
+use store_api::{AtomicWrite, EntryReadExt, Key, Result, TestAndSet};
 
 use crate::{
     case::{Case, case},
@@ -15,7 +15,7 @@ use crate::{
     following::{Follower, Scope, State},
     histories::{act, linearizable, pass_over},
     history::Recorder,
-    operations::{entries_sorted, insist, poll_then_drop, value},
+    operations::{insist, poll_then_drop, value},
     show::shown,
 };
 
@@ -312,11 +312,11 @@ async fn drop_writes_and_close(instance: Instance, round: usize) -> Outcome {
 async fn expect_silence(entries: &dyn AtomicWrite) -> Outcome {
     let fence = key("fence");
     entries.set(&fence, value(0)).await?;
-    let at_close = entries_sorted(entries, &Key::root()).await?;
+    let at_close = entries.entries_sorted(&Key::root()).await?;
     for i in (0..10).rev() {
         entries.set(&fence, value(i)).await?;
     }
-    let later = entries_sorted(entries, &Key::root()).await?;
+    let later = entries.entries_sorted(&Key::root()).await?;
     ensure_eq!(later, at_close, "the entries some time after `close` had returned, nobody else writing");
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::{
     context::{Context, Instance, key},
     disclosure::discloses,
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
-    operations::{entries_sorted, value},
+    operations::value,
     show::shown,
 };
 
@@ -129,7 +129,7 @@ async fn corrected(context: Context) -> Outcome {
     entries.set(&k, value("1")).await?;
     let watch = entries.watch(&k, Init::Known(vec![(k.clone(), value("1"))])).await?;
     entries.unwatch(watch.id()).await?;
-    ensure_eq!(entries_sorted(&*entries, &root).await?, [(k, value("1"))], "the entries");
+    ensure_eq!(entries.entries_sorted(&root).await?, [(k, value("1"))], "the entries");
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustix::fs::statvfs;
-use store_api::{AtomicWrite, Durability, Effect, Error, ErrorKind, Indexable, Key};
+use store_api::{AtomicWrite, Durability, Effect, EntryReadExt, Error, ErrorKind, Indexable, Key};
 
 use crate::{
     Settings,
@@ -19,7 +19,7 @@ use crate::{
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
     files::{Files, empty, empty_but_for},
     following::{Follower, Scope, State},
-    operations::{entries_sorted, value},
+    operations::value,
     roles::{Cue, Role, role},
     work::{Entries, Round, STEP, Work},
 };
@@ -438,7 +438,7 @@ async fn watch_full_disk(context: Context) -> Outcome {
 }
 
 async fn all(entries: &dyn AtomicWrite) -> Outcome<State> {
-    Ok(entries_sorted(entries, &Key::root()).await?.into_iter().collect())
+    Ok(entries.entries_sorted(&Key::root()).await?.into_iter().collect())
 }
 
 /// A write to a file may take only a part of its bytes; that is no error.

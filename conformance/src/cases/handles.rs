@@ -6,7 +6,9 @@ use std::sync::{
 };
 
 use futures_util::{Stream, StreamExt, TryStreamExt, future::try_join_all};
-use store_api::{Append, AtomicWrite, Diff, Effect, ErrorKind, Event, Indexable, Indexed, Init, Key, Result, WatchId};
+use store_api::{
+    Append, AtomicWrite, Diff, Effect, EntryReadExt, ErrorKind, Event, Indexable, Indexed, Init, Key, Result, WatchId,
+};
 
 use crate::{
     case::{Case, case},
@@ -16,7 +18,7 @@ use crate::{
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
     following::next_item,
     handles::{Handles, Write},
-    operations::{entries_sorted, increment, set_all, value},
+    operations::{increment, set_all, value},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -91,7 +93,7 @@ async fn closed_entries(context: Context) -> Outcome {
     entries.close().await?;
     ensure_entries_closed(&*entries, "a closed handle").await?;
     ensure_entries_closed(&*clone, "a clone of a closed handle").await?;
-    let there = entries_sorted(&*instance.entries(), &Key::root()).await?;
+    let there = instance.entries().entries_sorted(&Key::root()).await?;
     ensure_eq!(there, [(key("k"), value("1"))], "the entries, after a closed handle was used");
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::{
     context::{Context, key},
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
     following::State,
-    operations::{entries_sorted, insist, set_all, value},
+    operations::{insist, set_all, value},
     show::shown,
 };
 
@@ -72,7 +72,7 @@ async fn expect_listed(entries: &dyn EntryRead, due: &State) -> Outcome {
         ensure!(listed.binary_search(k).is_ok(), "{} was set and is not listed", shown(k));
     }
     let all: Vec<_> = due.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    ensure_eq!(entries_sorted(entries, &Key::root()).await?, all, "the entries of the store");
+    ensure_eq!(entries.entries_sorted(&Key::root()).await?, all, "the entries of the store");
     Ok(())
 }
 
@@ -272,7 +272,7 @@ async fn lists_by_steps(context: Context) -> Outcome {
         let keys: Vec<_> = below.iter().map(|(key, _)| (*key).clone()).collect();
         ensure_eq!(entries.list_sorted(&scope).await?, keys, "the list under {}", shown(&scope));
         let below: Vec<_> = below.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-        ensure_eq!(entries_sorted(&*entries, &scope).await?, below, "the entries under {}", shown(&scope));
+        ensure_eq!(entries.entries_sorted(&scope).await?, below, "the entries under {}", shown(&scope));
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::{
     clients::beside,
     context::{Context, Instance, key},
     failure::{Failure, Outcome, ensure, ensure_eq},
-    operations::{entries_sorted, insist, set_all, until_answered, value},
+    operations::{insist, set_all, until_answered, value},
     show::shown,
 };
 
@@ -57,7 +57,7 @@ async fn long_list(context: Context) -> Outcome {
     let due: BTreeSet<(Key, Bytes)> = all.into_iter().collect();
     let keys: Vec<Key> = due.iter().map(|(key, _)| key.clone()).collect();
     ensure_eq!(entries.list_sorted(&Key::root()).await?, keys, "the list of many keys");
-    ensure_eq!(entries_sorted(&*entries, &Key::root()).await?, Vec::from_iter(due), "many entries");
+    ensure_eq!(entries.entries_sorted(&Key::root()).await?, Vec::from_iter(due), "many entries");
     let below: Vec<Key> = keys.into_iter().filter(|listed| key("7").covers(listed)).collect();
     ensure_eq!(entries.list_sorted(&key("7")).await?, below, "the list of one path among many");
     Ok(())

@@ -16,7 +16,7 @@ use crate::{
     failure::{Outcome, ensure_eq},
     following::State,
     generated::for_any,
-    operations::{entries_sorted, set_all, value},
+    operations::{set_all, value},
     show::{Show, shown},
 };
 
@@ -217,7 +217,7 @@ async fn do_step(entries: &dyn AtomicWrite, map: &mut State, operation: &Operati
         Operation::Entries(under) => {
             let below = map.iter().filter(|(key, _)| under.covers(key));
             let below: Vec<_> = below.map(|(key, value)| (key.clone(), value.clone())).collect();
-            ensure_eq!(entries_sorted(entries, under).await?, below, "the entries");
+            ensure_eq!(entries.entries_sorted(under).await?, below, "the entries");
         }
         Operation::LookAtAll => expect_all(entries, map).await?,
         Operation::Reopen => {}
@@ -237,7 +237,7 @@ async fn expect_all(entries: &dyn EntryRead, map: &State) -> Outcome {
         ensure_eq!(entries.find(&k).await?, map.get(&k).cloned(), "`find` of {}", shown(&k));
     }
     let all: Vec<_> = map.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    ensure_eq!(entries_sorted(entries, &Key::root()).await?, all, "the entries of the store");
+    ensure_eq!(entries.entries_sorted(&Key::root()).await?, all, "the entries of the store");
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt, future::try_join_all};
-use store_api::{HashFunction, Key, Visibility};
+use store_api::{EntryReadExt, HashFunction, Key, Visibility};
 
 use super::closing::close_amid;
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     context::{Context, Instance, key},
     failure::{Outcome, ensure, ensure_eq, expect_error},
     handles::{Handles, Write},
-    operations::{entries_sorted, put, set_all, value},
+    operations::{put, set_all, value},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -74,7 +74,7 @@ async fn reopened(context: Context) -> Outcome {
 async fn ensure_lists_only(instance: &Instance, written: &[Write]) -> Outcome {
     if let Some(entries) = instance.atomic_write() {
         let due = written.iter().filter(|write| matches!(write, Write::Entry(_))).count();
-        ensure_eq!(entries_sorted(&*entries, &Key::root()).await?.len(), due, "how many entries a reopened store has");
+        ensure_eq!(entries.entries_sorted(&Key::root()).await?.len(), due, "how many entries a reopened store has");
     }
     if let Some(content) = instance.indexable() {
         let due = written.iter().filter(|write| matches!(write, Write::Content(..))).count();
@@ -89,7 +89,7 @@ async fn last_states(context: Context) -> Outcome {
     for round in 0..context.rounds(4) {
         let instance = context.open().await?;
         let entries = instance.entries();
-        let there = entries_sorted(&*entries, &Key::root()).await?;
+        let there = entries.entries_sorted(&Key::root()).await?;
         let due: Vec<(Key, Bytes)> = model.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         ensure_eq!(there, due, "the entries of a reopened store");
         if round % 4 == 2 {

@@ -3,13 +3,13 @@
 use std::iter::successors;
 
 use bytes::Bytes;
-use store_api::{ContentKey, Effect, Key, MAX_VALUE_LEN, TestAndSet};
+use store_api::{ContentKey, Effect, EntryReadExt, Key, MAX_VALUE_LEN, TestAndSet};
 
 use crate::{
     case::{Case, case},
     context::{Context, key},
     failure::{Outcome, ensure, ensure_eq, expect_error},
-    operations::{entries_sorted, value},
+    operations::value,
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -30,7 +30,7 @@ async fn empty_value(context: Context) -> Outcome {
     entries.set(&k, empty.clone()).await?;
     ensure!(entries.mem(&k).await?, "`mem` of an empty value is false");
     ensure_eq!(entries.find(&k).await?, Some(empty.clone()), "`find` of an empty value");
-    ensure_eq!(entries_sorted(&*entries, &k).await?, [(k.clone(), empty.clone())], "the entries");
+    ensure_eq!(entries.entries_sorted(&k).await?, [(k.clone(), empty.clone())], "the entries");
     let verdict = entries.test_and_set(&k, None, Some(value("1"))).await?;
     ensure_eq!(verdict, TestAndSet::Mismatch { current: Some(empty.clone()) }, "absent tested for, empty there");
     entries.remove(&k).await?;
@@ -75,7 +75,7 @@ async fn any_values(context: Context) -> Outcome {
             entries.test_and_set(&k, Some(one), Some(other.clone())).await?.is_applied(),
             "{len} bytes differ from themselves"
         );
-        ensure_eq!(entries_sorted(&*entries, &k).await?, [(k, other)], "the entry of {len} bytes");
+        ensure_eq!(entries.entries_sorted(&k).await?, [(k, other)], "the entry of {len} bytes");
     }
     Ok(())
 }
@@ -158,7 +158,7 @@ async fn longer_value(context: Context) -> Outcome {
     for refusal in refusals {
         ensure_eq!(refusal.effect(), Effect::NotApplied, "the effect of `{refusal}`");
     }
-    ensure_eq!(entries_sorted(&*entries, &Key::root()).await?, [(k, value("before"))], "the entries afterwards");
+    ensure_eq!(entries.entries_sorted(&Key::root()).await?, [(k, value("before"))], "the entries afterwards");
     Ok(())
 }
 

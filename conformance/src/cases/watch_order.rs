@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use store_api::{AtomicWrite, Key};
+use store_api::{AtomicWrite, EntryReadExt, Key};
 
 use crate::{
     case::{Case, case},
@@ -12,7 +12,7 @@ use crate::{
     context::{Context, Instance, key},
     failure::{Outcome, ensure, ensure_eq},
     following::{Follower, Reading, Scope, State},
-    operations::{entries_sorted, increment, insist, number, put, value},
+    operations::{increment, insist, number, put, value},
     show::shown,
 };
 
@@ -140,7 +140,7 @@ async fn follow_courses(context: &Context, watching: &Instance, writing: &[Insta
     let courses: Courses = courses?.into_iter().flatten().collect();
 
     let last: State = courses.iter().filter_map(|(k, course)| Some((k.clone(), course.last()?.clone()?))).collect();
-    let store: State = entries_sorted(&*entries, &Key::root()).await?.into_iter().collect();
+    let store: State = entries.entries_sorted(&Key::root()).await?.into_iter().collect();
     ensure_eq!(store, last, "A1: the entries when the writing is over");
     let (mut followers, told) = reading.end().await?;
     followers.push(unread);

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
-use store_api::{AtomicWrite, Event, Key};
+use store_api::{AtomicWrite, EntryReadExt, Event, Key};
 use tokio::{sync::oneshot, task::spawn_blocking};
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     context::{Context, Instance, key},
     failure::{Failure, Outcome, ensure, ensure_eq},
     following::{Follower, Scope, State},
-    operations::{entries_sorted, insist, value},
+    operations::{insist, value},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -155,7 +155,7 @@ async fn holds_up_no_writer(context: Context) -> Outcome {
     let clearing = Arc::clone(&entries);
     let clear = async move { insist(|| clearing.clear()).await };
     let unread = write_beside(&context, unread, [clear].into_iter(), 1, &done).await?;
-    ensure_eq!(entries_sorted(&*entries, &Key::root()).await?, [], "the entries after `clear`");
+    ensure_eq!(entries.entries_sorted(&Key::root()).await?, [], "the entries after `clear`");
     drop(unread);
     Ok(())
 }

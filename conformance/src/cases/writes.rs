@@ -9,7 +9,7 @@ use crate::{
     case::{Case, case},
     context::{Context, key},
     failure::{Outcome, ensure, ensure_eq},
-    operations::{entries_sorted, put, value},
+    operations::{put, value},
     show::shown,
 };
 
@@ -87,7 +87,7 @@ async fn look(entries: &dyn AtomicWrite, k: &Key, due: Option<&Bytes>, random: &
         3 => ensure_eq!(entries.list_sorted(&Key::root()).await?.len(), usize::from(due.is_some()), "`list`: keys"),
         4 => {
             let all: Vec<_> = due.into_iter().map(|value| (k.clone(), value.clone())).collect();
-            ensure_eq!(entries_sorted(entries, k).await?, all, "`entries`");
+            ensure_eq!(entries.entries_sorted(k).await?, all, "`entries`");
         }
         _ => {
             let verdict = entries.test_and_set(k, Some(value("never")), Some(value("either"))).await?;
@@ -160,13 +160,13 @@ async fn setting_what_is_there(context: Context) -> Outcome {
     let entries = context.open().await?.entries();
     let (k, absent) = (key("k"), key("absent"));
     entries.set(&k, value("v")).await?;
-    let before = entries_sorted(&*entries, &Key::root()).await?;
+    let before = entries.entries_sorted(&Key::root()).await?;
     entries.set(&k, value("v")).await?;
     entries.remove(&absent).await?;
     let same = entries.test_and_set(&k, Some(value("v")), Some(value("v"))).await?;
     let none = entries.test_and_set(&absent, None, None).await?;
     ensure!(same.is_applied() && none.is_applied(), "setting what is there is a mismatch");
-    ensure_eq!(entries_sorted(&*entries, &Key::root()).await?, before, "the entries afterwards");
+    ensure_eq!(entries.entries_sorted(&Key::root()).await?, before, "the entries afterwards");
     Ok(())
 }
 

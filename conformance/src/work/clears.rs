@@ -2,13 +2,12 @@
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use store_api::{AtomicWrite, Durability, Key};
+use store_api::{AtomicWrite, Durability, EntryReadExt, Key};
 
 use super::{Round, Said, Work, random_bytes, say_step, stops_with};
 use crate::{
     context::{Instance, key},
     failure::{Failure, Outcome, ensure},
-    operations::entries_sorted,
     roles::Cue,
 };
 
@@ -72,7 +71,7 @@ impl Work for Clears {
         // A request of a killed process may reach a service when the next process has begun (A9).
         let service = instance.guarantees().durability == Durability::Service;
         let scope = if service { scope(said.round) } else { Key::root() };
-        for (key, value) in entries_sorted(&*instance.entries(), &scope).await? {
+        for (key, value) in instance.entries().entries_sorted(&scope).await? {
             let due = filling.iter().find(|(filled, _)| *filled == key).map(|(_, value)| value);
             let due = due.ok_or_else(|| {
                 Failure::broken(format_args!("A10: {key} is there after a crash, though a `clear` was acknowledged"))

@@ -137,14 +137,15 @@ impl Cat {
 pub(crate) struct Index {
     /// The address of the store
     store: Address,
-    /// 64 hexadecimal digits
-    hash: ContentHash,
+    /// A hash of 64 hexadecimal digits, or a content key as `add` writes it
+    #[arg(value_name = "HASH|KEY")]
+    hash: ContentKey,
 }
 
 impl Index {
     pub(crate) async fn run(self, registry: &Registry, output: &mut Output) -> Result<Outcome, Failure> {
         let store = Store::open(registry, &self.store, Missing::Refuse).await?;
-        let key = store.content()?.index(&self.hash).await?;
+        let key = store.content()?.index(&self.hash.to_hash()).await?;
         store.close().await?;
         match key {
             Some(key) => output.line(key).map(|()| Outcome::Fine),

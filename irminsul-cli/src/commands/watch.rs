@@ -1,5 +1,7 @@
 //! `watch`: a line per change of an entry, whoever made it.
 
+use std::io;
+
 use clap::Args;
 use irminsul::{Address, Bytes, Diff, EntryRead, Error, ErrorKind, Event, Init, Key, Registry};
 
@@ -44,7 +46,12 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) async fn run(self, registry: &Registry, output: &mut Output) -> Result<Outcome, Failure> {
-        let known = self.known.as_ref().map(record::read_state).transpose()?;
+        let known = self.known.as_ref().map(record::read_state).transpose().map_err(|failure| match failure {
+            Failure::Read { what, source } if source.kind() == io::ErrorKind::NotFound => Failure::refused(format!(
+                "--known: {what} is not there; begin with an empty file: all that there is will be told"
+            )),
+            other => other,
+        })?;
         let store = Store::open(registry, &self.store, Missing::Refuse).await?;
         let entries = store.entries()?;
         tokio::select! {

@@ -26,6 +26,7 @@ fn add_writes_key_hash_and_file_and_cat_gives_the_content_by_either() {
         assert_eq!(sandbox.run(&["cat", STORE, key]).stdout, value);
         assert_eq!(sandbox.run(&["cat", STORE, hash]).stdout, value);
         assert_eq!(sandbox.ok(&["index", STORE, hash]), format!("{key}\n"));
+        assert_eq!(sandbox.ok(&["index", STORE, key]), format!("{key}\n"));
     }
 }
 

@@ -178,5 +178,5 @@ fn a_known_state_that_cannot_be_used_is_refused() {
     assert!(!refused.stderr.contains("S3CR"), "{}", refused.stderr);
     known(r#"{"key":"a","value":""}"#, &["b", "--key"]).refused("other keys");
     known(r#"{"key":"a","value":""}"#, &["b"]).refused("known state");
-    sandbox.run(&["watch", STORE, "--known", "missing"]).refused("cannot read \"missing\"");
+    sandbox.run(&["watch", STORE, "--known", "missing"]).refused("begin with an empty file");
 }
