@@ -21,6 +21,17 @@ fn get_writes_what_put_set_byte_for_byte() {
 }
 
 #[test]
+fn the_words_of_the_library_are_understood() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["set", STORE, "key", "value"]);
+    assert_eq!(sandbox.ok(&["find", STORE, "key"]), "value");
+    assert_eq!(sandbox.ok(&["list", STORE]), "key\n");
+    sandbox.ok(&["test_and_set", STORE, "key", "--test", "value", "--set", "other"]);
+    sandbox.ok(&["remove", STORE, "key"]);
+    assert_eq!(sandbox.ok(&["list", STORE]), "");
+}
+
+#[test]
 fn get_of_an_absent_key_exits_1_with_nothing_on_standard_output() {
     let sandbox = Sandbox::new();
     sandbox.ok(&["put", STORE, "a/b", "value"]);
