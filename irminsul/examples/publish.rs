@@ -1,3 +1,5 @@
+//! Publishes a page once: content first, then the name that leads to it, by compare-and-set.
+
 use irminsul::{Event, Init, Key, TestAndSet, prelude::*};
 
 #[tokio::main]
