@@ -23,6 +23,7 @@ impl Subject for Map {
             name: NAME.into(),
             role: Role::Raw,
             durability: Durability::Volatile,
+            visibility: None,
             cache: "all".into(),
             version: version_of("dashmap"),
             driven: Driven::Tasks,

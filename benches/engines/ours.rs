@@ -43,6 +43,7 @@ impl Subject for Ours {
             name: self.name.into(),
             role: Role::Ours,
             durability: self.durability,
+            visibility: None,
             cache: cache.into(),
             version,
             driven: Driven::Tasks,

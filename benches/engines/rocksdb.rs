@@ -30,6 +30,7 @@ impl Subject for RawRocksdb {
             name: self.name.into(),
             role: Role::Raw,
             durability: self.durability,
+            visibility: None,
             cache: CACHE_TOLD.into(),
             version: version_of("librocksdb-sys"),
             driven: Driven::Threads,

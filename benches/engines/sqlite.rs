@@ -40,6 +40,7 @@ impl Subject for RawSqlite {
             name: self.name.into(),
             role: Role::Raw,
             durability: self.durability,
+            visibility: None,
             cache: CACHE_TOLD.into(),
             version: version(),
             driven: Driven::Threads,

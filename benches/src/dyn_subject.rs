@@ -45,7 +45,9 @@ impl<S: Subject> DynSubject for S {
     async fn open_filled(&self, place: &Path, plan: &Plan) -> Result<Box<dyn DynStore>> {
         let store = self.open(place).await?;
         let records = Records::new(plan.records, plan.seed);
-        store.fill(records.entries(plan.value_len)).await?;
+        for part in records.entries(plan.value_len) {
+            store.fill(part).await?;
+        }
         Ok(Box::new(Filled { store, records, plan: plan.clone() }))
     }
 

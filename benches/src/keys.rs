@@ -11,6 +11,8 @@ use store_api::Key;
 const SKEW: f64 = 0.99;
 /// How many records are below one key, so that a scan has so many.
 pub(crate) const SCOPE: usize = 100;
+/// How many bytes of values are made before a store is filled with them: all of them, where they are of usual length.
+const FILLED_AT_ONCE: usize = 64 << 20;
 
 /// The keys of the records, and how likely each is.
 #[derive(Clone)]
@@ -65,10 +67,11 @@ impl Records {
         self.up_to.partition_point(|up_to| *up_to <= chance).min(self.up_to.len() - 1)
     }
 
-    /// What the store is filled with.
-    pub(crate) fn entries(&self, value_len: usize) -> Vec<(Key, Bytes)> {
+    /// What the store is filled with, in parts that do not exceed memory.
+    pub(crate) fn entries(&self, value_len: usize) -> impl Iterator<Item = Vec<(Key, Bytes)>> {
         let mut values = Values::new(0, value_len);
-        self.keys.iter().map(|key| (key.clone(), values.next())).collect()
+        let at_once = (FILLED_AT_ONCE / value_len.max(1)).max(1);
+        self.keys.chunks(at_once).map(move |keys| keys.iter().map(|key| (key.clone(), values.next())).collect())
     }
 }
 
@@ -138,6 +141,17 @@ mod tests {
         };
         assert_eq!(choices(1), choices(1));
         assert_ne!(choices(1), choices(2));
+    }
+
+    #[test]
+    fn long_values_fill_a_store_in_parts_and_each_record_has_one() {
+        let records = Records::new(5, 1);
+        let lens = |value_len| records.entries(value_len).map(|part| part.len()).collect::<Vec<_>>();
+        assert_eq!(lens(128), [5]);
+        assert_eq!(lens(FILLED_AT_ONCE / 2), [2, 2, 1]);
+        assert_eq!(lens(FILLED_AT_ONCE), [1; 5]);
+        let keys: Vec<Key> = records.entries(FILLED_AT_ONCE / 2).flatten().map(|(key, _)| key).collect();
+        assert_eq!(keys, *records.keys);
     }
 
     #[test]

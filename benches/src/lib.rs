@@ -9,6 +9,7 @@ mod keys;
 mod load;
 mod machine;
 mod null_store;
+mod panics;
 mod plan;
 mod process;
 mod progress;
@@ -28,11 +29,12 @@ pub use crate::{
     load::{Load, Loaded, by_durability, measure_load},
     machine::Machine,
     null_store::NullStore,
+    panics::caught,
     plan::Plan,
     process::resident_bytes,
     progress::Progress,
     remote::{Remote, Traffic, measure_remote},
-    report::{CheckedSubject, Failed, Headline, Latency, Report, Run, Series, Single, Target, with_causes},
+    report::{CheckedSubject, Failed, Headline, Latency, Report, Run, Series, Single, Target, bytes, with_causes},
     slow::{Slow, SlowPlan, measure_slow},
     stall::{Stall, StallPlan, measure_stall},
     store::{OfStore, StoreClient},

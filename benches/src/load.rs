@@ -6,7 +6,7 @@ use std::path::Path;
 use fastrand::Rng;
 use store_api::{Durability, Error, Result};
 
-use crate::{DynStore, DynSubject, Plan, Progress, Series, Workload, report::tables::DURABILITIES};
+use crate::{DynStore, DynSubject, Plan, Progress, Series, Workload, caught, report::tables::DURABILITIES};
 
 /// Subjects by what an acknowledged write of theirs survives, in the order of a report's tables.
 #[must_use]
@@ -62,7 +62,7 @@ pub async fn measure_load(load: Load<'_>, place: &Path, progress: &Progress) -> 
     for subject in load.subjects {
         let name = subject.facts().name;
         progress.doing(&format!("filling {name}"));
-        match opened(*subject, &name, place, load.plan).await {
+        match caught(opened(*subject, &name, place, load.plan)).await {
             Ok(store) => turns.push(Turn { name, store, failed: None }),
             Err(error) => loaded.failed.push((name, error)),
         }
@@ -73,7 +73,7 @@ pub async fn measure_load(load: Load<'_>, place: &Path, progress: &Progress) -> 
         }
     }
     for Turn { name, store, failed } in turns {
-        let closed = store.close().await.err();
+        let closed = caught(store.close()).await.err();
         loaded.failed.extend(failed.or(closed).map(|error| (name, error)));
     }
     loaded
@@ -107,7 +107,7 @@ async fn row(
             progress.doing(&format!("{workload}, {clients} clients: {}", turn.name));
             // One that has no operation of this kind has no rows of it.
             if turn.failed.is_none() && (run == 0 || !series.runs.is_empty()) {
-                match turn.store.run(workload, clients, run).await {
+                match caught(turn.store.run(workload, clients, run)).await {
                     Ok(found) => series.runs.extend(found),
                     // A median of fewer runs is none of the others' kind.
                     Err(error) => {

@@ -5,6 +5,8 @@ use std::{num::NonZeroUsize, time::Duration};
 use serde::Serialize;
 use store_api::{Error, ErrorKind, MAX_VALUE_LEN};
 
+use crate::report::tables::bytes;
+
 /// The settings of the load part.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
@@ -81,10 +83,57 @@ impl Plan {
         if self.value_len > MAX_VALUE_LEN {
             return Err(Error::new(ErrorKind::InvalidInput, "a value has at most 64 MiB: give a shorter one"));
         }
+        if self.value_len == 0 {
+            let message =
+                "values of 0 bytes are all alike, and a value that is set again is no change: give them 1 or more";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
         Ok(())
+    }
+
+    /// Refuses so many stores in memory where that has no room for their records. They are open at the same time.
+    pub fn check_memory(&self, stores: usize, memory_bytes: Option<u64>) -> store_api::Result<()> {
+        let needed = self.record_bytes().saturating_mul(stores as u64);
+        match memory_bytes {
+            Some(memory) if needed > memory => {
+                let (needed, memory) = (bytes(needed), bytes(memory));
+                let message = format!(
+                    "the records of the stores in memory would take {needed}, and there are {memory}: ask for fewer, or for \
+                     shorter values"
+                );
+                Err(Error::new(ErrorKind::InvalidInput, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How many bytes the values of a store's records have together.
+    pub(crate) fn record_bytes(&self) -> u64 {
+        (self.records as u64).saturating_mul(self.value_len as u64)
     }
 }
 
 fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_are_all_alike_are_refused() {
+        let of = |value_len| Plan { value_len, ..Plan::full() };
+        assert!(of(0).check().unwrap_err().to_string().contains("give them 1 or more"));
+        of(1).check().unwrap();
+    }
+
+    #[test]
+    fn stores_that_do_not_fit_into_memory_together_are_refused() {
+        let plan = Plan { records: 1000, value_len: 1 << 20, ..Plan::full() };
+        plan.check_memory(2, Some(2000 << 20)).unwrap();
+        plan.check_memory(3, None).unwrap();
+        let refused = plan.check_memory(3, Some(2000 << 20)).unwrap_err().to_string();
+        assert!(refused.contains("2.93 GiB, and there are 1.95 GiB"), "{refused}");
+    }
 }

@@ -8,13 +8,17 @@ mod plot;
 mod sample;
 pub(crate) mod tables;
 mod terminal;
+mod warnings;
 
 use std::{error, iter, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use store_api::{Durability, Error, ErrorKind, Result};
 
-pub use self::headline::{Headline, Target};
+pub use self::{
+    headline::{Headline, Target},
+    tables::bytes,
+};
 use crate::{Delivery, Facts, Growth, Loaded, Machine, Plan, Remote, Slow, Stall, Syncs, Workload, driver::Times};
 
 /// What a run found, with everything that it depends on.
@@ -118,12 +122,12 @@ impl Series {
         median(self.runs.iter().map(|run| run.per_second))
     }
 
-    /// By how much of that median the slowest and the fastest run lie apart.
+    /// By how much of that median the slowest and the fastest run lie apart; `None` of a single run.
     #[must_use]
-    pub fn spread(&self) -> f64 {
+    pub fn spread(&self) -> Option<f64> {
         let rates = || self.runs.iter().map(|run| run.per_second);
         let (least, most) = (rates().fold(f64::INFINITY, f64::min), rates().fold(0.0, f64::max));
-        (most - least) / self.per_second()
+        (self.runs.len() > 1).then(|| (most - least) / self.per_second())
     }
 
     /// Of each percentile the median of the runs.
@@ -131,6 +135,7 @@ impl Series {
     pub fn latency(&self) -> Latency {
         let of = |part: fn(&Latency) -> f64| median(self.runs.iter().map(|run| part(&run.latency)));
         Latency {
+            count: self.runs.iter().map(|run| run.latency.count).min().unwrap_or_default(),
             p50_us: of(|latency| latency.p50_us),
             p90_us: of(|latency| latency.p90_us),
             p99_us: of(|latency| latency.p99_us),
@@ -162,6 +167,7 @@ impl Run {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Latency {
+    pub count: u64,
     pub p50_us: f64,
     pub p90_us: f64,
     pub p99_us: f64,
@@ -174,14 +180,31 @@ impl Latency {
         #[expect(clippy::cast_precision_loss, reason = "times have three digits")]
         let us = |nanoseconds: u64| nanoseconds as f64 / 1000.0;
         let at = |quantile| us(times.value_at_quantile(quantile));
-        Self { p50_us: at(0.5), p90_us: at(0.9), p99_us: at(0.99), p999_us: at(0.999), max_us: us(times.max()) }
+        Self {
+            count: times.len(),
+            p50_us: at(0.5),
+            p90_us: at(0.9),
+            p99_us: at(0.99),
+            p999_us: at(0.999),
+            max_us: us(times.max()),
+        }
     }
 
     /// What its parts are called.
     const NAMES: [&str; 5] = ["50 %", "90 %", "99 %", "99.9 %", "all"];
 
-    fn points(&self) -> [f64; 5] {
-        [self.p50_us, self.p90_us, self.p99_us, self.p999_us, self.max_us]
+    /// The parts that so many times can tell: a percentile beyond which none lies is the slowest by another name.
+    fn points(&self) -> [Option<f64>; 5] {
+        let from = |count, us| (self.count >= count).then_some(us);
+        [from(1, self.p50_us), from(10, self.p90_us), self.p99(), self.p999(), from(1, self.max_us)]
+    }
+
+    fn p99(&self) -> Option<f64> {
+        (self.count >= 100).then_some(self.p99_us)
+    }
+
+    fn p999(&self) -> Option<f64> {
+        (self.count >= 1000).then_some(self.p999_us)
     }
 }
 
@@ -322,8 +345,18 @@ mod tests {
         assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()).to_string(), "2.5");
         let report = sample::report();
         let series = report.series("ours", Workload::Set, 64).unwrap();
-        assert_eq!((series.per_second(), series.spread()), (2000.0, 0.5));
+        assert_eq!((series.per_second(), series.spread()), (2000.0, Some(0.5)));
+        assert_eq!(report.series("ours", Workload::Set, 1).unwrap().spread(), None);
         assert_eq!(series.latency(), sample::LATENCY);
+    }
+
+    #[test]
+    fn a_percentile_beyond_which_nothing_lies_is_not_told() {
+        let told = |count| Latency { count, ..sample::LATENCY }.points().map(|point| point.is_some());
+        assert_eq!(told(0), [false; 5]);
+        assert_eq!(told(99), [true, true, false, false, true]);
+        assert_eq!(told(999), [true, true, true, false, true]);
+        assert_eq!(told(1000), [true; 5]);
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub struct Stall {
     pub subject: String,
     /// How many clients loaded it, with half reads and half writes.
     pub clients: usize,
-    /// How many cores that kept at work.
+    /// How many cores that kept at work; `None` where the system does not tell, or where it was less than it counts.
     pub cores: Option<f64>,
     /// How many times the task was woken beside the loaded store: with less than 10,000, the percentile 99.9 is made of
     /// fewer than ten of them.
@@ -92,25 +92,36 @@ pub async fn measure_stall(
     let loaded = async || store.run(Workload::A, clients, 1).await.map(drop);
     let (cores, beside_store) = beside(warm_up, loaded).await?;
     store.close().await?;
-    let (mut work_cores, mut beside_work) = (None, None);
-    if let Some(cores) = cores {
-        let worked = async |asked: f64| {
-            let work = async || {
-                burn(clients, asked, warm_up + duration).await;
-                Ok(())
-            };
-            beside(warm_up, work).await
-        };
-        let (mut did, mut times) = worked(cores).await?;
-        // A task that burns counts the time that it waits for a core, too, so that less is burnt than was asked for.
-        if let Some(less) = did.filter(|did| !is_same(cores, *did)) {
-            (did, times) = worked(cores * cores / less).await?;
-        }
-        (work_cores, beside_work) = (did, Some(Latency::of(&times)));
-    }
+    let worked = match cores {
+        Some(cores) => beside_work(clients, cores, warm_up, duration).await?,
+        None => None,
+    };
+    let (work_cores, beside_work) = worked.unzip();
     progress.done();
     let (wakes, beside_store) = (beside_store.len(), Latency::of(&beside_store));
     Ok(Stall { subject: name, clients, cores, wakes, beside_store, work_cores, beside_work })
+}
+
+/// How many cores tasks keep at work that are to burn as much as the store did, and what the task waits beside them.
+async fn beside_work(
+    tasks: usize,
+    cores: f64,
+    warm_up: Duration,
+    duration: Duration,
+) -> Result<Option<(f64, Latency)>> {
+    let worked = async |asked: f64| {
+        let work = async || {
+            burn(tasks, asked, warm_up + duration).await;
+            Ok(())
+        };
+        beside(warm_up, work).await
+    };
+    let (mut did, mut times) = worked(cores).await?;
+    // A task that burns counts the time that it waits for a core, too, so that less is burnt than was asked for.
+    if let Some(less) = did.filter(|did| !is_same(cores, *did)) {
+        (did, times) = worked(cores * cores / less).await?;
+    }
+    Ok(did.map(|did| (did, Latency::of(&times))))
 }
 
 /// How many cores something keeps at work, and what the task waits beside it once it is warm.
@@ -121,8 +132,10 @@ async fn beside(warm_up: Duration, something: impl AsyncFnOnce() -> Result<()>) 
     Ok((cores, neighbour.waited().await?))
 }
 
+/// `None` where the system counted no work: it was less than it counts, and there is no comparing it.
 fn used(before: Option<Duration>, after: Option<Duration>, elapsed: Duration) -> Option<f64> {
-    Some(after?.saturating_sub(before?).as_secs_f64() / elapsed.as_secs_f64())
+    let worked = after?.saturating_sub(before?);
+    (!worked.is_zero()).then(|| worked.as_secs_f64() / elapsed.as_secs_f64())
 }
 
 /// A task that is woken again and again by a thread that does nothing else.
@@ -192,4 +205,25 @@ fn spin(time: Duration) -> Duration {
         spin_loop();
     }
     began.elapsed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_that_the_system_did_not_count_is_not_known() {
+        let ms = |ms| Some(Duration::from_millis(ms));
+        assert_eq!(used(ms(50), ms(50), Duration::from_secs(1)), None);
+        assert_eq!(used(ms(50), ms(60), Duration::from_secs(1)), Some(0.01));
+        assert_eq!(used(None, ms(60), Duration::from_secs(1)), None);
+    }
+
+    #[tokio::test]
+    async fn too_little_work_to_be_counted_is_burnt_without_a_comparison() {
+        let moment = Duration::from_millis(1);
+        // So little that its tick, if another test causes one, is many times what was asked for.
+        let beside = beside_work(1, 1e-9, moment, moment).await.unwrap();
+        assert!(beside.is_none_or(|(cores, _)| cores.is_finite() && cores > 0.0));
+    }
 }

@@ -5,7 +5,7 @@ use std::{future::Future, path::Path};
 
 use bytes::Bytes;
 use serde::Serialize;
-use store_api::{Durability, Key, Result, TestAndSet};
+use store_api::{Durability, Key, Result, TestAndSet, Visibility};
 
 /// Something that keeps entries, of whatever make: a backend, a raw engine, a peer.
 pub trait Subject: Send + Sync {
@@ -80,6 +80,9 @@ pub struct Facts {
     /// What an acknowledged write survives.
     #[serde(serialize_with = "as_text")]
     pub durability: Durability,
+    /// Who sees a write, where the store says it.
+    #[serde(serialize_with = "as_text_if_known")]
+    pub visibility: Option<Visibility>,
     /// How much of what was read or written it keeps in memory.
     pub cache: String,
     /// The version of the engine.
@@ -109,4 +112,9 @@ pub enum Role {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde hands over")]
 fn as_text<S: serde::Serializer>(level: &Durability, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(level)
+}
+
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "what serde hands over")]
+fn as_text_if_known<S: serde::Serializer>(level: &Option<Visibility>, serializer: S) -> Result<S::Ok, S::Error> {
+    level.map(|level| level.to_string()).serialize(serializer)
 }

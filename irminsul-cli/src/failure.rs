@@ -26,6 +26,9 @@ pub(crate) enum Failure {
     Write { what: String, source: io::Error },
     #[error("interrupted")]
     Interrupted,
+    /// A run that failed and could not be tidied up: why it failed is told first.
+    #[error("{failure}")]
+    Untidy { failure: Box<Failure>, left: Vec<String> },
 }
 
 /// What a shell reports of a command that a closed pipe ended: 128 and `SIGPIPE`.
@@ -43,6 +46,13 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         match self {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(READER_IS_GONE),
+            Self::Untidy { failure, left } => {
+                let code = failure.report();
+                for line in left {
+                    note(line);
+                }
+                code
+            }
             _ => {
                 note(&with_causes(self));
                 ExitCode::from(if matches!(self, Self::Interrupted) { INTERRUPTED } else { 2 })

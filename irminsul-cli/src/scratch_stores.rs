@@ -10,10 +10,14 @@ use std::{
 
 use async_trait::async_trait;
 use conformance::{Factory, Place, Settings, SharedFactory, Site};
+use futures_util::future::join_all;
 use irminsul::{Address, Backend, Error, ErrorKind, Registry, Result};
 use tokio::sync::{RwLock, RwLockReadGuard};
 
-use crate::failure::{note, with_causes};
+use crate::{
+    failure::{Failure, note, with_causes},
+    signal::told_to_end,
+};
 
 /// The fresh stores of an address; what is at the address itself is left alone.
 pub(crate) struct ScratchStores {
@@ -52,15 +56,18 @@ impl ScratchStores {
         closed.and(self.destroy(site).await)
     }
 
-    /// Removes what an interrupted run leaves, which may still be at work: what it would open anew is refused.
-    pub(crate) async fn remove_all(&self) {
+    /// Removes what an interrupted run leaves, which may still be at work: what it would open anew is refused. Tells what
+    /// could not be removed.
+    async fn remove_all(&self) -> Vec<String> {
         *self.stopped.write().await = true;
-        let left = std::mem::take(&mut *self.left_to_remove());
-        for address in left {
+        let made = std::mem::take(&mut *self.left_to_remove());
+        let mut left = Vec::new();
+        for address in made {
             if let Err(error) = self.registry.destroy(&address).await {
-                note(&format!("{address} is left: {}", with_causes(&error)));
+                left.push(format!("{address} is left: {}", with_causes(&error)));
             }
         }
+        left
     }
 
     /// Holds an interruption off while something is made or opened.
@@ -79,6 +86,24 @@ impl ScratchStores {
             return address.with_option(name, value);
         }
         Err(Error::new(ErrorKind::Unsupported, format!("the scheme has no option `{name}`")))
+    }
+}
+
+/// How a run ended, once its stores are removed.
+pub(crate) async fn tidied_up<T>(ended: Result<T, Failure>, stores: &[Arc<ScratchStores>]) -> Result<T, Failure> {
+    // A store that hangs would hold this up: a second signal ends it.
+    let left = tokio::select! {
+        _ = told_to_end() => Vec::new(),
+        left = join_all(stores.iter().map(|store| store.remove_all())) => left.concat(),
+    };
+    match ended {
+        Err(failure) if !left.is_empty() => Err(Failure::Untidy { failure: Box::new(failure), left }),
+        ended => {
+            for line in &left {
+                note(line);
+            }
+            ended
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use std::{
 
 use benches::{
     CheckedSubject, DeliveryPlan, DynSubject, Feeds, GrowthPlan, Load, Machine, Plan, Progress, Report, SlowPlan,
-    StallPlan, Workload, by_durability, measure_delivery, measure_slow, measure_stall,
+    StallPlan, Workload, by_durability, caught, measure_delivery, measure_slow, measure_stall,
 };
 use clap::Parser;
 use store_api::{Error, ErrorKind, Result};
@@ -213,15 +213,15 @@ async fn measure(arguments: &Arguments, plans: &Plans, place: &Path) -> Result<R
         run.over(load.runs())?;
     }
     for feed in feeds {
-        let found = measure_delivery(&*feed, place, &plans.delivery, &run.progress).await;
+        let found = caught(measure_delivery(&*feed, place, &plans.delivery, &run.progress)).await;
         run.take(format!("delivery: {}", feed.facts().name), watchers, found, |report| &mut report.deliveries)?;
     }
     for feed in sleepers {
-        let found = measure_slow(&*feed, place, &plans.slow, &run.progress).await.map(|row| vec![row]);
+        let found = caught(measure_slow(&*feed, place, &plans.slow, &run.progress)).await.map(|row| vec![row]);
         run.take(format!("a watcher that never looks: {}", feed.facts().name), 1, found, |report| &mut report.slow)?;
     }
     for subject in ours {
-        let found = measure_stall(subject, place, &plans.stall, &run.progress).await.map(|row| vec![row]);
+        let found = caught(measure_stall(subject, place, &plans.stall, &run.progress)).await.map(|row| vec![row]);
         run.take(format!("a neighbour of {}", subject.facts().name), 1, found, |report| &mut report.stalls)?;
     }
     for subject in growing::SUBJECTS {
@@ -229,7 +229,7 @@ async fn measure(arguments: &Arguments, plans: &Plans, place: &Path) -> Result<R
         run.take(format!("growth: {subject}"), 1, found, |report| &mut report.growth)?;
     }
     run.progress.doing("object stores");
-    let found = remote::measure(plans.remote).await;
+    let found = caught(remote::measure(plans.remote)).await;
     run.take("object stores", 1, found, |report| &mut report.remote)?;
     Ok(run.report.ended())
 }

@@ -30,6 +30,9 @@ impl Report {
             headline = text(&self.title()),
             run = text(&format!("irminsul benchmarks {} · {} · {}", self.version, self.settings(), self.command)),
             machine = all(&machine, |f, (name, fact)| write!(f, "<dt>{}</dt><dd>{}</dd>", text(name), text(fact))),
+            warnings = all(&self.warnings(), |f, warning| {
+                writeln!(f, "<p class=\"warning\">Warning: {}</p>", text(warning))
+            }),
             first = all(&first, |f, section| table(f, section)),
             plots = self.plots(),
             tables = all(&rest, |f, section| {
@@ -52,7 +55,8 @@ impl Report {
     }
 
     fn title(&self) -> String {
-        let measured = counted(self.subjects.len(), "store");
+        let stores = self.subjects.iter().filter(|subject| subject.facts.role != Role::Floor).count();
+        let measured = counted(stores, "store");
         if self.headlines.is_empty() {
             return measured;
         }
@@ -112,7 +116,7 @@ impl Report {
     fn percentiles(&self, workload: Workload, durability: Durability) -> Plot {
         let clients = self.plan.typical_clients.get();
         let latency = |name: &str| Some(self.series(name, workload, clients)?.latency());
-        let of = |name: &str| latency(name).iter().flat_map(Latency::points).map(Some).collect();
+        let of = |name: &str| latency(name).iter().flat_map(Latency::points).collect();
         Plot {
             title: format!("{workload}: time of an operation, by percentile, with {}", counted(clients, "client")),
             across: "of the operations",
@@ -273,6 +277,13 @@ mod tests {
             assert_eq!(page.matches(element).count(), 0, "{element}");
         }
         assert!(page.contains("&lt;/svg&gt;&lt;script&gt;alert(1)"));
+    }
+
+    #[test]
+    fn the_store_that_does_nothing_is_not_counted() {
+        let mut report = sample::report();
+        report.subjects.push(super::CheckedSubject::new(sample::facts("nothing", super::Role::Floor), None));
+        assert!(report.to_html().contains("<h1>2 stores, "));
     }
 
     #[test]

@@ -8,11 +8,11 @@ impl Report {
     /// The report as an object of JSON, indented.
     ///
     /// Its fields are those of [`Report`] by their names, which are stable; more may be added. A time ends in `_us` and is
-    /// in microseconds. What is worked out from the runs, such as the median, is left to whoever reads it.
+    /// in microseconds. Its `warnings` are those of [`Report::warnings`]. What else is worked out from the runs, such as the median, is left to whoever reads it.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "only maps whose keys are not text fail, and there is none")]
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(&Titled { benchmarks: "irminsul", found: self })
+        serde_json::to_string_pretty(&Titled { benchmarks: "irminsul", warnings: self.warnings(), found: self })
             .expect("structs and lists are JSON")
     }
 }
@@ -20,6 +20,7 @@ impl Report {
 #[derive(Serialize)]
 struct Titled<'r> {
     benchmarks: &'static str,
+    warnings: Vec<String>,
     #[serde(flatten)]
     found: &'r Report,
 }
@@ -36,7 +37,7 @@ mod tests {
         assert_eq!(
             report["subjects"][0],
             json!({
-                "name": "ours", "role": "ours", "durability": "Power", "cache": "64 MiB", "version": "1.2.3",
+                "name": "ours", "role": "ours", "durability": "Power", "visibility": null, "cache": "64 MiB", "version": "1.2.3",
                 "driven": "tasks", "beside": "raw", "note": null,
                 "syncs": { "writes": 100, "syncs": 101 }, "is_checked": true
             })

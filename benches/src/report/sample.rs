@@ -12,6 +12,7 @@ pub(super) fn facts(name: &str, role: Role) -> Facts {
         name: name.into(),
         role,
         durability: Durability::Power,
+        visibility: None,
         cache: "64 MiB".into(),
         version: "1.2.3".into(),
         driven: if role == Role::Ours { Driven::Tasks } else { Driven::Threads },
@@ -26,7 +27,7 @@ fn series(subject: &str, clients: usize, rates: &[f64]) -> Series {
 }
 
 pub(super) const LATENCY: Latency =
-    Latency { p50_us: 10.0, p90_us: 15.0, p99_us: 20.0, p999_us: 100.0, max_us: 1000.0 };
+    Latency { count: 5000, p50_us: 10.0, p90_us: 15.0, p99_us: 20.0, p999_us: 100.0, max_us: 1000.0 };
 
 fn stage(records: u64) -> Stage {
     Stage {

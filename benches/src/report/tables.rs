@@ -1,6 +1,6 @@
 //! The tables of a report, as text: a terminal, a page of Markdown and one of HTML show the same.
 
-use store_api::Durability;
+use store_api::{Durability, Visibility};
 
 use super::{CheckedSubject, Report, Series, Single, headline::Target};
 use crate::{Driven, Growth, Latency, Role, Stage, Workload};
@@ -11,6 +11,21 @@ pub(super) struct Section {
     pub(super) about: String,
     pub(super) head: Vec<String>,
     pub(super) rows: Vec<Row>,
+}
+
+impl Section {
+    /// The same without the columns that are empty in every row.
+    fn without_empty_columns(mut self) -> Self {
+        let is_told = |column: usize| self.rows.iter().any(|row| !row.cells[column].is_empty());
+        let told: Vec<bool> = (0..self.head.len()).map(is_told).collect();
+        let keep = |cells: &mut Vec<String>| {
+            let mut told = told.iter();
+            cells.retain(|_| *told.next().expect("a row has a cell for each column"));
+        };
+        keep(&mut self.head);
+        self.rows.iter_mut().for_each(|row| keep(&mut row.cells));
+        self
+    }
 }
 
 pub(super) struct Row {
@@ -33,6 +48,16 @@ pub(super) fn survives(durability: Durability) -> &'static str {
     }
 }
 
+/// Who sees a write, in words.
+fn seen_by(visibility: Visibility) -> &'static str {
+    match visibility {
+        Visibility::Instance => "one instance",
+        Visibility::Process => "the process",
+        Visibility::Host => "the host",
+        _ => "all machines",
+    }
+}
+
 impl Report {
     /// All tables that have rows, the ones to look at first.
     pub(super) fn sections(&self) -> Vec<Section> {
@@ -41,7 +66,7 @@ impl Report {
         sections.extend(DURABILITIES.into_iter().flat_map(|durability| self.load_tables(durability)));
         sections.extend([self.ratios_table(), self.deliveries_table(), self.slow_table(), self.stalls_table()]);
         sections.extend(self.growth_tables());
-        sections.push(self.remote_table());
+        sections.extend([self.remote_table(), self.summary_table()]);
         sections.retain(|section| !section.rows.is_empty());
         sections
     }
@@ -81,27 +106,38 @@ impl Report {
     }
 
     fn subjects_table(&self) -> Section {
+        let are_counted = self.subjects.iter().any(|subject| subject.syncs.is_some());
         let row = |CheckedSubject { facts, syncs, is_checked }: &CheckedSubject| {
             let counted = match (syncs, is_checked) {
                 (Some(syncs), Some(true)) => format!("{} for {} writes", syncs.syncs, syncs.writes),
                 (Some(syncs), _) => format!("{} for {} writes: NOT AS DURABLE AS IT SAYS", syncs.syncs, syncs.writes),
-                (None, _) => "not counted".into(),
+                (None, _) if are_counted => "not counted".into(),
+                (None, _) => String::new(),
             };
             let clients = match facts.driven {
                 Driven::Tasks => "tasks",
                 Driven::Threads => "threads",
             };
             let note = facts.note.clone().unwrap_or_default();
-            let cells =
-                [&facts.name, survives(facts.durability), &counted, &facts.cache, &facts.version, clients, &note];
+            let seen_by = facts.visibility.map_or("", seen_by);
+            let (survives, cache, version) = (survives(facts.durability), &facts.cache, &facts.version);
+            let cells = [&facts.name, survives, seen_by, &counted, cache, version, clients, &note];
             Row { role: Some(facts.role), cells: cells.map(Into::into).into() }
         };
-        Section {
+        let about = if are_counted {
+            "Syncs are those that the writes of one client caused, on a file system that counts them."
+        } else {
+            "What a write survives is what the store declares."
+        };
+        let section = Section {
             title: "What was measured".into(),
-            about: "Syncs are those that the writes of one client caused, on a file system that counts them.".into(),
-            head: ["", "a write ..", "syncs", "cache", "version", "clients are", ""].map(Into::into).into(),
+            about: about.into(),
+            head: ["", "a write ..", "is seen by", "syncs", "cache", "version", "clients are", ""]
+                .map(Into::into)
+                .into(),
             rows: self.subjects.iter().map(row).collect(),
-        }
+        };
+        section.without_empty_columns()
     }
 
     fn singles_table(&self) -> Section {
@@ -148,9 +184,10 @@ impl Report {
             let row = |subject: &CheckedSubject| {
                 let name = &subject.facts.name;
                 let series: Vec<_> = clients.iter().map(|clients| self.series(name, workload, *clients)).collect();
-                let spread = series.iter().flatten().map(|series| series.spread()).fold(0.0, f64::max);
+                let spread = series.iter().flatten().filter_map(|series| series.spread()).reduce(f64::max);
+                let spread = spread.map_or_else(|| "-".into(), |spread| format!("{:.0} %", spread * 100.0));
                 let figures = series.iter().map(|series| series.map_or_else(|| "-".into(), figures));
-                let cells = [name.clone()].into_iter().chain(figures).chain([format!("{:.0} %", spread * 100.0)]);
+                let cells = [name.clone()].into_iter().chain(figures).chain([spread]);
                 series.iter().any(Option::is_some).then(|| Row { role: Some(subject.facts.role), cells: cells.collect() })
             };
             Section {
@@ -213,7 +250,7 @@ impl Report {
 
     fn deliveries_table(&self) -> Section {
         let row = |delivery: &crate::Delivery| {
-            let part = |latency: &Latency| [time(latency.p50_us), time(latency.p99_us)];
+            let part = |latency: &Latency| [time(latency.p50_us), time_if_told(latency.p99())];
             let none = || ["-".into(), "-".into()];
             let cells = [delivery.subject.clone(), delivery.watchers.to_string(), delivery.changes.to_string()]
                 .into_iter()
@@ -252,18 +289,17 @@ impl Report {
     fn stalls_table(&self) -> Section {
         let cores = |cores: Option<f64>| cores.map_or_else(|| "-".into(), |cores| format!("{cores:.2}"));
         let row = |stall: &crate::Stall| {
-            let beside_work = |part: fn(&Latency) -> f64| {
-                stall.beside_work.as_ref().map_or_else(|| "-".into(), |latency| time(part(latency)))
-            };
+            let beside_work =
+                |part: fn(&Latency) -> Option<f64>| time_if_told(stall.beside_work.as_ref().and_then(part));
             let cells = vec![
                 stall.subject.clone(),
                 cores(stall.cores),
                 cores(stall.work_cores),
                 grouped(stall.wakes),
-                time(stall.beside_store.p99_us),
-                beside_work(|latency| latency.p99_us),
-                time(stall.beside_store.p999_us),
-                beside_work(|latency| latency.p999_us),
+                time_if_told(stall.beside_store.p99()),
+                beside_work(Latency::p99),
+                time_if_told(stall.beside_store.p999()),
+                beside_work(Latency::p999),
             ];
             Row { role: self.role_of(&stall.subject), cells }
         };
@@ -273,7 +309,7 @@ impl Report {
             about: format!(
                 "How long a task that has nothing to do with the store waits from wake to poll, while {} read and write, \
                  and beside tasks that keep as many cores at work without a store. With less than 10,000 wakes, p99.9 is made \
-                 of fewer than ten.",
+                 of fewer than ten. Work below a hundredth of a second is not counted, and compared with nothing.",
                 counted(clients, "client"),
             ),
             head: ["", "cores at work", "without", "wakes", "p99", "p99 without", "p99.9", "p99.9 without"]
@@ -302,6 +338,39 @@ impl Report {
             head: ["operation", "", "requests", "bytes", "p50"].map(Into::into).into(),
             rows: self.remote.iter().map(row).collect(),
         }
+    }
+
+    /// Every store in one row, whatever its durability, with the clients that all workloads were run with.
+    fn summary_table(&self) -> Section {
+        let clients = self.plan.typical_clients.get();
+        let of = |subject: &CheckedSubject, workload| self.series(&subject.facts.name, workload, clients);
+        let is_run = |workload: &Workload| self.subjects.iter().any(|subject| of(subject, *workload).is_some());
+        let workloads: Vec<Workload> = Workload::ALL.into_iter().filter(is_run).collect();
+        let row = |subject: &CheckedSubject| {
+            let rates: Vec<_> = workloads.iter().map(|workload| of(subject, *workload)).collect();
+            let facts = &subject.facts;
+            let head =
+                [facts.name.as_str(), survives(facts.durability), facts.visibility.map_or("", seen_by)].map(Into::into);
+            let rates_told =
+                rates.iter().map(|series| series.map_or_else(|| "-".into(), |series| rate(series.per_second())));
+            let cells = head.into_iter().chain(rates_told).collect();
+            rates.iter().any(Option::is_some).then_some(Row { role: Some(facts.role), cells })
+        };
+        let section = Section {
+            title: "All stores at a glance".into(),
+            about: format!(
+                "Operations per second with {}. Whoever keeps more does more for each write: what that costs is the difference \
+                 between rows whose writes survive different things.",
+                counted(clients, "client"),
+            ),
+            head: ["", "a write ..", "is seen by"]
+                .into_iter()
+                .chain(workloads.iter().map(|workload| workload.name()))
+                .map(Into::into)
+                .collect(),
+            rows: self.subjects.iter().filter_map(row).collect(),
+        };
+        section.without_empty_columns()
     }
 
     fn growth_tables(&self) -> impl Iterator<Item = Section> {
@@ -342,7 +411,12 @@ fn figures(series: &Series) -> String {
 }
 
 fn both(latency: &Latency) -> String {
-    format!("{} / {}", time(latency.p50_us), time(latency.p99_us))
+    let [p50, _, p99, ..] = latency.points().map(time_if_told);
+    format!("{p50} / {p99}")
+}
+
+fn time_if_told(us: Option<f64>) -> String {
+    us.map_or_else(|| "-".into(), time)
 }
 
 fn sentence(words: &str) -> String {
@@ -386,7 +460,9 @@ pub(crate) fn time(us: f64) -> String {
     scaled(us, &[(1e-3, " ns"), (1.0, " µs"), (1e3, " ms"), (1e6, " s")])
 }
 
-pub(crate) fn bytes(count: u64) -> String {
+/// A number of bytes, to three digits: `64.0 MiB`.
+#[must_use]
+pub fn bytes(count: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     scaled(count as f64, &[(1024.0, " KiB"), (1_048_576.0, " MiB"), (1_073_741_824.0, " GiB")])
 }
@@ -426,9 +502,30 @@ mod tests {
         let cells: Vec<_> = table.rows.iter().map(|row| row.cells.join("|")).collect();
         assert_eq!(
             cells,
-            ["ours|100/s, 10.0 µs / 20.0 µs|2.00 k/s, 10.0 µs / 20.0 µs|50 %", "raw|110/s, 10.0 µs / 20.0 µs|-|0 %"]
+            ["ours|100/s, 10.0 µs / 20.0 µs|2.00 k/s, 10.0 µs / 20.0 µs|50 %", "raw|110/s, 10.0 µs / 20.0 µs|-|-"]
         );
         assert!(sections.iter().all(|section| section.rows.iter().all(|row| row.cells.len() == section.head.len())));
+    }
+
+    #[test]
+    fn a_column_in_which_nothing_is_told_is_left_out() {
+        let mut report = super::super::sample::report();
+        assert_eq!(report.subjects_table().head, ["", "a write ..", "syncs", "cache", "version", "clients are"]);
+        report.subjects[0].syncs = None;
+        report.subjects[0].facts.visibility = Some(Visibility::Host);
+        let table = report.subjects_table();
+        assert_eq!(table.head, ["", "a write ..", "is seen by", "cache", "version", "clients are"]);
+        assert_eq!(table.rows[0].cells.join("|"), "ours|survives a power loss|the host|64 MiB|1.2.3|tasks");
+    }
+
+    #[test]
+    fn the_last_table_has_a_row_for_each_store_whatever_its_durability() {
+        let mut report = super::super::sample::report();
+        report.subjects[1].facts.durability = Durability::Process;
+        report.load.push(Series { subject: "raw".into(), ..report.load[1].clone() });
+        let sections = report.sections();
+        let cells: Vec<_> = sections.last().unwrap().rows.iter().map(|row| row.cells.join("|")).collect();
+        assert_eq!(cells, ["ours|survives a power loss|2.00 k/s", "raw|survives a killed process|2.00 k/s"]);
     }
 
     #[test]

@@ -11,7 +11,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "irminsul benchmarks {}: {}", self.version, line(&self.command))?;
         self.machine.lines().iter().try_for_each(|(name, fact)| writeln!(f, "  {name}: {}", line(fact)))?;
-        writeln!(f, "  {}\n", self.settings())?;
+        writeln!(f, "  {}", self.settings())?;
+        self.warnings().iter().try_for_each(|warning| writeln!(f, "  WARNING: {}", line(warning)))?;
+        writeln!(f)?;
         for section in self.sections() {
             let mut table = table(&section, |cell| line(cell).to_string());
             table.load_style(presets::NOTHING.header_separator(LineStyle::none().fill('─')));
@@ -35,7 +37,8 @@ impl Report {
         });
         let title = "# One run of the benchmarks\n\n";
         let told = [format!("{title}- command: `{}`\n", line(&self.command))].into_iter();
-        told.chain(machine).chain([format!("- {}\n", self.settings())]).chain(sections).collect()
+        let warnings = self.warnings().into_iter().map(|warning| format!("- **warning**: {}\n", markdown(&warning)));
+        told.chain(machine).chain([format!("- {}\n", self.settings())]).chain(warnings).chain(sections).collect()
     }
 
     pub(super) fn settings(&self) -> String {

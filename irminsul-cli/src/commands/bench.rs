@@ -12,27 +12,27 @@ use std::{
 
 use benches::{
     CheckedSubject, DeliveryPlan, DynSubject, Load, Machine, NullStore, Plan, Progress, Report, StallPlan, Watched,
-    Workload, by_durability, measure_delivery, measure_stall,
+    Workload, by_durability, caught, measure_delivery, measure_stall,
 };
 use clap::Args;
-use futures_util::future::join_all;
 use irminsul::{Address, Durability, Registry};
 
 use self::stores::Benched;
 use crate::{
-    failure::Failure,
+    failure::{Failure, note},
     file::{create_directory, write_file},
     outcome::Outcome,
     output::Output,
-    scratch_stores::ScratchStores,
+    scratch_stores::{ScratchStores, tidied_up},
     signal::told_to_end,
 };
 
 /// Measure how fast stores are on this machine: throughput, percentiles, watches, and what their load does to others
 ///
-/// It works on fresh stores beside or below each address, leaves what is there alone, and removes them again, also when it
-/// is interrupted. Stores are compared with those of the same durability, which is the one that they declare; a store that
-/// does nothing shows the cost of measuring.
+/// It works on fresh stores beside or below each address (for a bare `sqlite:`, on files in the directory of temporary files,
+/// which promise as much as any other), leaves what is there alone, and removes them again, also when it is interrupted.
+/// Stores are compared with those of the same durability, which is the one that they declare, and once all with all; a
+/// store that does nothing shows the cost of measuring.
 #[derive(Args)]
 pub(crate) struct Bench {
     /// The addresses of the stores
@@ -41,8 +41,9 @@ pub(crate) struct Bench {
     /// A first impression in a few seconds for each store, instead of a minute
     #[arg(long)]
     quick: bool,
-    /// How many clients a store has at a time, such as 1,64
-    #[arg(long, value_name = "N", value_delimiter = ',')]
+    /// How many clients a store has at a time, such as 1,64; what is measured with one number of them takes the largest
+    /// [default: 1,8,64,512, or 1,64 with --quick; the one number is 64]
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clients)]
     clients: Vec<NonZeroUsize>,
     /// How many bytes a value has [default: 128]
     #[arg(long, value_name = "BYTES")]
@@ -50,7 +51,8 @@ pub(crate) struct Bench {
     /// How many records a store has before it is measured [default: 10000, or 1000 with --quick]
     #[arg(long, value_name = "N")]
     records: Option<NonZeroUsize>,
-    /// Only these workloads, by the names that reports use, such as find,ycsb-b
+    /// Only these workloads: find, set, test-and-set, contended-test-and-set, ycsb-a, ycsb-b, ycsb-c, ycsb-d, ycsb-e,
+    /// ycsb-f [default: all, and then watchers, and a neighbour of the loaded store]
     #[arg(long = "workload", value_name = "NAME", value_delimiter = ',', value_parser = workload)]
     workloads: Vec<Workload>,
     /// Write report.html, report.json and report.md into a directory
@@ -71,14 +73,9 @@ impl Bench {
             self.stores.iter().map(|address| Arc::new(ScratchStores::new(registry, address))).collect();
         let ended = tokio::select! {
             signal = told_to_end() => signal.map_or_else(|error| Err(Failure::Signal(error)), |()| Err(Failure::Interrupted)),
-            measured = self.measure(registry, &stores, plan) => measured,
+            measured = caught(self.measure(registry, &stores, plan)) => measured,
         };
-        // A store that hangs would hold this up: a second signal ends it.
-        tokio::select! {
-            _ = told_to_end() => {}
-            _ = join_all(stores.iter().map(|store| store.remove_all())) => {}
-        }
-        let report = ended?;
+        let report = tidied_up(ended, &stores).await?;
         self.write(&report, output)?;
         report.check()?;
         Ok(Outcome::Fine)
@@ -113,6 +110,8 @@ impl Bench {
             }
             None => Machine::before(place, "the temporary directory")?,
         };
+        let in_memory = benched.iter().filter(|store| store.durability() == Durability::Volatile).count();
+        plan.check_memory(in_memory, machine.memory_bytes)?;
         let nothing = NullStore { value: vec![b'.'; plan.value_len].into() };
         let benched: Vec<&Benched> = benched.iter().collect();
         let subjects: Vec<&dyn DynSubject> =
@@ -123,20 +122,23 @@ impl Bench {
             .each_ref()
             .map(|(durability, subjects)| (*durability, Load { subjects, workloads: &workloads, plan: &plan }));
         let watch = DeliveryPlan { watchers: vec![0, 1, 100], changes: 200, value_len: plan.value_len };
-        let others = benched.len() * (watch.watchers.len() + 1);
-        let progress = Progress::start(loads.iter().map(|(_, load)| load.runs()).sum::<u64>() + others as u64);
-
+        let watched: &[&Benched] = if self.workloads.is_empty() { &benched } else { &[] };
+        let others = watched.len() * (watch.watchers.len() + 1);
         let mut report = Report::new(self.command(), machine, plan.clone());
+        for warning in report.warnings() {
+            note(&warning);
+        }
+        let progress = Progress::start(loads.iter().map(|(_, load)| load.runs()).sum::<u64>() + others as u64);
         report.subjects = subjects.iter().map(|subject| CheckedSubject::new(subject.facts(), None)).collect();
         for (durability, load) in loads {
             report.take_loads(durability, benches::measure_load(load, place, &progress).await);
         }
-        for store in benched {
+        for &store in watched {
             let name = store.facts().name;
-            let found = measure_delivery(&Watched(store), place, &watch, &progress).await;
+            let found = caught(measure_delivery(&Watched(store), place, &watch, &progress)).await;
             report.take(format!("delivery: {name}"), found, |report| &mut report.deliveries);
-            let found =
-                measure_stall(&store, place, &StallPlan { load: plan.clone() }, &progress).await.map(|row| vec![row]);
+            let stalled = StallPlan { load: plan.clone() };
+            let found = caught(measure_stall(&store, place, &stalled, &progress)).await.map(|row| vec![row]);
             report.take(format!("a neighbour of {name}"), found, |report| &mut report.stalls);
         }
         Ok(report.ended())
@@ -180,6 +182,10 @@ impl Bench {
     }
 }
 
+fn clients(count: &str) -> Result<NonZeroUsize, String> {
+    count.parse().map_err(|_| "give whole numbers from 1 on, such as 1,64".into())
+}
+
 /// A workload by its name, with dashes or spaces between its words.
 fn workload(name: &str) -> Result<Workload, String> {
     let name = name.to_lowercase().replace(' ', "-");
@@ -210,4 +216,107 @@ fn quoted(word: &str) -> String {
 
 fn temporary(source: io::Error) -> Failure {
     Failure::Write { what: "into the temporary directory".into(), source }
+}
+
+#[cfg(all(test, feature = "mem"))]
+mod tests {
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use clap::Parser;
+    use irminsul::{Backend, Error, ErrorKind, Opener, OptionSpec, Options, mem::MemOptions};
+
+    use super::*;
+    use crate::failure::with_causes;
+
+    #[derive(Parser)]
+    struct Called {
+        #[command(flatten)]
+        bench: Bench,
+    }
+
+    /// What becomes of the stores of a scheme.
+    #[derive(Clone, Default)]
+    struct Trial {
+        opened: Arc<AtomicUsize>,
+        left: Arc<Mutex<Vec<Address>>>,
+        /// Which open is refused as well as any removal.
+        refused: Option<usize>,
+        /// Which open panics.
+        panics: Option<usize>,
+    }
+
+    fn refused<T>(what: &str) -> irminsul::Result<T> {
+        Err(Error::new(ErrorKind::Unavailable, format!("the {what} is forbidden")))
+    }
+
+    #[async_trait::async_trait]
+    impl Opener for Trial {
+        fn options(&self) -> &'static [OptionSpec] {
+            &[]
+        }
+
+        async fn open(&self, _: &Address, _: &Options) -> irminsul::Result<Arc<dyn Backend>> {
+            let number = self.opened.fetch_add(1, Ordering::Relaxed);
+            assert!(self.panics != Some(number), "the engine is out of order");
+            if self.refused == Some(number) {
+                return refused("open");
+            }
+            Ok(Arc::new(MemOptions::new().open().await?))
+        }
+
+        async fn scratch(&self, address: &Address) -> irminsul::Result<Address> {
+            let mut left = self.left.lock().unwrap();
+            let scratch = address.clone().with_location(format!("trial-{}", left.len()));
+            left.push(scratch.clone());
+            Ok(scratch)
+        }
+
+        async fn destroy(&self, address: &Address) -> irminsul::Result<()> {
+            if self.refused.is_some() {
+                return refused("removal");
+            }
+            self.left.lock().unwrap().retain(|left| left != address);
+            Ok(())
+        }
+    }
+
+    async fn failure_of(trial: &Trial) -> Failure {
+        let mut registry = Registry::default();
+        registry.register("trial", trial.clone()).unwrap();
+        let called = Called::parse_from(["bench", "trial:a", "--quick", "--clients", "1", "--records", "10"]);
+        let ended = called.bench.run(&registry, &mut Output::to(io::sink())).await;
+        let Err(failure) = ended else { panic!("the run did not fail") };
+        failure
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_part_that_panics_is_told_of_and_leaves_nothing_behind() {
+        // One open is of the probe, one of the loads, one of the watchers.
+        for (number, part) in [(1, "loads at durability Volatile: trial:a"), (2, "delivery: trial:a")] {
+            let trial = Trial { panics: Some(number), ..Trial::default() };
+            let told = with_causes(&failure_of(&trial).await);
+            assert!(told.contains(&format!("{part}: it panicked: the engine is out of order")), "{told}");
+            assert_eq!(*trial.left.lock().unwrap(), []);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_panic_before_the_first_part_leaves_nothing_behind() {
+        let trial = Trial { panics: Some(0), ..Trial::default() };
+        let told = with_causes(&failure_of(&trial).await);
+        assert!(told.contains("it panicked: the engine is out of order"), "{told}");
+        assert_eq!(*trial.left.lock().unwrap(), []);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn why_a_run_failed_is_told_before_what_it_leaves_behind() {
+        let failure = failure_of(&Trial { refused: Some(0), ..Trial::default() }).await;
+        let Failure::Untidy { failure, left } = failure else { panic!("{failure}") };
+        assert!(with_causes(&*failure).contains("the open is forbidden"), "{failure}");
+        let [left] = &left[..] else { panic!("{left:?}") };
+        assert!(left.starts_with("trial:trial-0 is left: ") && left.contains("the removal is forbidden"), "{left}");
+    }
 }

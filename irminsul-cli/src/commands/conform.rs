@@ -12,7 +12,6 @@ use std::{
 
 use clap::Args;
 use conformance::{Factory, Options, Profile, Report, SharedFactory, case_ids};
-use futures_util::future::join_all;
 use irminsul::{Address, Registry};
 use tokio::sync::oneshot;
 
@@ -26,16 +25,16 @@ use crate::{
     file::{create_directory, write_file},
     outcome::Outcome,
     output::Output,
-    scratch_stores::ScratchStores,
+    scratch_stores::{ScratchStores, tidied_up},
     signal::told_to_end,
 };
 
 /// Test whether stores keep the contract, clause by clause; exit 1 if one does not, or is not settled
 ///
-/// It works on fresh stores beside or below each address (for a bare `sqlite:`, in the directory of temporary files),
-/// leaves what is there alone, and removes them again, also when it is interrupted; a second signal ends it at once and
-/// leaves them. After an interruption the report has the passes that were complete, and temporary files of the running
-/// cases (irminsul-conformance-*, or on the faulty-fs) remain.
+/// It works on fresh stores beside or below each address (for a bare `sqlite:`, on files in the directory of temporary files,
+/// which promise as much as any other), leaves what is there alone, and removes them again, also when it is interrupted; a
+/// second signal ends it at once and leaves them. After an interruption the report has the passes that were complete, and
+/// temporary files of the running cases (irminsul-conformance-*, or on the faulty-fs) remain.
 #[derive(Args)]
 pub(crate) struct Conform {
     /// The addresses of the stores
@@ -51,7 +50,7 @@ pub(crate) struct Conform {
     /// The seed of all random choices, as a report tells it [default: a random one]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Only the cases whose id contains this; a * stands for any text
+    /// Only the cases whose id contains this, such as atomic/A1- for those of the clause A1; a * stands for any text
     #[arg(long, value_name = "PATTERN")]
     case: Option<String>,
     /// Write report.html and report.json into a directory; a soak goes on there where the last one stopped
@@ -231,10 +230,5 @@ async fn interruptible(mut suite: Suite, stores: &[Arc<ScratchStores>]) -> Resul
     bars.clear();
     // What they have open would be written on, or made anew.
     conformance::end_children();
-    // A store that hangs would hold this up: a second signal ends it.
-    tokio::select! {
-        _ = told_to_end() => {}
-        _ = join_all(stores.iter().map(|store| store.remove_all())) => {}
-    }
-    ended
+    tidied_up(ended, stores).await
 }

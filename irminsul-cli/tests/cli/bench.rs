@@ -15,10 +15,23 @@ fn stores_of_one_durability_share_a_table_with_a_store_that_does_nothing() {
         "A neighbour of a loaded store\n",
         " 1 client ",
         "2 clients ",
-        "visibility: ",
-        "there are no others",
+        " is seen by ",
+        " the host ",
+        "no other instance can open it",
+        " irminsul 0.",
+        "each row is of one run: differences below a factor of two mean nothing",
+        "All stores at a glance\n",
     ] {
         assert!(told.contains(part), "{part}:\n{told}");
+    }
+    assert!(!told.contains(" syncs "), "{told}");
+    assert!(
+        told.lines().any(|line| line.starts_with(" sqlite: (in a file) ") && line.contains("power loss")),
+        "{told}"
+    );
+    let last = told.split("All stores at a glance\n").nth(1).expect("the table is there");
+    for store in [" mem: ", " sqlite: ", " nothing "] {
+        assert_eq!(last.lines().filter(|line| line.starts_with(store)).count(), 1, "{store}:\n{last}");
     }
     for store in [" mem: ", " sqlite: ", " nothing "] {
         assert!(told.lines().filter(|line| line.starts_with(store)).count() >= 10, "{store}:\n{told}");
@@ -32,6 +45,25 @@ fn only_the_workloads_that_are_asked_for_are_measured() {
     assert!(told.contains("irminsul bench --quick --clients 1 --records 10 --workload ycsb-b,find mem:\n"), "{told}");
     let measured = |workload: &str| told.lines().any(|line| line.starts_with(&format!("{workload}, where a write ")));
     assert!(measured("find") && measured("YCSB B") && !measured("set") && !measured("YCSB A"), "{told}");
+    assert!(!told.contains("Delivery to watchers") && !told.contains("A neighbour of"), "{told}");
+}
+
+#[test]
+fn the_help_names_every_workload_that_can_be_asked_for() {
+    let sandbox = Sandbox::new();
+    let told = sandbox.ok(&["bench", "--help"]);
+    let words: Vec<&str> = told.split(|c: char| c.is_whitespace() || c == ',').collect();
+    let refused = sandbox.run(&["bench", "mem:", "--workload", "nosuch"]).stderr;
+    let names = refused.split_once("the workloads are ").expect("they are named").1.trim().split(", ");
+    assert_eq!(names.filter(|name| words.contains(name)).count(), 10, "{told}");
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn a_cache_is_told_in_units() {
+    let arguments = ["bench", "rocksdb:a", "--quick", "--clients", "1", "--records", "10", "--workload", "find"];
+    let told = Sandbox::new().ok(&arguments);
+    assert!(told.contains(" 64.0 MiB ") && !told.contains("67108864"), "{told}");
 }
 
 #[test]
@@ -65,7 +97,10 @@ fn what_no_run_can_have_is_refused_in_one_line() {
         (&["bench", "mem:", "mem:"][..], "named twice"),
         (&["bench", "mem:", "--clients", "64", "--records", "63"], "64 clients need as many records"),
         (&["bench", "nosuch:"], "the scheme `nosuch` is not known"),
-        (&["bench", "mem:", "--clients", "0"], "--clients"),
+        (&["bench", "mem:", "--clients", "0"], "--clients <N>: give whole numbers from 1 on, such as 1,64"),
+        (&["bench", "mem:", "--clients", "1,a"], "--clients <N>: give whole numbers from 1 on, such as 1,64"),
+        (&["bench", "mem:", "--value", "0"], "give them 1 or more"),
+        (&["bench", "mem:", "--value", "60000000", "--records", "1000000"], "ask for fewer, or for shorter values"),
         (
             &["bench", "mem:", "--workload", "ycsb"],
             "the workloads are find, set, test-and-set, contended-test-and-set, ",

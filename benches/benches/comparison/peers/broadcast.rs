@@ -23,6 +23,7 @@ impl Feeds for Broadcast {
             name: NAME.into(),
             role: Role::Floor,
             durability: Durability::Volatile,
+            visibility: None,
             cache: "all".into(),
             version: version_of("tokio"),
             driven: Driven::Tasks,

@@ -23,6 +23,7 @@ impl Subject for Fjall {
             name: self.name.into(),
             role: Role::Peer,
             durability: self.durability,
+            visibility: None,
             cache: CACHE_TOLD.into(),
             version: version_of("fjall"),
             driven: Driven::Threads,

@@ -20,6 +20,7 @@ impl Subject for OpenDal {
             name: "OpenDAL memory".into(),
             role: Role::Peer,
             durability: Durability::Volatile,
+            visibility: None,
             cache: "all".into(),
             version: version_of("opendal"),
             driven: Driven::Tasks,

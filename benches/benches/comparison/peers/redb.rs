@@ -29,6 +29,7 @@ impl Subject for Redb {
             name: self.name.into(),
             role: Role::Peer,
             durability: self.durability,
+            visibility: None,
             cache: CACHE_TOLD.into(),
             version: version_of("redb"),
             driven: Driven::Threads,

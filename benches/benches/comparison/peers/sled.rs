@@ -40,6 +40,7 @@ impl Sled {
             name: self.name.into(),
             role: Role::Peer,
             durability: self.durability,
+            visibility: None,
             cache: CACHE_TOLD.into(),
             version: version_of("sled"),
             driven: Driven::Threads,

@@ -50,6 +50,7 @@ impl Etcd {
             name: "etcd".into(),
             role: Role::Peer,
             durability: Durability::Power,
+            visibility: None,
             cache: "all".into(),
             version: self.version.clone(),
             driven: Driven::Tasks,
