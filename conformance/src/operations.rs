@@ -4,7 +4,7 @@ use std::{fmt::Display, future::poll_fn, pin::pin, task::Poll};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use store_api::{AtomicWrite, Effect, EntryRead, Key, TestAndSet};
+use store_api::{AtomicWrite, Effect, Key, TestAndSet};
 use tokio::task::yield_now;
 
 use crate::failure::{Failure, Kind, Outcome, ensure};
