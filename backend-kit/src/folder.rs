@@ -33,8 +33,21 @@ pub struct Layout {
 /// is left alone; those of [`LockFile::take`]; what the system says.
 pub fn take(path: &Path, create: bool, layout: Layout) -> Result<(PathBuf, LockFile)> {
     let refuse = |error| io_error(format_args!("{} cannot be opened", shown(path)), error);
+    let invalid = |what: &str| Err(Error::new(ErrorKind::InvalidInput, format!("{} {what}", shown(path))));
+    match fs::metadata(path) {
+        Ok(found) if !found.is_dir() => return invalid("is a file, not a folder; name a folder"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !create => {
+            return invalid("does not exist; check the path, or open it with `create=on`");
+        }
+        _ => {}
+    }
     if create {
-        make(path).map_err(refuse)?;
+        match make(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return invalid("lies in a folder that does not exist; create the folder first");
+            }
+            made => made.map_err(refuse)?,
+        }
     }
     if !path.join(layout.marker).try_exists().map_err(refuse)? {
         check_vacant(path, create, layout)?;
@@ -46,16 +59,18 @@ pub fn take(path: &Path, create: bool, layout: Layout) -> Result<(PathBuf, LockF
 
 /// `Ok` for a folder without a marker where a store may be created: with nothing in it but what a crash can leave.
 fn check_vacant(path: &Path, create: bool, layout: Layout) -> Result<()> {
-    if !create {
-        let message = format!("{} holds no store; check the path, or open it with `create`", shown(path));
-        return Err(Error::new(ErrorKind::InvalidInput, message));
-    }
     let names = names(path)?;
     // Another instance may have been faster.
-    let is_ours = names.iter().any(|name| name == layout.marker);
-    if !is_ours && names.iter().any(|name| name != layout.new_marker && name != layout.lock) {
+    if names.iter().any(|name| name == layout.marker) {
+        return Ok(());
+    }
+    if names.iter().any(|name| name != layout.new_marker && name != layout.lock) {
         let message = format!("{} is not empty, and holds no store of this kind; name another folder", shown(path));
         return Err(Error::new(ErrorKind::Incompatible, message));
+    }
+    if !create {
+        let message = format!("{} holds no store; check the path, or open it with `create=on`", shown(path));
+        return Err(Error::new(ErrorKind::InvalidInput, message));
     }
     Ok(())
 }
@@ -237,8 +252,33 @@ mod tests {
     fn a_folder_of_something_else_is_left_alone() {
         let folder = TempDir::new().unwrap();
         fs::write(folder.path().join("notes.txt"), "mine").unwrap();
-        assert_eq!(take(folder.path(), true, LAYOUT).unwrap_err().kind(), ErrorKind::Incompatible);
+        for create in [true, false] {
+            let refusal = take(folder.path(), create, LAYOUT).unwrap_err();
+            assert_eq!(refusal.kind(), ErrorKind::Incompatible);
+            assert!(refusal.to_string().contains("is not empty, and holds no store of this kind"), "{refusal}");
+        }
         assert_eq!(names(folder.path()).unwrap(), ["notes.txt"]);
+    }
+
+    #[test]
+    fn what_is_no_folder_of_a_store_is_refused_with_what_to_do() {
+        let folder = TempDir::new().unwrap();
+        let (file, empty) = (folder.path().join("app.db"), folder.path().join("empty"));
+        fs::write(&file, "").unwrap();
+        make(&empty).unwrap();
+        let missing = folder.path().join("missing");
+        for (path, create, expected) in [
+            (missing.join("store"), true, "lies in a folder that does not exist; create the folder first"),
+            (missing.clone(), false, "does not exist; check the path, or open it with `create=on`"),
+            (file.clone(), true, "is a file, not a folder"),
+            (file, false, "is a file, not a folder"),
+            (empty, false, "holds no store; check the path, or open it with `create=on`"),
+        ] {
+            let refusal = take(&path, create, LAYOUT).unwrap_err();
+            assert_eq!(refusal.kind(), ErrorKind::InvalidInput);
+            assert!(refusal.to_string().contains(expected), "{refusal}");
+        }
+        assert!(!missing.exists());
     }
 
     #[cfg(unix)]

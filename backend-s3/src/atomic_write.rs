@@ -80,8 +80,17 @@ impl Instance {
             let _turn = self.turn(&key, patience).await?;
             self.write_entry(&key, &Test::Any, None, patience).await.map(drop)
         };
-        live.try_for_each_concurrent(CONCURRENCY, remove).await.map_err(|error| error.with_effect(Effect::Unknown))
+        live.try_for_each_concurrent(CONCURRENCY, remove).await.map_err(some_removed)
     }
+}
+
+/// The error of a removal of all entries, of which some may be gone.
+fn some_removed(error: Error) -> Error {
+    if !error.is_retryable() {
+        return error.with_effect(Effect::Unknown);
+    }
+    let message = "not all entries could be removed; read what is there before you try again";
+    Error::new(error.kind(), message).with_effect(Effect::Unknown).with_source(error)
 }
 
 /// A listing that begins with some entries, and goes on as it would.

@@ -3,6 +3,7 @@
 
 mod answer;
 mod course;
+mod credentials;
 mod foreign;
 mod page;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod transport;
 use std::{
     fmt,
     ops::Range,
+    panic::{AssertUnwindSafe, resume_unwind},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -21,7 +23,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{
-    StreamExt, TryStreamExt,
+    FutureExt, StreamExt, TryStreamExt,
     future::ready,
     stream::{self, BoxStream},
 };
@@ -32,8 +34,10 @@ use object_store::{
 use store_api::{Effect, Error, ErrorKind};
 use tokio::time::{Instant, sleep, timeout};
 
-pub(crate) use self::transport::Connector;
-use self::{answer::Answer, course::Course, foreign::Foreign, transport::Listings};
+#[cfg(feature = "azure")]
+pub(crate) use self::transport::is_yes;
+use self::{answer::Answer, course::Course, credentials::NoCredentials, foreign::Foreign, transport::Listings};
+pub(crate) use self::{credentials::OfMachine, transport::Connector};
 
 /// What each MiB of a body adds to the time that a request may take.
 const PATIENCE_PER_MIB: Duration = Duration::from_secs(1);
@@ -164,6 +168,8 @@ pub(crate) enum FailureKind {
     NotSent,
     /// The credentials do not allow it, or the service refuses them.
     Denied,
+    /// There are no credentials, and this is what to do about it: nothing was sent.
+    NoCredentials(&'static str),
     /// The bucket or the container is not there.
     NoBucket,
     /// An object that is asked for is not there.
@@ -190,6 +196,9 @@ impl Failure {
     }
 
     fn of(error: &object_store::Error) -> Self {
+        if let Some(missing) = NoCredentials::of(error) {
+            return Self::new(FailureKind::NoCredentials(missing.advice), missing.cause.clone());
+        }
         if let Some(answer) = Answer::of(error) {
             return Self::new(answer.kind(), answer.cause());
         }
@@ -206,38 +215,53 @@ impl Failure {
 
     /// The error of the contract, for a call whose effect is known to be this one.
     pub(crate) fn into_error(self, effect: Effect) -> Error {
-        let (kind, message) = match self.kind {
-            FailureKind::Refused => (ErrorKind::Unavailable, "the object is contended; try again"),
-            FailureKind::Ambiguous => {
-                (ErrorKind::Unavailable, "the object store gave no answer that can be used; try again")
+        // What may have happened already is not repeated blindly.
+        let again = if effect == Effect::Unknown { "read what is there before you try again" } else { "try again" };
+        let passing = |message: &str| Error::new(ErrorKind::Unavailable, format!("{message}{again}"));
+        let error = match self.kind {
+            FailureKind::Refused => passing("the object is contended; "),
+            FailureKind::Ambiguous => passing("the object store gave no answer that can be used; "),
+            FailureKind::Unnamed => {
+                passing("a 404 does not say what is missing; check the endpoint and what is on the way to it, and ")
             }
-            FailureKind::Unnamed => (
-                ErrorKind::Unavailable,
-                "a 404 does not say what is missing; check the endpoint and what is on the way to it, and try again",
-            ),
-            FailureKind::NotSent => (ErrorKind::Unavailable, "the object store cannot be reached; check the endpoint"),
-            FailureKind::Denied => (ErrorKind::Denied, "the object store refuses the access; check the credentials"),
-            FailureKind::NoBucket => (ErrorKind::InvalidInput, "the bucket is not there; create it, or name another"),
-            FailureKind::Missing => (ErrorKind::Corrupt, "an object of the store is gone; restore it from a copy"),
-            FailureKind::ForeignName => (
+            kind => kind.lasting(),
+        };
+        error.with_effect(effect).with_source(self.cause)
+    }
+}
+
+impl FailureKind {
+    /// The error of a failure that to try again is no remedy for.
+    fn lasting(self) -> Error {
+        let (kind, message) = match self {
+            Self::Refused | Self::Ambiguous | Self::Unnamed | Self::NotSent => {
+                (ErrorKind::Unavailable, "the object store cannot be reached; check the endpoint")
+            }
+            Self::Denied => (ErrorKind::Denied, "the object store refuses the access; check the credentials"),
+            Self::NoCredentials(advice) => (ErrorKind::Denied, advice),
+            Self::NoBucket => {
+                (ErrorKind::InvalidInput, "the bucket, or container, is not there; create it, or name another")
+            }
+            Self::Missing => (ErrorKind::Corrupt, "an object of the store is gone; restore it from a copy"),
+            Self::ForeignName => (
                 ErrorKind::InvalidInput,
                 "an object below the prefix is not the store's, and its name cannot be read; remove it",
             ),
-            FailureKind::Endless => (
+            Self::Endless => (
                 ErrorKind::Unsupported,
                 "the object store repeats names in a listing, or has no end of them; use another service",
             ),
-            FailureKind::Unsupported => {
+            Self::Unsupported => {
                 (ErrorKind::Unsupported, "the object store lacks a request that the store needs; use another service")
             }
-            FailureKind::NoSpace => (ErrorKind::NoSpace, "the object store has no room; make some"),
-            FailureKind::Rejected => (
+            Self::NoSpace => (ErrorKind::NoSpace, "the object store has no room; make some"),
+            Self::Rejected => (
                 ErrorKind::InvalidInput,
                 "the object store rejects the request; check the endpoint, the region, and what limits the sizes of \
                  requests on the way",
             ),
         };
-        Error::new(kind, message).with_effect(effect).with_source(self.cause)
+        Error::new(kind, message)
     }
 }
 
@@ -287,7 +311,7 @@ impl Client {
         self.counters.up.fetch_add(size, Ordering::Relaxed);
         let path = self.path(name);
         let put = self.store.put_opts(&path, payload, PutOptions::from(mode));
-        let answer: Result<PutResult, _> = timeout(self.patience(size), put).await.map_err(|_| Failure::late())?;
+        let answer: Result<PutResult, _> = self.answered(self.patience(size), put).await?;
         match answer.map_err(|error| Failure::of(&error)) {
             Ok(PutResult { e_tag, .. }) => e_tag
                 .and_then(Version::new)
@@ -367,7 +391,7 @@ impl Client {
     async fn read_once(&self, path: &Path, options: GetOptions, most: u64) -> Result<Seen, Failure> {
         self.counters.count(if options.head { Kind::Head } else { Kind::Get });
         let head = options.head;
-        let answer = timeout(self.patience, self.store.get_opts(path, options)).await.map_err(|_| Failure::late())?;
+        let answer = self.answered(self.patience, self.store.get_opts(path, options)).await?;
         let found = match answer {
             Ok(found) => found,
             Err(object_store::Error::NotModified { .. }) => return Ok(Seen::Unchanged),
@@ -390,6 +414,17 @@ impl Client {
         let bytes = timeout(self.patience(len), collect(found, len)).await.map_err(|_| Failure::late())??;
         self.counters.down.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(bytes)
+    }
+
+    /// What a request comes to, in its time. The client of a service panics where a credential that it was given by a
+    /// machine, or by a file, fits into no header; what happens in a store that was made elsewhere is its maker's.
+    async fn answered<T>(&self, limit: Duration, request: impl Future<Output = T>) -> Result<T, Failure> {
+        match timeout(limit, AssertUnwindSafe(request).catch_unwind()).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(panic)) if self.listings.is_none() => resume_unwind(panic),
+            Ok(Err(_)) => Err(Failure::new(FailureKind::Ambiguous, "the client of the object store panicked")),
+            Err(_) => Err(Failure::late()),
+        }
     }
 
     fn patience(&self, bytes: u64) -> Duration {
@@ -442,8 +477,11 @@ impl Client {
         objects: &mut BoxStream<'static, object_store::Result<ObjectMeta>>,
         course: &mut Course,
     ) -> Option<Result<Listed, Failure>> {
-        let Ok(next) = timeout(self.patience, objects.next()).await else { return Some(Err(Failure::late())) };
-        let meta = match next? {
+        let next = match self.answered(self.patience, objects.next()).await {
+            Ok(next) => next?,
+            Err(failure) => return Some(Err(failure)),
+        };
+        let meta = match next {
             Ok(meta) => meta,
             Err(error) => return Some(Err(Failure::of(&error))),
         };
@@ -467,7 +505,7 @@ impl Client {
     pub(crate) async fn delete(&self, name: &str) -> Result<(), Failure> {
         self.counters.count(Kind::Delete);
         let path = self.path(name);
-        let answer = timeout(self.patience, self.store.delete(&path)).await.map_err(|_| Failure::late())?;
+        let answer = self.answered(self.patience, self.store.delete(&path)).await?;
         match answer.map_err(|error| Failure::of(&error)) {
             Err(failure) if failure.kind != FailureKind::Missing => Err(failure),
             _ => Ok(()),

@@ -39,6 +39,7 @@ struct Readme;
 mod atomic_write;
 mod client;
 mod entries;
+mod environment;
 mod frame;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

@@ -1,6 +1,6 @@
 //! How a store is opened: the service, the place in it, and what an instance does there.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, env, fmt, sync::Arc, time::Duration};
 
 use backend_kit::DEFAULT_BATCH_LIMIT;
 #[cfg(feature = "azure")]
@@ -12,7 +12,10 @@ use object_store::{
 };
 use store_api::{Error, ErrorKind, HashFunction, Result};
 
-use crate::client::{self, Connector, READ_ATTEMPTS};
+use crate::{
+    client::{self, Connector, OfMachine, READ_ATTEMPTS},
+    environment::{self, Variables},
+};
 
 /// Names of objects have at most 1,024 bytes, and those of the store's need the rest.
 const MAX_PREFIX_LEN: usize = 200;
@@ -25,10 +28,20 @@ const LONGEST: Duration = Duration::from_hours(365 * 24);
 /// The client's own limit for a request. The requests', which know their sizes, are shorter.
 const TIMEOUT: &str = "1 hour";
 
+const NO_CREDENTIALS: &str = "no credentials: set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` in the environment; \
+                              this machine has no role that gives them either";
+#[cfg(feature = "azure")]
+const NO_AZURE_CREDENTIALS: &str = "no credentials: set `AZURE_STORAGE_ACCOUNT_KEY` in the environment; this machine has \
+                                    no identity that gives them either";
+
 /// How to open a store in a bucket.
 ///
-/// Credentials come from the environment, as every tool of the service takes them: `AWS_ACCESS_KEY_ID`,
-/// `AWS_SECRET_ACCESS_KEY`, ..; `AZURE_STORAGE_ACCOUNT_NAME`, `AZURE_STORAGE_ACCOUNT_KEY`, ..
+/// Credentials come from the environment: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, ..;
+/// `AZURE_STORAGE_ACCOUNT_NAME`, `AZURE_STORAGE_ACCOUNT_KEY`, .. Where it has none the machine is asked whether it has a
+/// role that gives some, and without one a store is `Denied`. The profiles in `~/.aws` are not read.
+///
+/// The environment may name the endpoint too, as `AWS_ENDPOINT_URL` or `AWS_ENDPOINT_URL_S3`, or as `AZURE_ENDPOINT`;
+/// what [`endpoint`](Self::endpoint) says comes before. A variable that is set and cannot be used is `InvalidInput`.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct S3Options {
@@ -65,14 +78,13 @@ impl Place {
     fn check_bucket(&self) -> Result<()> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.$".contains(&byte);
         let is_name = (1..=MAX_BUCKET_LEN).contains(&self.bucket.len()) && self.bucket.bytes().all(plain);
-        if !is_name || self.bucket.starts_with('.') {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!(
-                    "the name of a bucket has 1 to {MAX_BUCKET_LEN} letters, digits, `-`, `_`, `.` and `$`, and begins \
-                     with no `.`"
-                ),
-            ));
+        // A host of that name may be none.
+        let is_encoded = self.bucket.contains("xn--");
+        if !is_name || is_encoded || self.bucket.starts_with('.') {
+            return Err(invalid(format!(
+                "the name of a bucket, or container, has 1 to {MAX_BUCKET_LEN} letters, digits, `-`, `_`, `.` and `$`, \
+                 no `xn--`, and begins with no `.`"
+            )));
         }
         Ok(())
     }
@@ -80,14 +92,12 @@ impl Place {
     /// The clients of the service that this is a place on, over connections of their own.
     fn connect(&self, connect: impl FnOnce(Connector) -> Result<client::Service>) -> Result<client::Service> {
         self.check_bucket()?;
+        self.endpoint
+            .as_ref()
+            .map_or(Ok(()), |endpoint| environment::check_endpoint(endpoint, "the option `endpoint`"))?;
         let connector = Connector::default();
         let service = connect(connector.clone())?;
         Ok(client::Service { listings: Some(connector.listings), ..service })
-    }
-
-    /// Whether the endpoint says that nothing is encrypted.
-    fn is_plain(&self) -> bool {
-        self.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"))
     }
 }
 
@@ -136,8 +146,9 @@ impl S3Options {
         self
     }
 
-    /// The address of the service, such as `https://s3.example.org`. That of AWS, or of Azure, by default. One that
-    /// begins with `http://` is taken at its word: nothing that is sent there is encrypted.
+    /// The address of the service, such as `https://s3.example.org`. What the environment says by default, or
+    /// else that of AWS, or of Azure. One that begins with `http://` is taken at its word, wherever it is written:
+    /// nothing that is sent there is encrypted, and `AWS_ALLOW_HTTP` need not say so.
     #[must_use]
     pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
         if let Some(place) = self.place() {
@@ -236,9 +247,13 @@ impl S3Options {
     /// The clients of the service.
     pub(crate) fn connect(&self) -> Result<client::Service> {
         match &self.service {
-            Service::S3(place) => place.connect(|connector| connect_to_s3(s3(place, connector))),
+            Service::S3(place) => {
+                place.connect(|connector| connect_to_s3(s3(place, &env::vars_os().collect(), connector)?))
+            }
             #[cfg(feature = "azure")]
-            Service::Azure(place) => place.connect(|connector| connect_to_azure(azure(place, connector))),
+            Service::Azure(place) => {
+                place.connect(|connector| connect_to_azure(azure(place, &env::vars_os().collect(), connector)?))
+            }
             Service::Given(store) => Ok(in_place_of_both(Arc::clone(store))),
         }
     }
@@ -261,53 +276,101 @@ impl S3Options {
     }
 }
 
-fn s3(place: &Place, connector: Connector) -> AmazonS3Builder {
-    let mut builder = AmazonS3Builder::from_env()
+fn s3(place: &Place, variables: &Variables, connector: Connector) -> Result<AmazonS3Builder> {
+    let is_endpoint =
+        |key: &AmazonS3ConfigKey| matches!(key, AmazonS3ConfigKey::Endpoint | AmazonS3ConfigKey::S3Endpoint);
+    let settings = environment::settings(variables, |key| place.endpoint.is_some() && is_endpoint(key))?;
+    let mut builder = settings
+        .into_iter()
+        .fold(AmazonS3Builder::new(), |builder, (key, value)| builder.with_config(key, value))
         .with_http_connector(connector)
         .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), TIMEOUT)
         // A DELETE of one object is a part of S3 that every service has.
         .with_config(AmazonS3ConfigKey::DisableBulkDelete, "true")
         .with_bucket_name(&place.bucket);
     if let Some(endpoint) = &place.endpoint {
-        // What the environment names for S3 alone would come before.
-        builder = builder.with_endpoint(endpoint).with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
-    }
-    if place.is_plain() {
-        builder = builder.with_allow_http(true);
+        builder = builder.with_endpoint(endpoint);
     }
     if let Some(region) = &place.region {
         builder = builder.with_region(region);
     }
-    builder
+    let setting = |key| builder.get_config_value(&key);
+    check_region(setting(AmazonS3ConfigKey::Region))?;
+    match (setting(AmazonS3ConfigKey::AccessKeyId), setting(AmazonS3ConfigKey::SecretAccessKey)) {
+        (Some(_), None) => return Err(half_set("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
+        (None, Some(_)) => return Err(half_set("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID")),
+        _ => {}
+    }
+    let endpoint = setting(AmazonS3ConfigKey::S3Endpoint).or_else(|| setting(AmazonS3ConfigKey::Endpoint));
+    Ok(if is_plain(endpoint.as_deref()) { builder.with_allow_http(true) } else { builder })
 }
 
 pub(crate) fn connect_to_s3(builder: AmazonS3Builder) -> Result<client::Service> {
-    for key in [AmazonS3ConfigKey::Endpoint, AmazonS3ConfigKey::S3Endpoint] {
-        check_endpoint(builder.get_config_value(&key))?;
-    }
-    check_region(builder.get_config_value(&AmazonS3ConfigKey::Region))?;
-    let share = |builder: AmazonS3Builder, of: &AmazonS3| builder.with_credentials(Arc::clone(of.credentials()));
-    clients(builder, |builder, retry| builder.with_retry(retry).build(), share)
+    use AmazonS3ConfigKey as Key;
+    let asks_machine = {
+        let is_set = |keys: &[Key]| keys.iter().all(|key| builder.get_config_value(key).is_some());
+        !is_set(&[Key::AccessKeyId])
+            && !is_set(&[Key::WebIdentityTokenFile, Key::RoleArn])
+            && !is_set(&[Key::ContainerCredentialsRelativeUri])
+            && !is_set(&[Key::ContainerCredentialsFullUri, Key::ContainerAuthorizationTokenFile])
+    };
+    let share = |builder: AmazonS3Builder, of: &AmazonS3| {
+        let credentials = Arc::clone(of.credentials());
+        let credentials =
+            if asks_machine { Arc::new(OfMachine::new(credentials, NO_CREDENTIALS)) } else { credentials };
+        builder.with_credentials(credentials)
+    };
+    clients(builder, |builder, retry| builder.with_retry(retry).build(), share).map_err(|()| ill_formed("AWS_"))
 }
 
 #[cfg(feature = "azure")]
-fn azure(place: &Place, connector: Connector) -> MicrosoftAzureBuilder {
-    let mut builder = MicrosoftAzureBuilder::from_env()
+fn azure(place: &Place, variables: &Variables, connector: Connector) -> Result<MicrosoftAzureBuilder> {
+    let is_endpoint = |key: &AzureConfigKey| matches!(key, AzureConfigKey::Endpoint);
+    let settings = environment::settings(variables, |key| place.endpoint.is_some() && is_endpoint(key))?;
+    let mut builder = settings
+        .into_iter()
+        .fold(MicrosoftAzureBuilder::new(), |builder, (key, value)| builder.with_config(key, value))
         .with_http_connector(connector)
         .with_config(AzureConfigKey::Client(ClientConfigKey::Timeout), TIMEOUT)
         .with_container_name(&place.bucket);
+    if let Some(url) = environment::identity_endpoint(variables)? {
+        builder = builder.with_msi_endpoint(url);
+    }
     if let Some(endpoint) = &place.endpoint {
         builder = builder.with_endpoint(endpoint.clone());
     }
-    if place.is_plain() { builder.with_allow_http(true) } else { builder }
+    let setting = |key| builder.get_config_value(&key);
+    let endpoint = setting(AzureConfigKey::Endpoint);
+    let is_emulated = setting(AzureConfigKey::UseEmulator).is_some_and(|text| client::is_yes(&text));
+    match setting(AzureConfigKey::AccountName) {
+        None if !is_emulated => return Err(invalid("`AZURE_STORAGE_ACCOUNT_NAME` is not set")),
+        Some(account) if !is_emulated && endpoint.is_none() => check_account(&account)?,
+        _ => {}
+    }
+    Ok(if is_plain(endpoint.as_deref()) { builder.with_allow_http(true) } else { builder })
 }
 
 #[cfg(feature = "azure")]
 fn connect_to_azure(builder: MicrosoftAzureBuilder) -> Result<client::Service> {
-    check_endpoint(builder.get_config_value(&AzureConfigKey::Endpoint))?;
-    let share =
-        |builder: MicrosoftAzureBuilder, of: &MicrosoftAzure| builder.with_credentials(Arc::clone(of.credentials()));
-    clients(builder, |builder, retry| builder.with_retry(retry).build(), share)
+    use AzureConfigKey as Key;
+    let given = [
+        Key::AccessKey,
+        Key::SasKey,
+        Key::Token,
+        Key::ClientSecret,
+        Key::FederatedTokenFile,
+        Key::FabricTokenServiceUrl,
+    ];
+    let is_on = |key| builder.get_config_value(&key).is_some_and(|text| client::is_yes(&text));
+    let is_given = given.iter().any(|key| builder.get_config_value(key).is_some());
+    let asks_machine = !is_given && !is_on(Key::UseAzureCli) && !is_on(Key::UseEmulator);
+    let share = |builder: MicrosoftAzureBuilder, of: &MicrosoftAzure| {
+        let credentials = Arc::clone(of.credentials());
+        let credentials =
+            if asks_machine { Arc::new(OfMachine::new(credentials, NO_AZURE_CREDENTIALS)) } else { credentials };
+        builder.with_credentials(credentials)
+    };
+    clients(builder, |builder, retry| builder.with_retry(retry).build(), share).map_err(|()| ill_formed("AZURE_"))
 }
 
 /// The client of the objects and that of the listings, which shares its credentials: those that expire are asked for
@@ -316,40 +379,56 @@ fn clients<B: Clone, S: ObjectStore>(
     builder: B,
     build: impl Fn(B, RetryConfig) -> object_store::Result<S>,
     share: impl FnOnce(B, &S) -> B,
-) -> Result<client::Service> {
-    let objects = build(builder.clone(), no_retries()).map_err(|_| ill_formed())?;
-    let lists = build(share(builder, &objects), retries()).map_err(|_| ill_formed())?;
+) -> Result<client::Service, ()> {
+    // What is said of a failure may repeat an option, and so a credential.
+    let first = build(builder.clone(), no_retries()).map_err(drop)?;
+    let builder = share(builder, &first);
+    let objects = build(builder.clone(), no_retries()).map_err(drop)?;
+    let lists = build(builder, retries()).map_err(drop)?;
     Ok(client::Service { objects: Arc::new(objects), lists: Arc::new(lists), listings: None })
 }
 
-/// A credential in an address would be shown by whoever shows the address (E2).
-fn check_endpoint(endpoint: Option<String>) -> Result<()> {
-    let is_plain =
-        |endpoint: &str| !endpoint.contains(['@', '?', '#']) && endpoint.bytes().all(|byte| byte.is_ascii_graphic());
-    if endpoint.is_some_and(|endpoint| !is_plain(&endpoint)) {
-        return Err(Error::new(
-            ErrorKind::InvalidInput,
-            "an endpoint holds no `@`, `?`, `#` and space: credentials come from the environment",
+/// Whether the endpoint says that nothing is encrypted.
+fn is_plain(endpoint: Option<&str>) -> bool {
+    let scheme = endpoint.and_then(|endpoint| endpoint.split_once("://")).map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"))
+}
+
+/// A region is a part of the host that requests are sent to.
+fn check_region(region: Option<String>) -> Result<()> {
+    let is_name = |region: &str| region.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    let is_host =
+        |region: &str| !region.is_empty() && environment::is_url(&format!("https://s3.{region}.amazonaws.com"));
+    if region.is_some_and(|region| !is_name(&region) || !is_host(&region)) {
+        return Err(invalid("a region has letters, digits, `-` and `_`, such as `eu-central-1`"));
+    }
+    Ok(())
+}
+
+/// The name of an account is a part of the host that requests are sent to.
+#[cfg(feature = "azure")]
+fn check_account(account: &str) -> Result<()> {
+    let is_plain = account.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if !is_plain || !(3..=24).contains(&account.len()) {
+        return Err(invalid(
+            "`AZURE_STORAGE_ACCOUNT_NAME` is not the name of an account: 3 to 24 lower case letters and digits",
         ));
     }
     Ok(())
 }
 
-/// A region is a part of the host that requests are sent to.
-fn check_region(region: Option<String>) -> Result<()> {
-    let is_plain = |region: &str| region.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-    if region.is_some_and(|region| !is_plain(&region)) {
-        return Err(Error::new(ErrorKind::InvalidInput, "a region has letters, digits, `-` and `_`"));
-    }
-    Ok(())
+fn half_set(set: &str, missing: &str) -> Error {
+    invalid(format!("`{set}` is set and `{missing}` is not; set both"))
 }
 
-/// What lies beneath may repeat an option, and so a credential.
-fn ill_formed() -> Error {
-    Error::new(
-        ErrorKind::InvalidInput,
-        "the bucket, the endpoint or the credentials in the environment are not well-formed",
-    )
+fn ill_formed(prefix: &str) -> Error {
+    invalid(format!(
+        "a variable of the environment whose name begins with `{prefix}` has a value that cannot be used; check them"
+    ))
+}
+
+fn invalid(message: impl Into<Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::InvalidInput, message)
 }
 
 fn in_place_of_both(store: Arc<dyn ObjectStore>) -> client::Service {
@@ -388,5 +467,80 @@ impl fmt::Debug for S3Options {
             .field("patience", &self.patience)
             .field("watch_limit", &self.watch_limit)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(pairs: &[(&str, &str)]) -> Variables {
+        pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
+    fn at(endpoint: Option<&str>) -> Place {
+        Place { bucket: "bucket".into(), endpoint: endpoint.map(Into::into), region: None }
+    }
+
+    fn built(endpoint: Option<&str>, pairs: &[(&str, &str)]) -> Result<AmazonS3Builder> {
+        s3(&at(endpoint), &variables(pairs), Connector::default())
+    }
+
+    #[test]
+    fn an_http_endpoint_is_taken_at_its_word_wherever_it_is_written() {
+        let allows = |endpoint, pairs: &[(&str, &str)]| {
+            let builder = built(endpoint, pairs).unwrap();
+            builder.get_config_value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp))
+        };
+        for variable in ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"] {
+            assert_eq!(allows(None, &[(variable, "http://host")]).as_deref(), Some("true"));
+            assert_eq!(allows(None, &[(variable, "HTTP://host")]).as_deref(), Some("true"));
+            assert_ne!(allows(None, &[(variable, "https://host")]).as_deref(), Some("true"));
+            assert_ne!(allows(Some("https://host"), &[(variable, "http://host")]).as_deref(), Some("true"));
+        }
+        assert_eq!(allows(Some("HTTP://host"), &[]).as_deref(), Some("true"));
+        assert_ne!(allows(None, &[]).as_deref(), Some("true"));
+    }
+
+    #[test]
+    fn the_endpoint_of_an_address_comes_before_those_of_the_environment() {
+        let pairs = [("AWS_ENDPOINT_URL", "no URL"), ("AWS_ENDPOINT_URL_S3", "https://other")];
+        let builder = built(Some("https://host"), &pairs).unwrap();
+        assert_eq!(builder.get_config_value(&AmazonS3ConfigKey::Endpoint).as_deref(), Some("https://host"));
+        assert_eq!(builder.get_config_value(&AmazonS3ConfigKey::S3Endpoint), None);
+        assert!(built(None, &pairs).is_err());
+    }
+
+    #[test]
+    fn a_key_without_the_other_is_named() {
+        let [id, secret] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+        for (set, missing) in [(id, secret), (secret, id)] {
+            let refused = built(None, &[(set, "x"), (missing, "")]).unwrap_err();
+            assert_eq!(refused.to_string(), format!("`{set}` is set and `{missing}` is not; set both"));
+        }
+        assert!(built(None, &[(id, "x"), (secret, "y")]).is_ok());
+        assert!(built(None, &[]).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_said_to_be_in_the_environment_and_not_shown() {
+        let builder = built(None, &[("AWS_S3_EXPRESS", "hidden")]).unwrap();
+        let refused = connect_to_s3(builder).map(drop).unwrap_err().to_string();
+        assert!(refused.contains("`AWS_`") && !refused.contains("hidden"), "{refused}");
+    }
+
+    #[cfg(feature = "azure")]
+    #[test]
+    fn the_account_of_azure_is_a_name() {
+        let built = |endpoint, name| {
+            let variables = variables(&[("AZURE_STORAGE_ACCOUNT_NAME", name), ("AZURE_STORAGE_ACCOUNT_KEY", "a2V5")]);
+            azure(&at(endpoint), &variables, Connector::default())
+        };
+        for name in ["a/b", "", "ab", "Account", "a.b.c", "account1account2account3x"] {
+            let refused = built(None, name).map(drop).unwrap_err();
+            assert!(refused.to_string().starts_with("`AZURE_STORAGE_ACCOUNT_NAME` is not "), "{refused}");
+        }
+        assert!(built(None, "account1").is_ok());
+        assert!(built(Some("http://127.0.0.1:10000/devstoreaccount1"), "ab").is_ok());
     }
 }

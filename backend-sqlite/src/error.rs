@@ -28,7 +28,7 @@ fn explain(failure: ffi::Error) -> (ErrorKind, &'static str) {
         ErrorCode::DiskFull => (ErrorKind::NoSpace, "no space is left on the device; free some and try again"),
         // The shared memory of the log could not grow.
         ErrorCode::SystemIoFailure if failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE => {
-            (ErrorKind::NoSpace, "no space is left for the log's shared memory; free some and try again")
+            (ErrorKind::NoSpace, "no space is left for the log's shared memory; free some")
         }
         ErrorCode::ReadOnly => {
             (ErrorKind::ReadOnly, "the store cannot be written; check the file system and the permissions")

@@ -3,7 +3,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{Address, Error, ErrorKind, Result, address::quoted};
+use crate::{Address, Error, ErrorKind, Result, address::quoted, openers};
 
 /// What an option may be set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +158,7 @@ impl fmt::Display for OptionSpec {
 /// assert_eq!(options.choice("level"), None);
 ///
 /// let error = Options::of(&"foo:x?level=middle".parse()?, TABLE).unwrap_err();
-/// assert_eq!(error.to_string(), "the option `level` is not well-formed; the options of `foo` are poll=MS (at least 1), level=low|high");
+/// assert_eq!(error.to_string(), "the option `level` is not well-formed; it is written level=low|high");
 /// # Ok::<(), irminsul::Error>(())
 /// ```
 #[derive(Clone)]
@@ -182,20 +182,16 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for one that the table does not know or whose value is ill-formed, with all that it knows.
+    /// `InvalidInput` for one that the table does not know, with all that it knows, or whose value is ill-formed, with how
+    /// it is written.
     pub fn of(address: &Address, table: &'static [OptionSpec]) -> Result<Self> {
+        let invalid = |message| Error::new(ErrorKind::InvalidInput, message);
         let check = |(name, text): (&str, &str)| {
-            let refuse = |why: &str| {
-                let known = table.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                let known = if known.is_empty() { "none".to_owned() } else { known };
-                Error::new(
-                    ErrorKind::InvalidInput,
-                    format!("the option {} {why}; the options of `{}` are {known}", quoted(name), address.scheme()),
-                )
-            };
-            let spec = table.iter().find(|spec| spec.name == name).ok_or_else(|| refuse("is not known"))?;
-            let value = spec.values.parse(text).ok_or_else(|| refuse("is not well-formed"))?;
-            Ok((spec.name, value))
+            let spec = table.iter().find(|spec| spec.name == name);
+            let spec = spec.ok_or_else(|| invalid(unknown(name, address.scheme(), table)))?;
+            let value = spec.values.parse(text);
+            let ill_formed = || format!("the option {} is not well-formed; it is written {spec}", quoted(name));
+            Ok((spec.name, value.ok_or_else(|| invalid(ill_formed()))?))
         };
         Ok(Self { table, given: address.options().map(check).collect::<Result<_>>()? })
     }
@@ -263,9 +259,57 @@ impl Options {
     }
 }
 
+/// What is said of an option that the table of a scheme does not have. Another scheme may have it: who switches engines
+/// leaves it out.
+fn unknown(name: &str, scheme: &str, table: &[OptionSpec]) -> String {
+    let has = |table: &[OptionSpec]| table.iter().any(|spec| spec.name == name);
+    let others = openers::compiled_in().into_iter().filter(|(_, opener)| has(opener.options()));
+    let others: Vec<_> = others.map(|(other, _)| format!("`{other}`")).collect();
+    let why = match &others[..] {
+        [] => "is not known".to_owned(),
+        others => format!("is one of {}, not of `{scheme}`: leave it out", others.join(", ")),
+    };
+    let known: Vec<_> = table.iter().map(ToString::to_string).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    format!("the option {} {why}; the options of `{scheme}` are {known}", quoted(name))
+}
+
 // An option's text may be anything, so that only the names are shown.
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.given.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &[OptionSpec] = &[OptionSpec::VERIFY];
+
+    fn refused(address: &str) -> String {
+        let refused = Options::of(&address.parse().unwrap(), TABLE).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+        refused.to_string()
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn an_option_of_another_scheme_is_said_to_be_one() {
+        let shown = refused("foo:?sync=full");
+        assert!(shown.contains("`sync` is one of ") && shown.contains("`sqlite`"), "{shown}");
+        assert!(shown.contains("not of `foo`: leave it out; the options of `foo` are verify=on|off"), "{shown}");
+    }
+
+    #[test]
+    fn an_option_of_no_scheme_is_not_known() {
+        let shown = refused("foo:?shelf=top");
+        assert_eq!(shown, "the option `shelf` is not known; the options of `foo` are verify=on|off");
+    }
+
+    #[test]
+    fn an_ill_formed_option_is_told_how_it_is_written() {
+        let shown = refused("foo:?verify=ON");
+        assert_eq!(shown, "the option `verify` is not well-formed; it is written verify=on|off");
     }
 }

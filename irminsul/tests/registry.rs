@@ -54,20 +54,19 @@ async fn an_option_that_is_wrong_lists_those_that_there_are() {
     let registry = Registry::default();
     let known =
         "the options of `mem` are hash=blake3|sha256, verify=on|off, batch=BYTES, poll=MS (at least 1), busy=MS";
-    for (address, expected) in [
-        ("mem:?hsah=blake3", "the option `hsah` is not known"),
-        ("mem:?hash=md5", "the option `hash` is not well-formed"),
-        ("mem:?verify=true", "the option `verify` is not well-formed"),
-        ("mem:?batch=-1", "the option `batch` is not well-formed"),
-        ("mem:?batch=", "the option `batch` is not well-formed"),
-        ("mem:?poll=0", "the option `poll` is not well-formed"),
-        ("mem:?poll=20ms", "the option `poll` is not well-formed"),
-        ("mem:?busy=99999999999999999999", "the option `busy` is not well-formed"),
-        ("mem:?sync=on", "the option `sync` is not known"),
+    for (address, expected, remedy) in [
+        ("mem:?hsah=blake3", "the option `hsah` is not known", known),
+        ("mem:?hash=md5", "the option `hash` is not well-formed", "it is written hash=blake3|sha256"),
+        ("mem:?verify=true", "the option `verify` is not well-formed", "it is written verify=on|off"),
+        ("mem:?batch=-1", "the option `batch` is not well-formed", "it is written batch=BYTES"),
+        ("mem:?batch=", "the option `batch` is not well-formed", "it is written batch=BYTES"),
+        ("mem:?poll=0", "the option `poll` is not well-formed", "it is written poll=MS (at least 1)"),
+        ("mem:?poll=20ms", "the option `poll` is not well-formed", "it is written poll=MS (at least 1)"),
+        ("mem:?busy=99999999999999999999", "the option `busy` is not well-formed", "it is written busy=MS"),
     ] {
         let (kind, shown) = refused(&registry, address).await;
         assert_eq!(kind, ErrorKind::InvalidInput, "{address}");
-        assert_eq!(shown, format!("{expected}; {known}"));
+        assert_eq!(shown, format!("{expected}; {remedy}"));
         assert_eq!(registry.scratch(address).await.unwrap_err().kind(), ErrorKind::InvalidInput);
         assert_eq!(registry.destroy(address).await.unwrap_err().kind(), ErrorKind::InvalidInput);
     }

@@ -85,6 +85,6 @@ pub(super) fn one_line(shown: &str) -> String {
     line.chars().filter(|shown| !shown.is_control()).take(MAX_LINE_LEN).collect()
 }
 
-fn chain(error: &object_store::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+pub(super) fn chain(error: &object_store::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
     std::iter::successors(error.source(), |&error| error.source())
 }

@@ -217,3 +217,26 @@ async fn an_answer_without_an_end_takes_no_more_memory_than_one_of_its_kind() {
     let (client, pulled) = unending(200, Some(u64::MAX / 2), CHUNK, Duration::ZERO);
     assert!(client.get("object", 9).await.unwrap().unwrap().bytes.is_empty() && mebibytes(&pulled) < 1);
 }
+
+#[test]
+fn a5_what_may_have_happened_is_read_before_it_is_repeated() {
+    for kind in [FailureKind::Refused, FailureKind::Ambiguous, FailureKind::Unnamed] {
+        let shown = |effect| Failure::new(kind, "cause").into_error(effect).to_string();
+        assert!(shown(Effect::Unknown).contains("read what is there before you try again"));
+        assert!(shown(Effect::NotApplied).ends_with(" try again") && !shown(Effect::NotApplied).contains("read what"));
+    }
+}
+
+#[tokio::test]
+async fn e1_a_panic_of_the_client_is_an_error() {
+    // As a machine, or a file, may give it.
+    let service = connect_to_s3(builder([]).with_token("to\nken")).unwrap();
+    let service = Service { listings: Some(Arc::default()), ..service };
+    let client = Arc::new(Client::new(service, Path::from("prefix"), Duration::ZERO, PATIENCE));
+    let kind = |failure: Failure| Some(failure.kind);
+    assert_eq!(client.create("object", "x".into()).await.err().and_then(kind), Some(FailureKind::Ambiguous));
+    assert_eq!(client.get("object", 9).await.err().and_then(kind), Some(FailureKind::Ambiguous));
+    assert_eq!(client.delete("object").await.err().and_then(kind), Some(FailureKind::Ambiguous));
+    let listed = client.list("").next().await.unwrap();
+    assert_eq!(listed.err().and_then(kind), Some(FailureKind::Ambiguous));
+}

@@ -32,6 +32,8 @@ use super::{Kind, foreign::Foreign, page};
 const MAX_PAGE_LEN: usize = 16 * 1024 * 1024;
 /// Any other answer that is no object says what went wrong.
 const MAX_ANSWER_LEN: usize = 256 * 1024;
+/// A time that is added to the time of day has to stay a time.
+const LONGEST: Duration = Duration::from_hours(365 * 24);
 const NAME: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
 /// Makes the connections of a client.
@@ -99,12 +101,12 @@ fn configured(options: &ClientOptions) -> Result<ClientBuilder> {
     Ok(client.proxy(proxy))
 }
 
-fn is_yes(text: &str) -> bool {
+pub(crate) fn is_yes(text: &str) -> bool {
     ["1", "true", "on", "yes", "y"].contains(&text.to_ascii_lowercase().as_str())
 }
 
 fn parse_duration(text: &str) -> Result<Duration> {
-    humantime::parse_duration(text).map_err(|_| ill_formed())
+    humantime::parse_duration(text).map(|time| time.min(LONGEST)).map_err(|_| ill_formed())
 }
 
 /// What lies beneath may repeat an option, and so a credential.

@@ -204,7 +204,7 @@ impl Packs {
                 return Ok(index);
             }
         }
-        let late = "others write packs faster than this one can be written; try again";
+        let late = "others write packs faster than this one can be written; add the values again";
         Err(Error::new(ErrorKind::Unavailable, late).with_effect(Effect::Unknown))
     }
 

@@ -93,8 +93,15 @@ async fn buckets() {
 }
 
 async fn places() {
-    for region in ["x.elsewhere.example/", "eu west", "a\r\nb", "a@b", "a?b", "a#b"] {
+    for region in ["", "xn--a", "x.elsewhere.example/", "eu west", "a\r\nb", "a@b", "a?b", "a#b"] {
         expect_refused(region, S3Options::new("bucket").region(region)).await;
+    }
+    let no_urls = ["", "127.0.0.1:1", "localhost:1", "http://", "/tmp/x", "http://127.0.0.1:99999", "http://[::1"];
+    for endpoint in no_urls.into_iter().chain(["http://h:1:5", "http://1.2.3.4.5", "http://xn--a", "ftp://host"]) {
+        expect_refused(endpoint, S3Options::new("bucket").endpoint(endpoint)).await;
+    }
+    for bucket in ["xn--a", "a.xn--"] {
+        expect_refused(bucket, S3Options::new(bucket)).await;
     }
     for endpoint in ["http://a b", "http://a\r\nb", "http://user:hidden@host", "http://host/?a=b", "http://host/#a"] {
         expect_refused(endpoint, S3Options::new("bucket").endpoint(endpoint)).await;

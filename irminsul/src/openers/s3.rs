@@ -55,7 +55,13 @@ impl S3Opener {
         let location = address.location();
         let (bucket, prefix) = location.split_once('/').unwrap_or((location, ""));
         if bucket.is_empty() {
-            let expected = format!("an address of this scheme names a bucket: `{}://bucket/prefix`", address.scheme());
+            let bucket = match self {
+                Self::S3 => "bucket",
+                #[cfg(feature = "azure")]
+                Self::Azure => "container",
+            };
+            let scheme = address.scheme();
+            let expected = format!("an address of this scheme names a {bucket}: `{scheme}://{bucket}/prefix`");
             return Err(Error::new(ErrorKind::InvalidInput, expected));
         }
         let options = match self {
