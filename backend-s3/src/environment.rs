@@ -200,6 +200,16 @@ mod tests {
     }
 
     #[test]
+    fn e2_an_endpoint_with_a_credential_is_refused_and_not_shown() {
+        for endpoint in ["https://user:hidden@host", "https://host/?sig=hidden", "https://host/#hidden"] {
+            let shown = refusal::<AmazonS3ConfigKey>("AWS_ENDPOINT_URL", endpoint);
+            assert!(shown.contains("`AWS_ENDPOINT_URL`") && !shown.contains("hidden"), "{shown}");
+            let refused = check_endpoint(endpoint, "the option `endpoint`").unwrap_err();
+            assert!(!format!("{refused} {refused:?}").contains("hidden"));
+        }
+    }
+
+    #[test]
     fn e1_what_asks_for_a_credential_is_a_url() {
         for name in ["AWS_ENDPOINT_URL_STS", "AWS_METADATA_ENDPOINT", "AWS_CONTAINER_CREDENTIALS_FULL_URI"] {
             for url in NO_ENDPOINTS.into_iter().filter(|url| !url.is_empty()) {
