@@ -1,7 +1,10 @@
 //! What the environment says of a service, looked at before its client does: the client panics at a setting that fits
 //! into no header, or no URL. No refusal shows a setting, which may be a credential.
 
-use std::{ffi::OsString, str::FromStr};
+use std::{
+    ffi::{OsStr, OsString},
+    str::FromStr,
+};
 
 use http::Uri;
 #[cfg(feature = "azure")]
@@ -11,7 +14,7 @@ use reqwest::Url;
 use store_api::{Error, ErrorKind, Result};
 
 /// Variables, as the system has them.
-pub(crate) type Variables = Vec<(OsString, OsString)>;
+pub(crate) type Variables = [(OsString, OsString)];
 
 /// What the client does with a setting.
 #[derive(Clone, Copy)]
@@ -100,7 +103,7 @@ pub(crate) fn identity_endpoint(variables: &Variables) -> Result<Option<String>>
 }
 
 /// The value of a variable that can be used like this.
-fn checked(name: &str, value: &OsString, usage: Usage) -> Result<String> {
+fn checked(name: &str, value: &OsStr, usage: Usage) -> Result<String> {
     let Some(value) = value.to_str() else { return Err(invalid(format!("`{name}` is no text"))) };
     let is_line = value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     match usage {
@@ -169,7 +172,7 @@ mod tests {
         "mailto:somebody",
     ];
 
-    fn variables(pairs: &[(&str, &str)]) -> Variables {
+    fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
         pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
     }
 
@@ -196,6 +199,16 @@ mod tests {
             {
                 assert!(is_taken::<AmazonS3ConfigKey>(name, endpoint), "{endpoint}");
             }
+        }
+    }
+
+    #[test]
+    fn e2_an_endpoint_with_a_credential_is_refused_and_not_shown() {
+        for endpoint in ["https://user:hidden@host", "https://host/?sig=hidden", "https://host/#hidden"] {
+            let shown = refusal::<AmazonS3ConfigKey>("AWS_ENDPOINT_URL", endpoint);
+            assert!(shown.contains("`AWS_ENDPOINT_URL`") && !shown.contains("hidden"), "{shown}");
+            let refused = check_endpoint(endpoint, "the option `endpoint`").unwrap_err();
+            assert!(!format!("{refused} {refused:?}").contains("hidden"));
         }
     }
 
@@ -236,7 +249,7 @@ mod tests {
     fn e1_a_setting_that_is_no_text_is_refused() {
         use std::os::unix::ffi::OsStringExt;
 
-        let secret = vec![("AWS_SECRET_ACCESS_KEY".into(), OsString::from_vec(vec![b'x', 0xff]))];
+        let secret = [("AWS_SECRET_ACCESS_KEY".into(), OsString::from_vec(vec![b'x', 0xff]))];
         assert!(settings::<AmazonS3ConfigKey>(&secret, |_| false).is_err());
     }
 

@@ -248,12 +248,11 @@ impl S3Options {
     pub(crate) fn connect(&self) -> Result<client::Service> {
         match &self.service {
             Service::S3(place) => {
-                place.connect(|connector| connect_to_s3(s3(place, &env::vars_os().collect(), connector)?))
+                place.connect(|connector| connect_to_s3(s3(place, &env::vars_os().collect::<Vec<_>>(), connector)?))
             }
             #[cfg(feature = "azure")]
-            Service::Azure(place) => {
-                place.connect(|connector| connect_to_azure(azure(place, &env::vars_os().collect(), connector)?))
-            }
+            Service::Azure(place) => place
+                .connect(|connector| connect_to_azure(azure(place, &env::vars_os().collect::<Vec<_>>(), connector)?)),
             Service::Given(store) => Ok(in_place_of_both(Arc::clone(store))),
         }
     }
@@ -472,9 +471,11 @@ impl fmt::Debug for S3Options {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
 
-    fn variables(pairs: &[(&str, &str)]) -> Variables {
+    fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
         pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
     }
 
