@@ -217,7 +217,7 @@
 //! # Addresses
 //!
 //! [`open`] takes an address: `scheme:location?option=value&option=value`. How it is written is told at [`Address`]; an
-//! unknown or ill-formed option is an error that lists those that there are.
+//! unknown option is an error that lists those that there are, an ill-formed one says how it is written.
 //!
 //! | address | store | feature |
 //! |---|---|---|

@@ -109,12 +109,19 @@ async fn what_is_synced_is_said_in_the_words_of_all_engines_or_in_those_of_sqlit
 }
 
 #[tokio::test]
-async fn an_option_that_is_wrong_lists_those_that_there_are() {
-    let error = irminsul::open("sqlite:x?sync=half").await.err().unwrap();
-    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+async fn an_option_that_is_wrong_says_what_there_is() {
+    let refusal = async |address: &str| {
+        let error = irminsul::open(address).await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        error.to_string()
+    };
     assert_eq!(
-        error.to_string(),
-        "the option `sync` is not well-formed; the options of `sqlite` are hash=blake3|sha256, verify=on|off, \
+        refusal("sqlite:x?sync=half").await,
+        "the option `sync` is not well-formed; it is written sync=on|off|full|normal"
+    );
+    assert_eq!(
+        refusal("sqlite:x?snyc=on").await,
+        "the option `snyc` is not known; the options of `sqlite` are hash=blake3|sha256, verify=on|off, \
          batch=BYTES, poll=MS (at least 1), busy=MS, sync=on|off|full|normal, create=on|off"
     );
 }
