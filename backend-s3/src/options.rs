@@ -79,11 +79,11 @@ impl Place {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.$".contains(&byte);
         let is_name = (1..=MAX_BUCKET_LEN).contains(&self.bucket.len()) && self.bucket.bytes().all(plain);
         // A host of that name may be none.
-        let is_encoded = self.bucket.contains("xn--");
+        let is_encoded = self.bucket.split('.').any(|label| label.to_ascii_lowercase().starts_with("xn--"));
         if !is_name || is_encoded || self.bucket.starts_with('.') {
             return Err(invalid(format!(
                 "the name of a bucket, or container, has 1 to {MAX_BUCKET_LEN} letters, digits, `-`, `_`, `.` and `$`, \
-                 no `xn--`, and begins with no `.`"
+                 no part that begins with `xn--`, and begins with no `.`"
             )));
         }
         Ok(())
@@ -279,6 +279,9 @@ fn s3(place: &Place, variables: &Variables, connector: Connector) -> Result<Amaz
     let is_endpoint =
         |key: &AmazonS3ConfigKey| matches!(key, AmazonS3ConfigKey::Endpoint | AmazonS3ConfigKey::S3Endpoint);
     let settings = environment::settings(variables, |key| place.endpoint.is_some() && is_endpoint(key))?;
+    // What the environment says of `http://` is not overruled by what else it says; only the address is nearer.
+    let allows = AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp);
+    let is_ruled = place.endpoint.is_none() && settings.iter().any(|(key, _)| *key == allows);
     let mut builder = settings
         .into_iter()
         .fold(AmazonS3Builder::new(), |builder, (key, value)| builder.with_config(key, value))
@@ -301,7 +304,7 @@ fn s3(place: &Place, variables: &Variables, connector: Connector) -> Result<Amaz
         _ => {}
     }
     let endpoint = setting(AmazonS3ConfigKey::S3Endpoint).or_else(|| setting(AmazonS3ConfigKey::Endpoint));
-    Ok(if is_plain(endpoint.as_deref()) { builder.with_allow_http(true) } else { builder })
+    Ok(if is_plain(endpoint.as_deref()) && !is_ruled { builder.with_allow_http(true) } else { builder })
 }
 
 pub(crate) fn connect_to_s3(builder: AmazonS3Builder) -> Result<client::Service> {
@@ -326,6 +329,8 @@ pub(crate) fn connect_to_s3(builder: AmazonS3Builder) -> Result<client::Service>
 fn azure(place: &Place, variables: &Variables, connector: Connector) -> Result<MicrosoftAzureBuilder> {
     let is_endpoint = |key: &AzureConfigKey| matches!(key, AzureConfigKey::Endpoint);
     let settings = environment::settings(variables, |key| place.endpoint.is_some() && is_endpoint(key))?;
+    let allows = AzureConfigKey::Client(ClientConfigKey::AllowHttp);
+    let is_ruled = place.endpoint.is_none() && settings.iter().any(|(key, _)| *key == allows);
     let mut builder = settings
         .into_iter()
         .fold(MicrosoftAzureBuilder::new(), |builder, (key, value)| builder.with_config(key, value))
@@ -346,7 +351,7 @@ fn azure(place: &Place, variables: &Variables, connector: Connector) -> Result<M
         Some(account) if !is_emulated && endpoint.is_none() => check_account(&account)?,
         _ => {}
     }
-    Ok(if is_plain(endpoint.as_deref()) { builder.with_allow_http(true) } else { builder })
+    Ok(if is_plain(endpoint.as_deref()) && !is_ruled { builder.with_allow_http(true) } else { builder })
 }
 
 #[cfg(feature = "azure")]
@@ -362,7 +367,9 @@ fn connect_to_azure(builder: MicrosoftAzureBuilder) -> Result<client::Service> {
     ];
     let is_on = |key| builder.get_config_value(&key).is_some_and(|text| client::is_yes(&text));
     let is_given = given.iter().any(|key| builder.get_config_value(key).is_some());
-    let asks_machine = !is_given && !is_on(Key::UseAzureCli) && !is_on(Key::UseEmulator);
+    // A kind of credential that was asked for by its name is that one's to tell of.
+    let is_named = builder.get_config_value(&Key::CredentialType).is_some();
+    let asks_machine = !is_given && !is_named && !is_on(Key::UseAzureCli) && !is_on(Key::UseEmulator);
     let share = |builder: MicrosoftAzureBuilder, of: &MicrosoftAzure| {
         let credentials = Arc::clone(of.credentials());
         let credentials =
@@ -500,6 +507,9 @@ mod tests {
             assert_ne!(allows(Some("https://host"), &[(variable, "http://host")]).as_deref(), Some("true"));
         }
         assert_eq!(allows(Some("HTTP://host"), &[]).as_deref(), Some("true"));
+        let refused = &[("AWS_ALLOW_HTTP", "false"), ("AWS_ENDPOINT_URL", "http://host")];
+        assert_ne!(allows(None, refused).as_deref(), Some("true"));
+        assert_eq!(allows(Some("http://host"), refused).as_deref(), Some("true"));
         assert_ne!(allows(None, &[]).as_deref(), Some("true"));
     }
 

@@ -19,8 +19,8 @@ use super::{
     answer::{Answer, chain, one_line},
 };
 
-/// The service that knows a machine's role is on the machine, or next to it.
-const LIMIT: Duration = Duration::from_secs(5);
+/// The service that knows a machine's role is on the machine, or next to it; some take their time for the first answer.
+const LIMIT: Duration = Duration::from_secs(15);
 
 /// Credentials that the machine is asked for.
 #[derive(Debug)]
