@@ -6,7 +6,7 @@ use backend_kit::DEFAULT_BATCH_LIMIT;
 #[cfg(feature = "azure")]
 use object_store::azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder};
 use object_store::{
-    BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig,
+    BackoffConfig, ClientConfigKey, CredentialProvider, ObjectStore, RetryConfig,
     aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey},
     path::Path,
 };
@@ -87,6 +87,14 @@ impl Place {
             )));
         }
         Ok(())
+    }
+
+    /// Whether the endpoint that takes effect says that nothing is encrypted, and is to be heard: what the environment
+    /// rules on that is not overruled by what else it says; only the address is nearer.
+    fn is_plain(&self, endpoint: Option<&str>, is_ruled: bool) -> bool {
+        let scheme = endpoint.and_then(|endpoint| endpoint.split_once("://")).map(|(scheme, _)| scheme);
+        let is_heard = self.endpoint.is_some() || !is_ruled;
+        is_heard && scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"))
     }
 
     /// The clients of the service that this is a place on, over connections of their own.
@@ -279,9 +287,8 @@ fn s3(place: &Place, variables: &Variables, connector: Connector) -> Result<Amaz
     let is_endpoint =
         |key: &AmazonS3ConfigKey| matches!(key, AmazonS3ConfigKey::Endpoint | AmazonS3ConfigKey::S3Endpoint);
     let settings = environment::settings(variables, |key| place.endpoint.is_some() && is_endpoint(key))?;
-    // What the environment says of `http://` is not overruled by what else it says; only the address is nearer.
     let allows = AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp);
-    let is_ruled = place.endpoint.is_none() && settings.iter().any(|(key, _)| *key == allows);
+    let is_ruled = settings.iter().any(|(key, _)| *key == allows);
     let mut builder = settings
         .into_iter()
         .fold(AmazonS3Builder::new(), |builder, (key, value)| builder.with_config(key, value))
@@ -304,7 +311,7 @@ fn s3(place: &Place, variables: &Variables, connector: Connector) -> Result<Amaz
         _ => {}
     }
     let endpoint = setting(AmazonS3ConfigKey::S3Endpoint).or_else(|| setting(AmazonS3ConfigKey::Endpoint));
-    Ok(if is_plain(endpoint.as_deref()) && !is_ruled { builder.with_allow_http(true) } else { builder })
+    Ok(if place.is_plain(endpoint.as_deref(), is_ruled) { builder.with_allow_http(true) } else { builder })
 }
 
 pub(crate) fn connect_to_s3(builder: AmazonS3Builder) -> Result<client::Service> {
@@ -317,10 +324,7 @@ pub(crate) fn connect_to_s3(builder: AmazonS3Builder) -> Result<client::Service>
             && !is_set(&[Key::ContainerCredentialsFullUri, Key::ContainerAuthorizationTokenFile])
     };
     let share = |builder: AmazonS3Builder, of: &AmazonS3| {
-        let credentials = Arc::clone(of.credentials());
-        let credentials =
-            if asks_machine { Arc::new(OfMachine::new(credentials, NO_CREDENTIALS)) } else { credentials };
-        builder.with_credentials(credentials)
+        builder.with_credentials(shared(of.credentials(), asks_machine.then_some(NO_CREDENTIALS)))
     };
     clients(builder, |builder, retry| builder.with_retry(retry).build(), share).map_err(|()| ill_formed("AWS_"))
 }
@@ -330,7 +334,7 @@ fn azure(place: &Place, variables: &Variables, connector: Connector) -> Result<M
     let is_endpoint = |key: &AzureConfigKey| matches!(key, AzureConfigKey::Endpoint);
     let settings = environment::settings(variables, |key| place.endpoint.is_some() && is_endpoint(key))?;
     let allows = AzureConfigKey::Client(ClientConfigKey::AllowHttp);
-    let is_ruled = place.endpoint.is_none() && settings.iter().any(|(key, _)| *key == allows);
+    let is_ruled = settings.iter().any(|(key, _)| *key == allows);
     let mut builder = settings
         .into_iter()
         .fold(MicrosoftAzureBuilder::new(), |builder, (key, value)| builder.with_config(key, value))
@@ -351,7 +355,7 @@ fn azure(place: &Place, variables: &Variables, connector: Connector) -> Result<M
         Some(account) if !is_emulated && endpoint.is_none() => check_account(&account)?,
         _ => {}
     }
-    Ok(if is_plain(endpoint.as_deref()) && !is_ruled { builder.with_allow_http(true) } else { builder })
+    Ok(if place.is_plain(endpoint.as_deref(), is_ruled) { builder.with_allow_http(true) } else { builder })
 }
 
 #[cfg(feature = "azure")]
@@ -371,12 +375,23 @@ fn connect_to_azure(builder: MicrosoftAzureBuilder) -> Result<client::Service> {
     let is_named = builder.get_config_value(&Key::CredentialType).is_some();
     let asks_machine = !is_given && !is_named && !is_on(Key::UseAzureCli) && !is_on(Key::UseEmulator);
     let share = |builder: MicrosoftAzureBuilder, of: &MicrosoftAzure| {
-        let credentials = Arc::clone(of.credentials());
-        let credentials =
-            if asks_machine { Arc::new(OfMachine::new(credentials, NO_AZURE_CREDENTIALS)) } else { credentials };
-        builder.with_credentials(credentials)
+        builder.with_credentials(shared(of.credentials(), asks_machine.then_some(NO_AZURE_CREDENTIALS)))
     };
     clients(builder, |builder, retry| builder.with_retry(retry).build(), share).map_err(|()| ill_formed("AZURE_"))
+}
+
+type Credentials<C> = Arc<dyn CredentialProvider<Credential = C>>;
+
+/// Credentials for one client more; with an advice, for a machine that has none, where the machine is asked for them.
+fn shared<C: fmt::Debug + Send + Sync + 'static>(
+    credentials: &Credentials<C>,
+    advice: Option<&'static str>,
+) -> Credentials<C> {
+    let credentials = Arc::clone(credentials);
+    match advice {
+        Some(advice) => Arc::new(OfMachine::new(credentials, advice)),
+        None => credentials,
+    }
 }
 
 /// The client of the objects and that of the listings, which shares its credentials: those that expire are asked for
@@ -392,12 +407,6 @@ fn clients<B: Clone, S: ObjectStore>(
     let objects = build(builder.clone(), no_retries()).map_err(drop)?;
     let lists = build(builder, retries()).map_err(drop)?;
     Ok(client::Service { objects: Arc::new(objects), lists: Arc::new(lists), listings: None })
-}
-
-/// Whether the endpoint says that nothing is encrypted.
-fn is_plain(endpoint: Option<&str>) -> bool {
-    let scheme = endpoint.and_then(|endpoint| endpoint.split_once("://")).map(|(scheme, _)| scheme);
-    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"))
 }
 
 /// A region is a part of the host that requests are sent to.

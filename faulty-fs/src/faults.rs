@@ -189,7 +189,7 @@ impl Fault {
     }
 
     /// How long a sync takes until it fails, as on a disk that tries again, in whole milliseconds; without an effect on
-    /// other faults. Whatever else is done on the disk goes on meanwhile.
+    /// other faults. Other files can be used meanwhile, as long as one sync at a time is late.
     pub fn late(self, late: Duration) -> Self {
         match self.effect {
             Effect::Fails { failure, pages, .. } => Self { effect: Effect::Fails { failure, pages, late }, ..self },
