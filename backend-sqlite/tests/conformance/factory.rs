@@ -1,16 +1,19 @@
-//! What the suite tests: a file in both sync settings, and the temporary one.
+//! What the suite tests: a file in both sync settings, the temporary one, and that with another hash function and without
+//! verification.
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use backend_sqlite::{SqliteOptions, Sync};
 use conformance::{Factory, Place, Settings, Site};
-use store_api::{Backend, Result};
+use store_api::{Backend, HashFunction, Result};
 
 /// Makes stores of one kind.
 pub(crate) enum SqliteFactory {
     File(Sync),
     Temporary,
+    /// A temporary one that hashes with SHA-256 and does not verify what is read.
+    Unverified,
 }
 
 /// Clients on a loaded machine wait longer for each other than an application would like to.
@@ -23,13 +26,14 @@ impl Factory for SqliteFactory {
             Self::File(Sync::Full) => "sqlite".into(),
             Self::File(_) => "sqlite-normal".into(),
             Self::Temporary => "sqlite-temporary".into(),
+            Self::Unverified => "sqlite-sha256-unverified".into(),
         }
     }
 
     async fn create(&self, place: Place<'_>) -> Result<Site> {
         match self {
             Self::File(_) => Site::with_files(place, "store.db"),
-            Self::Temporary => Site::without_files(place),
+            Self::Temporary | Self::Unverified => Site::without_files(place),
         }
     }
 
@@ -39,8 +43,17 @@ impl Factory for SqliteFactory {
             Self::File(Sync::Normal) => SqliteOptions::new(token).sync(Sync::Normal).change_log(64),
             Self::File(sync) => SqliteOptions::new(token).sync(*sync),
             Self::Temporary => SqliteOptions::temporary(),
+            Self::Unverified => SqliteOptions::temporary().hash(HashFunction::Sha256).verify(false),
         };
         let options = settings.apply(options, SqliteOptions::hash, SqliteOptions::verify, SqliteOptions::batch_limit);
         Ok(Arc::new(options.busy(BUSY).poll(Duration::from_millis(5)).open().await?))
+    }
+
+    fn insists_on(&self) -> Settings {
+        let mut settings = Settings::default();
+        if matches!(self, Self::Unverified) {
+            (settings.hash, settings.verify) = (Some(HashFunction::Sha256), Some(false));
+        }
+        settings
     }
 }

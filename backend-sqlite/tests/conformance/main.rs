@@ -1,4 +1,4 @@
-//! The conformance suite over a file in both sync settings, and over the temporary one.
+//! The conformance suite over a file in both sync settings, over the temporary one, and over that with other options.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -14,7 +14,12 @@ fn main() -> ExitCode {
     if let Some(served) = faulty_fs::serve_if_asked() {
         return served;
     }
-    let factories = [SqliteFactory::File(Sync::Full), SqliteFactory::File(Sync::Normal), SqliteFactory::Temporary];
+    let factories = [
+        SqliteFactory::File(Sync::Full),
+        SqliteFactory::File(Sync::Normal),
+        SqliteFactory::Temporary,
+        SqliteFactory::Unverified,
+    ];
     let factories = factories.map(|factory| Arc::new(factory) as SharedFactory);
     conformance::main(&factories, || Ok(Options::from_env()?.mounting(FaultyFs::mount_temporary)))
 }

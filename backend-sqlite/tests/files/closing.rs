@@ -1,4 +1,4 @@
-//! What is left of a store that was closed or dropped (L2 to L4, A10).
+//! What is left of a store that was closed or dropped (L2 to L4).
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use store_api::{Backend, Effect, ErrorKind, Init, Key};
 
 use crate::{
     refusal::{shows_no_value, value},
-    scene::{Scene, content_of, entries_of, key, soon, soon_gone},
+    scene::{Scene, entries_of, key, soon, soon_gone},
 };
 
 #[tokio::test]
@@ -22,19 +22,6 @@ async fn l4_a_closed_store_is_one_file() {
         store.close().await.unwrap();
         assert_eq!(scene.files().into_keys().collect::<Vec<_>>(), [scene.file()]);
         assert!(!scene.directory().join("store.db-shm").exists());
-    }
-}
-
-#[tokio::test]
-async fn l4_an_open_right_after_close_finds_what_was_written() {
-    let scene = Scene::new();
-    for i in 0..30_u32 {
-        let store = scene.open().await;
-        if let Some(last) = i.checked_sub(1) {
-            assert_eq!(entries_of(&store).find(&key("k")).await.unwrap(), Some(value(last)));
-        }
-        entries_of(&store).set(&key("k"), value(i)).await.unwrap();
-        store.close().await.unwrap();
     }
 }
 
@@ -64,24 +51,6 @@ async fn l3_what_was_in_flight_at_close_is_there_or_was_closed() {
                 }
             }
         }
-    }
-}
-
-#[tokio::test]
-async fn a10_a_store_that_is_dropped_loses_nothing() {
-    for sync in [Sync::Full, Sync::Normal] {
-        let scene = Scene::new();
-        let store = scene.options().sync(sync).open().await.unwrap();
-        for i in 0..100 {
-            entries_of(&store).set(&key(i.to_string()), value(i)).await.unwrap();
-        }
-        let content = content_of(&store).add(value("content")).await.unwrap();
-        drop(store);
-        let store = scene.open().await;
-        for i in 0..100 {
-            assert_eq!(entries_of(&store).find(&key(i.to_string())).await.unwrap(), Some(value(i)));
-        }
-        assert_eq!(content_of(&store).find(&content).await.unwrap(), Some(value("content")));
     }
 }
 
