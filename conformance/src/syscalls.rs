@@ -18,8 +18,11 @@ const STRACE: &str = "strace";
 
 /// What is written down: how files are opened, written and synced.
 /// Some systems lack some.
-const CALLS: &str =
-    "trace=?open,?creat,openat,?openat2,write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync,syncfs,sync";
+const CALLS: &str = "trace=?open,?creat,openat,?openat2,write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync,syncfs,sync,\
+     ?msync,?sync_file_range,?io_uring_enter";
+
+/// What may sync a file without telling which bytes.
+const OTHER_SYNCS: [&str; 3] = ["msync", "sync_file_range", "io_uring_enter"];
 
 /// Longer than what is written at once by those who are traced.
 const LONGEST: &str = "200000";
@@ -132,6 +135,11 @@ impl Calls {
         if writes().next().is_some() { Fate::Late } else { Fate::Unseen }
     }
 
+    /// A call that may have synced what seems not to be.
+    pub(crate) fn other_sync(&self) -> Option<&str> {
+        self.calls.iter().map(|call| call.name.as_str()).find(|name| OTHER_SYNCS.contains(name))
+    }
+
     /// Whether a sync of the file was begun behind a write, and had succeeded before an instant.
     fn is_synced(&self, write: &Call, before: usize) -> bool {
         let syncs_itself = self.synced_by_write.contains(&write.path)
@@ -235,6 +243,14 @@ mod tests {
         assert_eq!(fate(&[WRITE, begun, ended, ANSWER].concat()), Fate::Synced);
         assert_eq!(fate(&[WRITE, begun, ANSWER, ended].concat()), Fate::Written);
         assert_eq!(fate(&[begun, WRITE, ended, ANSWER].concat()), Fate::Written);
+    }
+
+    #[test]
+    fn a_call_that_may_sync_something_is_told() {
+        let log = [WRITE, "7 msync(0x7f12, 4096, MS_SYNC) = 0\n", ANSWER].concat();
+        assert_eq!(fate(&log), Fate::Written);
+        assert_eq!(Calls::of(&log).other_sync(), Some("msync"));
+        assert_eq!(Calls::of(&[WRITE, SYNC, ANSWER].concat()).other_sync(), None);
     }
 
     #[test]

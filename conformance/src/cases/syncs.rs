@@ -76,11 +76,15 @@ async fn synced_before_answered(context: Context) -> Outcome {
     let calls = trace.calls()?;
     // As strace shows the end of a line.
     let fate_of = |number| calls.fate(&mark(number), &format!(r"{}\n", answer_to(number)));
-    judge(singles, &(0..singles + GROUP).map(fate_of).collect::<Vec<_>>())
+    judge(singles, &(0..singles + GROUP).map(fate_of).collect::<Vec<_>>(), calls.other_sync())
 }
 
-/// Of writes one after the other, so many, and some at once.
-fn judge(singles: usize, fates: &[Fate]) -> Outcome {
+/// Of writes one after the other, so many, and some at once; beside them a call that may have synced them, where there was
+/// one.
+fn judge(singles: usize, fates: &[Fate], other_sync: Option<&str>) -> Outcome {
+    if let Some(call) = other_sync.filter(|_| fates.contains(&Fate::Written)) {
+        return Err(Failure::untested(format_args!("the store calls {call}, which does not tell what it syncs")));
+    }
     for (number, fate) in fates.iter().enumerate() {
         let who = if number < singles { "a write" } else { "a write beside others" };
         ensure!(*fate != Fate::Written, "A10: {who} was acknowledged before the file that has its bytes was synced");
@@ -101,7 +105,7 @@ mod tests {
     use crate::failure::Kind;
 
     fn kind_of(fates: &[Fate]) -> Option<Kind> {
-        judge(1, fates).err().map(|failure| failure.kind())
+        judge(1, fates, None).err().map(|failure| failure.kind())
     }
 
     #[test]
@@ -110,6 +114,14 @@ mod tests {
         assert_eq!(kind_of(&[Fate::Unseen, Fate::Unseen]), Some(Kind::Untested));
         assert_eq!(kind_of(&[Fate::Synced, Fate::Unseen]), Some(Kind::Inconclusive));
         assert_eq!(kind_of(&[Fate::Unseen, Fate::Written]), Some(Kind::Broken));
+        assert_eq!(kind_of(&[Fate::Late, Fate::Synced]), Some(Kind::Broken));
+    }
+
+    #[test]
+    fn a_store_that_may_sync_in_another_way_is_not_accused() {
+        let kind_of = |fates: &[Fate]| judge(1, fates, Some("msync")).err().map(|failure| failure.kind());
+        assert_eq!(kind_of(&[Fate::Written, Fate::Synced]), Some(Kind::Untested));
+        assert_eq!(kind_of(&[Fate::Synced, Fate::Synced]), None);
         assert_eq!(kind_of(&[Fate::Late, Fate::Synced]), Some(Kind::Broken));
     }
 }
