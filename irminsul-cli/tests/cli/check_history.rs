@@ -1,6 +1,8 @@
 //! `check-history`.
 
-use crate::sandbox::Sandbox;
+use std::{fs, path::Path};
+
+use crate::sandbox::{Ran, Sandbox};
 
 const SOUND: &str = r#"{"process":1,"event":"call","op":"set","key":"k","value":"1"}
 {"process":1,"event":"return"}
@@ -28,6 +30,17 @@ fn check_history_of_one_that_is_not_exits_with_1_and_judges_the_others() {
     let (stale, sound) = (sandbox.write("stale", STALE), sandbox.write("sound", SOUND));
     let lines = sandbox.run(&["check-history", &stale, &sound]).expect(1);
     assert_eq!(lines, "stale\tnot-linearizable\nsound\tlinearizable\n");
+}
+
+#[test]
+fn check_history_gives_each_recorded_history_its_known_verdict() {
+    let histories = concat!(env!("CARGO_MANIFEST_DIR"), "/../conformance/tests/histories");
+    let verdicts = fs::read_to_string(Path::new(histories).join("verdicts.tsv")).unwrap();
+    let files = verdicts.lines().filter_map(|line| line.split('\t').next());
+    let args: Vec<&str> = ["check-history"].into_iter().chain(files).collect();
+    assert_eq!(args.len(), 51);
+    let ran = Ran::from(Sandbox::new().command(&args).current_dir(histories).output().unwrap());
+    assert_eq!(ran.expect(1), verdicts);
 }
 
 #[test]
