@@ -1,10 +1,10 @@
-//! Writes that may fail, each of an entry of its own: what each of them was told, and what may be there for that (A5).
+//! Writes of each kind that may fail: what each of them was told, and what may be there for that (A5).
 
 use bytes::Bytes;
-use store_api::{AtomicWrite, Effect, EntryRead, Error, Key};
+use store_api::{Effect, Error, ErrorKind, IndexedExt, Key, TestAndSet};
 
 use crate::{
-    context::key,
+    context::{Instance, key},
     failure::{Outcome, ensure},
     work::{Round, random_bytes},
 };
@@ -26,6 +26,19 @@ impl Told {
             Err(Effect::Unknown) => Self::Unknown,
         }
     }
+}
+
+/// What an attempt does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Act {
+    /// Sets an entry of its own.
+    Set,
+    /// The same by a compare.
+    Compare,
+    /// Removes the entry of the attempt before it.
+    Remove,
+    /// Commits a batch of one value.
+    Commit,
 }
 
 /// The writes of a round, numbered from zero, and what each was told.
@@ -56,12 +69,50 @@ impl Attempts {
         random_bytes(&mut random, len)
     }
 
+    /// The value that one of them commits.
+    fn content(&self, number: usize) -> Bytes {
+        [self.key(number).as_str().as_bytes(), &self.value(number)].concat().into()
+    }
+
+    /// What one of them does; where it depends on those before it, on what they were told.
+    fn act(&self, number: usize, has_content: bool) -> Act {
+        match number % 5 {
+            1 => Act::Compare,
+            // A removal of what is not there changes nothing, and need not be refused.
+            3 if self.told.get(number - 1) == Some(&Told::Applied) => Act::Remove,
+            4 if has_content => Act::Commit,
+            _ => Act::Set,
+        }
+    }
+
     /// Writes the next one.
-    pub(crate) async fn write(&mut self, entries: &dyn AtomicWrite) -> store_api::Result<()> {
-        let number = self.len();
-        let written = entries.set(&self.key(number), self.value(number)).await;
+    pub(crate) async fn write(&mut self, instance: &Instance) -> store_api::Result<()> {
+        let written = self.write_number(self.len(), instance).await;
         self.told.push(Told::of(&written));
         written
+    }
+
+    async fn write_number(&self, number: usize, instance: &Instance) -> store_api::Result<()> {
+        let (entries, content) = (instance.entries(), instance.indexable());
+        match (self.act(number, content.is_some()), content) {
+            (Act::Commit, Some(content)) => {
+                let value = self.content(number);
+                content.batch(|batch| async move { batch.add(value).await }).await.map(drop)
+            }
+            (Act::Compare, _) => match entries.test_and_set(&self.key(number), None, Some(self.value(number))).await? {
+                TestAndSet::Applied => Ok(()),
+                TestAndSet::Mismatch { .. } => Err(Error::new(ErrorKind::Other, "a mismatch on a key that nobody set")),
+            },
+            (Act::Remove, _) => entries.remove(&self.key(number - 1)).await,
+            _ => entries.set(&self.key(number), self.value(number)).await,
+        }
+    }
+
+    /// Takes it for unknown whether the last one happened, since what it did may not have been synced.
+    pub(crate) fn doubt_the_last(&mut self) {
+        if let Some(last) = self.told.last_mut() {
+            *last = Told::Unknown;
+        }
     }
 
     /// What those behind the first so many were told.
@@ -81,34 +132,59 @@ impl Attempts {
 
     /// Demands that what was acknowledged is there, and what was not applied is not. The write behind the last is one
     /// that may have been under way.
-    pub(crate) async fn check(&self, entries: &dyn EntryRead) -> Outcome {
-        for number in 0..self.len() {
-            let found = entries.find(&self.key(number)).await?;
-            self.may_be(number, found.as_ref())?;
+    pub(crate) async fn check(&self, instance: &Instance) -> Outcome {
+        for number in 0..=self.len() {
+            self.check_number(number, instance).await??;
         }
-        self.may_be(self.len(), entries.find(&self.key(self.len())).await?.as_ref())
+        Ok(())
     }
 
     /// [`check`](Self::check) of what can be read; an error is a good answer.
-    pub(crate) async fn check_readable(&self, entries: &dyn EntryRead) -> Outcome {
+    pub(crate) async fn check_readable(&self, instance: &Instance) -> Outcome {
         for number in 0..self.len() {
-            if let Ok(found) = entries.find(&self.key(number)).await {
-                self.may_be(number, found.as_ref())?;
+            if let Ok(checked) = self.check_number(number, instance).await {
+                checked?;
             }
         }
         Ok(())
     }
 
-    fn may_be(&self, number: usize, found: Option<&Bytes>) -> Outcome {
-        let told = self.told.get(number).copied().unwrap_or(Told::Unknown);
-        let key = self.key(number);
-        match found {
-            Some(found) => {
-                ensure!(*found == self.value(number), "A10: {key} has a value that was never set");
-                ensure!(told != Told::NotApplied, "A5: {key} is there, though its write failed as `NotApplied`");
+    /// The error of a read, or what is to be said of what was read.
+    async fn check_number(&self, number: usize, instance: &Instance) -> store_api::Result<Outcome> {
+        let (content, value) = (instance.indexable(), self.value(number));
+        Ok(match (self.act(number, content.is_some()), content) {
+            // It is looked at with the entry that it removes.
+            (Act::Remove, _) => Ok(()),
+            (Act::Commit, Some(content)) => {
+                let value = self.content(number);
+                let found = content.find(&content.hash_function().hash(&value).into()).await?;
+                self.may_be(number, None, &value, found.as_ref())
             }
-            None => ensure!(told != Told::Applied, "A10: {key} is not there, though its write was acknowledged"),
+            (_, content) => {
+                let removed = self.act(number + 1, content.is_some()) == Act::Remove;
+                let removed = removed.then(|| self.told_of(number + 1));
+                self.may_be(number, removed, &value, instance.entries().find(&self.key(number)).await?.as_ref())
+            }
+        })
+    }
+
+    fn told_of(&self, number: usize) -> Told {
+        self.told.get(number).copied().unwrap_or(Told::Unknown)
+    }
+
+    /// Of what one of them wrote: what its removal was told, where there was one.
+    fn may_be(&self, number: usize, removed: Option<Told>, value: &Bytes, found: Option<&Bytes>) -> Outcome {
+        let (told, key) = (self.told_of(number), self.key(number));
+        if let Some(found) = found {
+            ensure!(found == value, "A10: {key} has a value that was never set");
+            ensure!(told != Told::NotApplied, "A5: {key} is there, though its write failed as `NotApplied`");
+            ensure!(removed != Some(Told::Applied), "A10: {key} is there, though its removal was acknowledged");
+            return Ok(());
         }
+        let is_due = told == Told::Applied;
+        ensure!(!is_due || removed.is_some(), "A10: {key} is not there, though its write was acknowledged");
+        let stays = is_due && removed == Some(Told::NotApplied);
+        ensure!(!stays, "A5: {key} is not there, though its removal failed as `NotApplied`");
         Ok(())
     }
 }

@@ -35,6 +35,8 @@ pub struct Bug {
     pub caught_by: &'static [&'static str],
     /// What the sound store below must be like.
     pub on: Sound,
+    /// Whether it keeps somebody waiting. To be late is no sign of another bug: a busy machine is late, too.
+    waits: bool,
     twist: fn() -> Arc<dyn Twist>,
 }
 
@@ -53,17 +55,27 @@ pub enum Sound {
 }
 
 /// `bug!("lost-update", "what it does", [caught by], Type)`, on a store whose instances share it; with `on Durable`
-/// before the type on one that survives a kill.
+/// before the type on one that survives a kill; with `waits` right before the type, it keeps somebody waiting.
 macro_rules! bug {
-    ($name:literal, $what:literal, [$($case:literal),+ $(,)?], $twist:ty) => {
-        bug!($name, $what, [$($case),+], on Shared $twist)
+    ($name:literal, $what:literal, $cases:tt, on $sound:ident waits $twist:ty) => {
+        bug!(@ $name, $what, $cases, $sound, true, $twist)
     };
-    ($name:literal, $what:literal, [$($case:literal),+ $(,)?], on $sound:ident $twist:ty) => {
+    ($name:literal, $what:literal, $cases:tt, on $sound:ident $twist:ty) => {
+        bug!(@ $name, $what, $cases, $sound, false, $twist)
+    };
+    ($name:literal, $what:literal, $cases:tt, waits $twist:ty) => {
+        bug!(@ $name, $what, $cases, Shared, true, $twist)
+    };
+    ($name:literal, $what:literal, $cases:tt, $twist:ty) => {
+        bug!(@ $name, $what, $cases, Shared, false, $twist)
+    };
+    (@ $name:literal, $what:literal, [$($case:literal),+ $(,)?], $sound:ident, $waits:literal, $twist:ty) => {
         $crate::broken::Bug {
             name: $name,
             what: $what,
             caught_by: &[$($case),+],
             on: $crate::broken::Sound::$sound,
+            waits: $waits,
             twist: || ::std::sync::Arc::new(<$twist>::default()),
         }
     };
@@ -99,7 +111,7 @@ pub fn all() -> impl Iterator<Item = &'static Bug> {
 /// A store of each kind with nothing wrong: what the suite says of a bug is not to be said of what it is put on.
 pub fn sound() -> impl Iterator<Item = &'static Bug> {
     const fn nothing_wrong(name: &'static str, on: Sound, twist: fn() -> Arc<dyn Twist>) -> Bug {
-        Bug { name, what: "Nothing is wrong with it.", caught_by: &[], on, twist }
+        Bug { name, what: "Nothing is wrong with it.", caught_by: &[], on, waits: false, twist }
     }
     static SOUND: [Bug; 5] = [
         nothing_wrong("sound-shared", Sound::Shared, || Arc::new(NothingWrong)),

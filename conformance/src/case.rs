@@ -98,8 +98,14 @@ pub(crate) struct Claims {
 /// The patience is extended by the time of this many answers.
 const ANSWERS: u32 = 50;
 
-/// A store has to answer this often for two clients to meet once: clients that get in each other's way wait.
-const ANSWERS_OF_A_MEETING: u128 = 1000;
+/// How often a store has to answer for two clients to meet once: clients that get in each other's way wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pace {
+    /// As clients do whose calls meet now and then.
+    Clients = 1000,
+    /// As processes do, each of which waits for the others at nearly every call.
+    Processes = 5,
+}
 
 /// Not fewer meetings than this are asked for, however slow the store is.
 const FEWEST_MEETINGS: usize = 5;
@@ -132,14 +138,19 @@ impl Claims {
     pub(crate) fn patience(&self, patience: Duration) -> Duration {
         let lag = self.guarantees.watch_lag;
         let late = lag.own.max(lag.others.unwrap_or_default()).saturating_mul(10);
-        patience.saturating_add(late).saturating_add(self.pace.saturating_mul(ANSWERS))
+        patience.saturating_add(late).saturating_add(self.answers())
+    }
+
+    /// How long it takes for what may take many answers.
+    pub(crate) fn answers(&self) -> Duration {
+        self.pace.saturating_mul(ANSWERS)
     }
 
     /// How many meetings to ask for: `wanted`, or as many as a slow store has time for `within` this time. Fewer show less:
     /// the report says how many there were.
-    pub(crate) fn meetings(&self, wanted: usize, within: Duration) -> usize {
+    pub(crate) fn meetings(&self, wanted: usize, pace: Pace, within: Duration) -> usize {
         let answers = within.as_nanos().checked_div(self.pace.as_nanos()).unwrap_or(u128::MAX);
-        let possible = usize::try_from(answers / ANSWERS_OF_A_MEETING).unwrap_or(usize::MAX);
+        let possible = usize::try_from(answers / pace as u128).unwrap_or(usize::MAX);
         wanted.min(possible.max(FEWEST_MEETINGS))
     }
 
@@ -185,12 +196,15 @@ mod tests {
 
     #[test]
     fn a_slow_store_is_asked_for_fewer_meetings_but_for_some() {
-        let asked = |pace| at_pace(pace).meetings(1000, Duration::from_secs(30));
+        let asked = |pace| at_pace(pace).meetings(1000, Pace::Clients, Duration::from_secs(30));
         assert_eq!(asked(Duration::ZERO), 1000);
         assert_eq!(asked(Duration::from_micros(20)), 1000);
         assert_eq!(asked(Duration::from_micros(200)), 150);
         assert_eq!(asked(Duration::from_secs(1)), 5);
-        assert_eq!(at_pace(Duration::from_secs(1)).meetings(3, Duration::from_secs(30)), 3);
+        assert_eq!(at_pace(Duration::from_secs(1)).meetings(3, Pace::Clients, Duration::from_secs(30)), 3);
+        let of_processes = |pace| at_pace(pace).meetings(500, Pace::Processes, Duration::from_secs(30));
+        assert_eq!(of_processes(Duration::from_millis(10)), 500);
+        assert_eq!(of_processes(Duration::from_millis(50)), 120);
     }
 
     fn case(id: &'static str) -> Case {

@@ -8,6 +8,7 @@ mod batches;
 mod clearing;
 mod closing;
 mod concurrent;
+mod content_model;
 mod dropped;
 mod errors;
 mod failing_disk;
@@ -67,6 +68,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         watch_scope::CASES,
         watch_processes::CASES,
         index::CASES,
+        content_model::CASES,
         unchecked::CASES,
         locators::CASES,
         batches::CASES,

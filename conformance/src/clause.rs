@@ -12,7 +12,7 @@ use crate::{
 
 /// A title for each clause, in the contract's order.
 const TITLES: [(&str, &str); 45] = [
-    ("K1", "Ill-formed keys are refused"),
+    ("K1", "Keys have up to 255 bytes"),
     ("K2", "Every valid key works"),
     ("K3", "The empty path is no entry"),
     ("V1", "Values from nothing to 64 MiB"),

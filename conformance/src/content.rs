@@ -138,7 +138,7 @@ pub(crate) async fn ensure_indexed_by_another(context: &Context, content: &dyn C
             }
             Outcome::Ok(())
         };
-        context.soon("`index` knows what another instance added", there).await??;
+        context.within_the_lag("I3: `index` knows what another instance added", there).await??;
     }
     ensure_indexed(content, value, WHO).await
 }

@@ -15,7 +15,7 @@ use tokio::task::yield_now;
 use crate::{
     Growth, Place, Profile, Settings, SharedFactory, Site,
     calls::Calls,
-    case::Claims,
+    case::{Claims, Pace},
     child::{Child, Part},
     children,
     disk::Disk,
@@ -29,6 +29,9 @@ use crate::{
 /// How long a quick run tries its luck, and how long where it needs more of it.
 const A_MOMENT: Duration = Duration::from_millis(60);
 const A_WHILE: Duration = Duration::from_millis(1_500);
+
+/// So many times as long luck is tried in a run that does more rounds: each of them is done in any case.
+const LONGER: u32 = 2;
 
 /// What a quick run may spend in one case on waiting for the lag of watches, and the rounds that it does in any case.
 const ROUNDS_OF_LAG: Duration = Duration::from_millis(200);
@@ -247,17 +250,23 @@ impl Context {
 
     /// What counts how often something met that depends on luck, and says how long to go on for it.
     pub(crate) fn luck(&self, hopes: Hopes) -> Arc<Luck> {
+        self.luck_at(Pace::Clients, hopes)
+    }
+
+    /// The same of what meets as often as this.
+    pub(crate) fn luck_at(&self, pace: Pace, hopes: Hopes) -> Arc<Luck> {
         let Hopes { floor, enough, rounds } = hopes;
-        let floor = self.run.claims.meetings(floor, self.patience());
+        let floor = self.run.claims.meetings(floor, pace, self.patience());
         let [floor, enough] = [floor, enough].map(|met| self.rounds(met));
         let hopes = Hopes { floor, enough, rounds: rounds.map(|rounds| self.rounds(rounds)) };
         let [moment, a_while, at_last] = [A_MOMENT, A_WHILE, self.patience()].map(|time| self.thoroughly(time));
         Arc::new(Luck::new(hopes, Times { moment, a_while, at_last }, Arc::clone(&self.run.measured)))
     }
 
-    /// A time for a quick run, times the rounds of the profile.
+    /// A time for a quick run, and a longer one for a thorough one.
     fn thoroughly(&self, quick: Duration) -> Duration {
-        quick.saturating_mul(u32::try_from(self.rounds(1)).unwrap_or(u32::MAX))
+        let by = if self.rounds(1) > 1 { LONGER } else { 1 };
+        quick.saturating_mul(by)
     }
 
     fn rounds_within(&self, time: Duration, least: usize, most: usize) -> impl Iterator<Item = usize> + Send + use<> {
@@ -282,6 +291,27 @@ impl Context {
     #[track_caller]
     pub(crate) fn soon<T>(&self, what: &str, future: impl Future<Output = T>) -> impl Future<Output = Outcome<T>> {
         patience::soon(self.patience(), what, future)
+    }
+
+    /// Waits for what is not to be waited for: well before its time is up it is there.
+    #[track_caller]
+    pub(crate) fn at_once<T>(&self, what: &str, future: impl Future<Output = T>) -> impl Future<Output = Outcome<T>> {
+        patience::soon(self.patience() / 4, what, future)
+    }
+
+    /// Waits for what another instance is to know within the lag that the store declares, and some answers.
+    #[track_caller]
+    pub(crate) fn within_the_lag<T>(
+        &self,
+        what: &str,
+        future: impl Future<Output = T>,
+    ) -> impl Future<Output = Outcome<T>> {
+        let declared = self.guarantees().watch_lag.others.unwrap_or_default();
+        patience::soon(
+            self.patience().min(self.run.claims.answers().saturating_add(declared).saturating_add(HURRY)),
+            what,
+            future,
+        )
     }
 
     /// Waits for what may take long, as long as `steps` grows meanwhile.

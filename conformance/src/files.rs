@@ -42,6 +42,15 @@ impl Files {
         Ok(Self { directory: directory.to_owned(), files })
     }
 
+    /// A file that is another than it was, or was or is not there.
+    pub(crate) fn differs_from<'f>(&'f self, before: &'f Self) -> Option<&'f Path> {
+        let is_in = |files: &Self, image: &Image| {
+            files.files.iter().any(|other| other.path == image.path && other.bytes == image.bytes)
+        };
+        let changed = self.files.iter().find(|image| !is_in(before, image));
+        changed.or_else(|| before.files.iter().find(|image| !is_in(self, image))).map(|image| &*image.path)
+    }
+
     /// The paths of the files in the directory, but for those that no command can name.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.files.iter().filter_map(|file| file.path.to_str()).filter(|path| !path.contains(char::is_whitespace))
@@ -178,6 +187,22 @@ fn collect(root: &Path, files: &mut Vec<Image>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_changed_came_or_went_is_told() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let files = || Files::of(directory.path()).expect("some files");
+        let write = |file: &str, bytes: &str| fs::write(directory.path().join(file), bytes).expect("a file");
+        write("a", "1");
+        let before = files();
+        assert_eq!(files().differs_from(&before), None);
+        write("a", "2");
+        assert_eq!(files().differs_from(&before), Some(Path::new("a")));
+        write("a", "1");
+        write("b", "1");
+        assert_eq!(files().differs_from(&before), Some(Path::new("b")));
+        assert_eq!(before.differs_from(&files()), Some(Path::new("b")));
+    }
 
     #[test]
     fn what_stays_keeps_the_folders_that_it_is_in() {

@@ -78,6 +78,11 @@ const ANSWERED: usize = 4;
 
 /// Demands that some order explains what clients were told (A1), and that this is enough to show something.
 pub(crate) fn linearizable(recorder: Recorder) -> Outcome {
+    overlaps_of_linearizable(recorder).map(drop)
+}
+
+/// The same, and how many of the operations met another.
+pub(crate) fn overlaps_of_linearizable(recorder: Recorder) -> Outcome<usize> {
     let called = recorder.called();
     let history = recorder.finish();
     explained(&history)?;
@@ -86,7 +91,7 @@ pub(crate) fn linearizable(recorder: Recorder) -> Outcome {
         let few = format_args!("the store answered {answered} of {called} operations: too few to show anything");
         return Err(Failure::inconclusive(few));
     }
-    Ok(())
+    Ok(history.overlaps())
 }
 
 fn explained(history: &History) -> Outcome {
@@ -119,6 +124,19 @@ mod tests {
         let random = fastrand::Rng::with_seed(1);
         act(&mut recorder.client(), &*entries, &[key("a"), key("b")], random, 200).await?;
         linearizable(recorder)
+    }
+
+    #[test]
+    fn operations_meet_that_are_open_together_on_one_key() {
+        let history = r#"
+            {"process": 1, "event": "call", "op": "set", "key": "a", "value": "1"}
+            {"process": 2, "event": "call", "op": "find", "key": "a"}
+            {"process": 3, "event": "call", "op": "find", "key": "b"}
+            {"process": 1, "event": "return"}
+            {"process": 2, "event": "return", "value": "1"}
+            {"process": 1, "event": "call", "op": "find", "key": "a"}
+        "#;
+        assert_eq!(History::read(history.as_bytes()).expect("a history").overlaps(), 1);
     }
 
     #[tokio::test]

@@ -193,6 +193,21 @@ impl History {
         &self.events
     }
 
+    /// How many operations were called while another one of the same key was open.
+    pub(crate) fn overlaps(&self) -> usize {
+        let mut open: HashMap<u64, &Key> = HashMap::new();
+        let mut overlaps = 0;
+        for Event { process, action } in &self.events {
+            if let Action::Call { key, .. } = action {
+                overlaps += usize::from(open.values().any(|other| *other == key));
+                open.insert(*process, key);
+            } else {
+                open.remove(process);
+            }
+        }
+        overlaps
+    }
+
     /// How many operations were called.
     #[must_use]
     pub fn operations(&self) -> usize {

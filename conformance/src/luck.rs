@@ -11,6 +11,7 @@ use std::{
 };
 
 use crate::{
+    clients::have_a_core_each,
     failure::{Failure, Outcome},
     measured::Measured,
 };
@@ -24,6 +25,14 @@ pub(crate) struct Hopes {
     pub(crate) enough: usize,
     /// How many rounds there are at least, and at most where the floor was reached.
     pub(crate) rounds: [usize; 2],
+}
+
+impl Hopes {
+    /// The same without a floor where so many clients have no core each: they hardly ever meet there.
+    pub(crate) fn of_clients(self, clients: usize) -> Self {
+        let floor = if have_a_core_each(clients) { self.floor } else { 0 };
+        Self { floor, ..self }
+    }
 }
 
 /// How long luck is tried.
@@ -102,6 +111,22 @@ impl Luck {
             return Ok(());
         }
         Err(Failure::inconclusive(format_args!("{met} {what}, and {floor} are needed: run the case alone")))
+    }
+}
+
+/// The calls that are under way, of those that may meet.
+#[derive(Debug, Default)]
+pub(crate) struct UnderWay(AtomicUsize);
+
+impl UnderWay {
+    /// Makes a call, and counts it where it begins while another one is under way.
+    pub(crate) async fn beside<T>(&self, luck: &Luck, call: impl Future<Output = T>) -> T {
+        if self.0.fetch_add(1, Ordering::Relaxed) > 0 {
+            luck.meet();
+        }
+        let done = call.await;
+        self.0.fetch_sub(1, Ordering::Relaxed);
+        done
     }
 }
 

@@ -22,7 +22,7 @@ pub enum Profile {
     /// Each case once, with few rounds: under ten seconds on an engine in memory.
     #[default]
     Quick,
-    /// Each case once, with rounds enough to show a fault of one in a thousand: about a minute on an embedded engine.
+    /// Each case once, with five times the rounds of a quick run: some minutes on an embedded engine.
     Standard,
     /// The standard rounds over and over, each pass with the next seed, as long as was asked.
     Soak(#[serde(skip)] Duration),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     io::{self, Write},
     path::PathBuf,
     pin::pin,
@@ -20,6 +21,15 @@ use crate::{
     lock::lock,
 };
 
+/// Begins what is said of what took too long.
+const LATE: &str = "not within ";
+
+/// Whether a reason says that something took too long.
+#[cfg(feature = "broken-stores")]
+pub(crate) fn is_of_patience(reason: &str) -> bool {
+    reason.contains(LATE)
+}
+
 /// How often the control timer fires.
 pub(crate) const TICK: Duration = Duration::from_millis(20);
 
@@ -29,14 +39,20 @@ const STARVED: u32 = 20;
 /// A disk that takes so long for one page is too busy to accuse a backend on it.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
 
+/// So much processor time the controlling thread uses up at the end of a wait; where it takes so long until it was given
+/// that, the cores are too busy to accuse a backend that computes beside it.
+const COMPUTING: Duration = Duration::from_millis(20);
+const SLOW_COMPUTING: Duration = Duration::from_millis(200);
+
 /// How much of a patience is used up, told by a control timer.
 ///
 /// The ticks that came are counted, and not the time: a machine that keeps the timer waiting may keep the backend waiting,
 /// too. Where the ticks hardly come at all the wait is
 /// given up without a verdict.
 ///
-/// A disk may be busy while the timer is on time. So at the end, and only there, since it costs the disk something, a page is
-/// synced: where that is slow, too, there is no verdict.
+/// Cores and disk may be busy while the timer is on time: who sleeps most of the time is woken before those that compute. So
+/// at the end, and only there, since it costs something, the thread computes for a moment, and a page is synced: where one
+/// of these is slow, too, there is no verdict.
 #[derive(Debug)]
 pub(crate) struct Patience {
     limit: Duration,
@@ -54,7 +70,7 @@ impl Patience {
     pub(crate) fn tick(&mut self, what: &str) -> Outcome {
         self.used = self.used.saturating_add(TICK);
         if self.used >= self.limit {
-            return Err(self.used_up(what, &control_sync()));
+            return Err(self.used_up(what, control_computing(), control_sync));
         }
         if self.began.elapsed() >= self.limit.saturating_mul(STARVED) {
             return Err(Failure::inconclusive(format_args!("the machine was too slow to wait for: {what}")));
@@ -63,13 +79,34 @@ impl Patience {
     }
 
     #[track_caller]
-    fn used_up(&self, what: &str, control: &io::Result<Duration>) -> Failure {
-        match control {
-            Ok(took) if *took < SLOW_SYNC => Failure::broken(format_args!("not within {:?}: {what}", self.limit)),
+    fn used_up(&self, what: &str, computing: Duration, sync: impl FnOnce() -> io::Result<Duration>) -> Failure {
+        if computing >= SLOW_COMPUTING {
+            let control = format_args!("{computing:?} passed until a thread had {COMPUTING:?} of a core");
+            return Failure::inconclusive(format_args!("{control}, beside: {what}"));
+        }
+        match sync() {
+            Ok(took) if took < SLOW_SYNC => Failure::broken(format_args!("{LATE}{:?}: {what}", self.limit)),
             Ok(took) => Failure::inconclusive(format_args!("the disk took {took:?} to sync a page, beside: {what}")),
             Err(error) => Failure::inconclusive(format_args!("the disk takes no page ({error}), beside: {what}")),
         }
     }
+}
+
+/// How long it takes until this thread was given a moment of a core; nothing where the system does not tell.
+fn control_computing() -> Duration {
+    /// A count that stands still is not waited for.
+    const LONGEST: Duration = Duration::from_secs(2);
+    let began = Instant::now();
+    let Some(before) = computed() else { return Duration::ZERO };
+    while began.elapsed() < LONGEST && computed().is_some_and(|now| now.saturating_sub(before) < COMPUTING) {}
+    began.elapsed()
+}
+
+/// How much processor time this thread has had, where the system counts that.
+fn computed() -> Option<Duration> {
+    let counted = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanos = counted.split_whitespace().next()?.parse().ok()?;
+    (nanos > 0).then(|| Duration::from_nanos(nanos))
 }
 
 /// A directory on each of the disks that the stores of this process are on.
@@ -151,10 +188,32 @@ mod tests {
     #[test]
     fn nobody_is_accused_of_a_disk_that_is_slow_or_full() {
         let patience = Patience::new(Duration::ZERO);
-        let kind = |control| patience.used_up("what never comes", &control).kind();
+        let kind = |control| patience.used_up("what never comes", Duration::ZERO, || control).kind();
         assert_eq!(kind(Ok(SLOW_SYNC)), Kind::Inconclusive);
         assert_eq!(kind(Err(io::ErrorKind::StorageFull.into())), Kind::Inconclusive);
         assert_eq!(kind(Ok(Duration::ZERO)), Kind::Broken);
+    }
+
+    #[test]
+    fn nobody_is_accused_of_cores_that_are_busy() {
+        let patience = Patience::new(Duration::ZERO);
+        let kind = |computing| patience.used_up("what never comes", computing, || Ok(Duration::ZERO)).kind();
+        assert_eq!(kind(SLOW_COMPUTING), Kind::Inconclusive);
+        assert_eq!(kind(COMPUTING), Kind::Broken);
+    }
+
+    #[cfg(feature = "broken-stores")]
+    #[test]
+    fn what_took_too_long_is_told_from_other_failures() {
+        let late = Patience::new(Duration::ZERO).used_up("a change", Duration::ZERO, || Ok(Duration::ZERO));
+        assert!(is_of_patience(&late.within("step 3").to_string()));
+        assert!(!is_of_patience("W4: 3 told after 4"));
+    }
+
+    #[test]
+    fn a_moment_of_a_core_takes_that_long_by_the_clock() {
+        let took = control_computing();
+        assert!(computed().is_none() || took >= COMPUTING, "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]

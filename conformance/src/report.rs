@@ -98,6 +98,12 @@ pub struct CaseReport {
 }
 
 impl CaseReport {
+    /// Whether it ended so since something took too long.
+    #[cfg(feature = "broken-stores")]
+    pub(crate) fn is_late(&self) -> bool {
+        self.reason.as_deref().is_some_and(crate::patience::is_of_patience)
+    }
+
     /// Takes in what another pass found: the worst counts.
     fn add(&mut self, mut other: Self) {
         if other.verdict > self.verdict {

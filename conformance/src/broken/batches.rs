@@ -49,6 +49,18 @@ pub(super) const BUGS: &[Bug] = &[
         AbortedBatchVisible
     ),
     bug!(
+        "aborted-batch-leaves-a-value",
+        "An aborted batch leaves the last of its values.",
+        ["index/I7-a-batch-whose-answer-was-lost-is-whole", "index/I7-aborted-or-dropped-nothing-of-it-is-found",],
+        AbortedBatchLeavesAValue
+    ),
+    bug!(
+        "commit-beside-another-forgets",
+        "A batch whose commit begins while another one is under way is acknowledged and forgotten.",
+        ["index/I7-batches-on-many-threads-all-commit"],
+        CommitBesideAnotherForgets
+    ),
+    bug!(
         "batch-holds-a-lock",
         "While a batch is open, others wait to add.",
         [
@@ -56,7 +68,7 @@ pub(super) const BUGS: &[Bug] = &[
             "index/I7-an-open-batch-holds-up-no-other-instance",
             "index/I7-from-inside-a-batch-the-store-goes-on"
         ],
-        BatchHoldsALock
+        waits BatchHoldsALock
     ),
     bug!(
         "batch-blind",
@@ -277,6 +289,41 @@ struct CommitForgets;
 impl Twist for CommitForgets {
     async fn commit(&self, on: &OpenBatch) -> Result<()> {
         on.batch.abort().await
+    }
+}
+
+#[derive(Default)]
+struct AbortedBatchLeavesAValue;
+
+#[async_trait]
+impl Twist for AbortedBatchLeavesAValue {
+    async fn batch_add(&self, on: &OpenBatch, value: Bytes) -> Result<ContentKey> {
+        on.add_and_remember(value).await
+    }
+
+    async fn abort(&self, on: &OpenBatch) -> Result<()> {
+        on.batch.abort().await?;
+        let last = lock(&on.added).last().cloned();
+        match last {
+            Some(last) => on.content.add(last).await.map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+#[derive(Default)]
+struct CommitBesideAnotherForgets {
+    under_way: AtomicUsize,
+}
+
+#[async_trait]
+impl Twist for CommitBesideAnotherForgets {
+    async fn commit(&self, on: &OpenBatch) -> Result<()> {
+        let beside = self.under_way.fetch_add(1, Ordering::SeqCst) > 0;
+        std::thread::yield_now();
+        let committed = if beside { on.batch.abort().await } else { on.batch.commit().await };
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        committed
     }
 }
 

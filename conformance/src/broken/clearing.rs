@@ -27,8 +27,7 @@ pub(super) const BUGS: &[Bug] = &[
             "atomic/A8-clear-removes-every-entry",
             "atomic/A8-clear-amid-writes-removes-what-stayed",
             "atomic/A8-histories-with-clears-are-linearizable",
-            "atomic/A8-histories-of-instances-with-clears-are-linearizable",
-            "atomic/A9-the-store-works-on-after-a-dropped-clear"
+            "atomic/A8-histories-of-instances-with-clears-are-linearizable"
         ],
         ClearLeavesAKey
     ),

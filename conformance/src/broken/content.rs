@@ -3,12 +3,15 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use store_api::{Backend, ContentHash, ContentKey, ContentKeyStream, ErrorKind, Indexable, Result};
+use store_api::{
+    Backend, ContentHash, ContentKey, ContentKeyStream, ErrorKind, Guarantees, IndexLevel, Indexable, Result,
+};
 use tokio::task::yield_now;
 
 use super::{
@@ -64,8 +67,18 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "index-forgets",
         "`index` does not know the value that was added last.",
-        ["index/I3-index-knows-at-once-what-this-instance-added", "index/I3-index-knows-what-another-instance-added"],
+        [
+            "index/I3-index-knows-at-once-what-this-instance-added",
+            "index/I3-index-knows-what-another-instance-added",
+            "index/I2-any-operations-answer-as-a-map-would",
+        ],
         IndexForgets
+    ),
+    bug!(
+        "index-too-late",
+        "`index` knows a value ten seconds after it was added, and no lag is declared.",
+        ["index/I3-index-knows-what-another-instance-added"],
+        waits IndexTooLate
     ),
     bug!(
         "equal-values-listed-twice",
@@ -123,13 +136,18 @@ pub(super) const BUGS: &[Bug] = &[
         [
             "index/I2-an-earlier-absence-is-not-remembered",
             "index/I2-an-earlier-absence-is-not-remembered-by-another-instance",
+            "index/I2-any-operations-of-instances-answer-as-a-map-would",
         ],
         AbsenceRemembered
     ),
     bug!(
         "unsafe-add-forgotten",
         "`unsafe_add` is acknowledged and forgotten.",
-        ["index/I4-unsafe-add-with-the-true-hash-is-add", "index/I4-without-verification-the-false-value-is-given",],
+        [
+            "index/I4-unsafe-add-with-the-true-hash-is-add",
+            "index/I4-without-verification-the-false-value-is-given",
+            "index/I2-any-operations-answer-as-a-map-would",
+        ],
         UnsafeAddForgotten
     ),
     bug!(
@@ -158,6 +176,7 @@ pub(super) const BUGS: &[Bug] = &[
         "The content that was added last is kept in memory until more is added.",
         [
             "index/I2-a-reopened-store-finds-what-was-added",
+            "index/I2-any-operations-answer-as-a-map-would-when-reopened",
             "names/X1-a-reopened-store-finds-the-content-of-its-names",
             "names/X1-a-killed-writer-leaves-no-name-without-content",
             "names/X1-a-power-loss-leaves-no-name-without-content",
@@ -187,6 +206,30 @@ macro_rules! twist_add {
             async fn add(&$self, $on: &Arc<dyn Indexable>, $value: Bytes) -> Result<ContentKey> $body
         }
     };
+}
+
+#[derive(Default)]
+struct IndexTooLate {
+    added: Mutex<HashMap<ContentHash, Instant>>,
+}
+
+#[async_trait]
+impl Twist for IndexTooLate {
+    fn guarantees(&self, on: &dyn Backend) -> Guarantees {
+        let Guarantees { durability, visibility, watch_lag, .. } = on.guarantees();
+        Guarantees::new(durability, visibility, IndexLevel::BestEffort, watch_lag)
+    }
+
+    async fn add(&self, on: &Arc<dyn Indexable>, value: Bytes) -> Result<ContentKey> {
+        let key = on.add(value).await?;
+        lock(&self.added).insert(key.to_hash(), Instant::now());
+        Ok(key)
+    }
+
+    async fn index(&self, on: &Arc<dyn Indexable>, hash: &ContentHash) -> Result<Option<ContentKey>> {
+        let is_young = lock(&self.added).get(hash).is_some_and(|added| added.elapsed() < Duration::from_secs(10));
+        if is_young { Ok(None) } else { on.index(hash).await }
+    }
 }
 
 #[derive(Default)]

@@ -8,7 +8,7 @@ use std::sync::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use store_api::{AtomicWrite, Backend, ContentKey, Indexable, Key, Result};
+use store_api::{AtomicWrite, Backend, Batch, ContentHash, ContentKey, Indexable, Init, Key, Result, Watch};
 use tokio::task::yield_now;
 
 use crate::lock::lock;
@@ -20,13 +20,49 @@ pub(super) const BUGS: &[Bug] = &[
         "dropped-write-keeps-its-lock",
         "A write that is dropped while it waits keeps the lock that it holds.",
         ["atomic/A9-the-store-works-on-after-dropped-writes"],
-        DroppedWriteKeepsItsLock
+        waits DroppedWriteKeepsItsLock
     ),
     bug!(
         "dropped-read-keeps-its-lock",
         "A read that is dropped while it waits keeps the lock that it holds.",
         ["atomic/A9-the-store-works-on-after-dropped-reads"],
-        DroppedReadKeepsItsLock
+        waits DroppedReadKeepsItsLock
+    ),
+    bug!(
+        "dropped-clear-keeps-its-lock",
+        "A `clear` that is dropped while it waits keeps the lock that it holds.",
+        ["atomic/A9-the-store-works-on-after-a-dropped-clear"],
+        waits DroppedClearKeepsItsLock
+    ),
+    bug!(
+        "dropped-watch-keeps-its-lock",
+        "A watch that is dropped while it begins keeps the lock that it holds.",
+        ["atomic/A9-the-store-works-on-after-dropped-starts-and-ends-of-watches"],
+        waits DroppedWatchKeepsItsLock
+    ),
+    bug!(
+        "dropped-begin-keeps-its-lock",
+        "A batch that is dropped while it begins keeps the lock that it holds.",
+        ["atomic/A9-the-store-works-on-after-dropped-reads-of-content"],
+        waits DroppedBeginKeepsItsLock
+    ),
+    bug!(
+        "dropped-sync-keeps-its-lock",
+        "A `sync` that is dropped while it waits keeps the lock that it holds.",
+        ["atomic/A9-the-store-works-on-after-a-dropped-sync"],
+        waits DroppedSyncKeepsItsLock
+    ),
+    bug!(
+        "dropped-close-keeps-its-lock",
+        "A `close` that is dropped while it waits keeps the lock that it holds.",
+        ["atomic/A9-a-dropped-close-of-a-handle-disturbs-no-other"],
+        waits DroppedCloseKeepsItsLock
+    ),
+    bug!(
+        "dropped-close-of-an-instance-keeps-its-lock",
+        "A `close` of an instance that is dropped while it waits keeps the lock that it holds.",
+        ["atomic/A9-a-close-of-an-instance-that-was-dropped-can-be-asked-for-again"],
+        on Durable waits DroppedCloseKeepsItsLock
     ),
     bug!(
         "dropped-write-comes-again",
@@ -49,6 +85,12 @@ pub(super) const BUGS: &[Bug] = &[
         "An `add` that is dropped leaves the first half of its value.",
         ["atomic/A9-a-dropped-add-is-whole-and-the-store-works-on"],
         DroppedAddIsTorn
+    ),
+    bug!(
+        "dropped-unsafe-add-is-torn",
+        "An `unsafe_add` that is dropped leaves the first half of its value.",
+        ["atomic/A9-a-dropped-add-is-whole-and-the-store-works-on"],
+        DroppedUnsafeAddIsTorn
     ),
     bug!(
         "dropped-handle-is-closed",
@@ -97,6 +139,60 @@ struct DroppedReadKeepsItsLock(Forgotten);
 impl Twist for DroppedReadKeepsItsLock {
     async fn find(&self, on: &Arc<dyn AtomicWrite>, key: &Key) -> Result<Option<Bytes>> {
         self.0.held(on.find(key)).await
+    }
+}
+
+#[derive(Default)]
+struct DroppedClearKeepsItsLock(Forgotten);
+
+#[async_trait]
+impl Twist for DroppedClearKeepsItsLock {
+    async fn clear(&self, on: &Arc<dyn AtomicWrite>) -> Result<()> {
+        self.0.held(on.clear()).await
+    }
+}
+
+#[derive(Default)]
+struct DroppedWatchKeepsItsLock(Forgotten);
+
+#[async_trait]
+impl Twist for DroppedWatchKeepsItsLock {
+    async fn watch(&self, on: &Arc<dyn AtomicWrite>, under: &Key, init: Init<Vec<(Key, Bytes)>>) -> Result<Watch> {
+        self.0.held(on.watch(under, init)).await
+    }
+}
+
+#[derive(Default)]
+struct DroppedBeginKeepsItsLock(Forgotten);
+
+#[async_trait]
+impl Twist for DroppedBeginKeepsItsLock {
+    async fn begin(&self, on: &Arc<dyn Indexable>) -> Result<Box<dyn Batch>> {
+        self.0.held(on.begin()).await
+    }
+}
+
+#[derive(Default)]
+struct DroppedSyncKeepsItsLock(Forgotten);
+
+#[async_trait]
+impl Twist for DroppedSyncKeepsItsLock {
+    async fn sync(&self, on: &dyn Backend) -> Result<()> {
+        self.0.held(on.sync()).await
+    }
+}
+
+#[derive(Default)]
+struct DroppedCloseKeepsItsLock(Forgotten);
+
+#[async_trait]
+impl Twist for DroppedCloseKeepsItsLock {
+    async fn close_entries(&self, on: &Arc<dyn AtomicWrite>) -> Result<()> {
+        self.0.held(on.close()).await
+    }
+
+    async fn close_backend(&self, on: &dyn Backend) -> Result<()> {
+        self.0.held(on.close()).await
     }
 }
 
@@ -156,6 +252,18 @@ impl Twist for DroppedAddIsTorn {
         on.unsafe_add(on.hash_function().hash(&value), value.slice(..value.len() / 2)).await?;
         yield_now().await;
         on.add(value).await
+    }
+}
+
+#[derive(Default)]
+struct DroppedUnsafeAddIsTorn;
+
+#[async_trait]
+impl Twist for DroppedUnsafeAddIsTorn {
+    async fn unsafe_add(&self, on: &Arc<dyn Indexable>, hash: ContentHash, value: Bytes) -> Result<ContentKey> {
+        on.unsafe_add(hash, value.slice(..value.len() / 2)).await?;
+        yield_now().await;
+        on.unsafe_add(hash, value).await
     }
 }
 

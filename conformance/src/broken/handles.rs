@@ -16,14 +16,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use store_api::{
-    AtomicWrite, Backend, ContentKey, ContentKeyStream, Durability, Error, ErrorKind, Guarantees, Indexable, Init, Key,
-    KeyStream, Result, Visibility, Watch,
+    AtomicWrite, Backend, ContentKey, ContentKeyStream, ContentRead, Durability, Error, ErrorKind, Guarantees,
+    Indexable, Init, Key, KeyStream, Result, TestAndSet, Visibility, Watch,
 };
 use tokio::task::yield_now;
 
 use super::{
     Bug,
-    twist::Twist,
+    twist::{OpenBatch, Twist},
     writes::{Nth, address_of},
 };
 use crate::{Factory, Settings, lock::lock};
@@ -75,7 +75,7 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "another-hash-function-accepted",
         "A store is opened as if it had the hash function that is asked for.",
-        ["handle/L5-another-hash-function-is-incompatible", "error/E2-an-open-that-is-refused-shows-no-value"],
+        ["handle/L5-another-hash-function-is-incompatible"],
         on Durable AnotherHashFunctionAccepted
     ),
     bug!(
@@ -118,6 +118,18 @@ pub(super) const BUGS: &[Bug] = &[
         on Durable ErrorIsAbsent
     ),
     bug!(
+        "error-of-content-is-absent",
+        "Content that the disk does not give reads as absent.",
+        ["atomic/A11-an-unreadable-disk-is-an-error"],
+        on Durable ErrorOfContentIsAbsent
+    ),
+    bug!(
+        "failed-sync-not-told",
+        "`sync` says that it succeeded when it failed.",
+        ["error/E3-a-failed-sync-refuses-writes-until-a-reopen"],
+        on Unsynced FailedSyncNotTold
+    ),
+    bug!(
         "panics-on-bad-input",
         "A watch that knows a key outside its scope panics.",
         ["error/E1-a-known-state-outside-the-scope-is-refused"],
@@ -131,6 +143,24 @@ pub(super) const BUGS: &[Bug] = &[
             "error/E2-errors-of-content-are-one-line-and-show-no-value"
         ],
         ValueInAnError
+    ),
+    bug!(
+        "refused-open-leaves-a-mark",
+        "An `open` that is refused leaves a file beside the store.",
+        ["handle/L5-a-store-that-is-refused-is-left-untouched"],
+        on Durable RefusedOpenLeavesAMark
+    ),
+    bug!(
+        "value-in-the-error-of-an-open",
+        "An `open` that is refused shows a value of the store.",
+        ["error/E2-an-open-that-is-refused-shows-no-value"],
+        on Durable ValueInTheErrorOfAnOpen
+    ),
+    bug!(
+        "close-reaches-other-content",
+        "To close a handle of the content closes every one that there is.",
+        ["handle/L2-other-handles-of-the-content-do-not-notice-a-close"],
+        CloseReachesOtherContent
     ),
     bug!(
         "error-of-two-lines",
@@ -215,7 +245,7 @@ pub(super) const BUGS: &[Bug] = &[
             "handle/L4-a-store-opens-after-a-kill-while-it-was-opened",
             "handle/L4-a-store-opens-after-a-power-loss-while-it-was-opened",
         ],
-        on Durable LockOutlivesItsHolder
+        on Durable waits LockOutlivesItsHolder
     ),
     bug!(
         "closed-acknowledges-on-disk",
@@ -296,6 +326,28 @@ impl Twist for CloseReachesAnotherHandle {
 }
 
 #[derive(Default)]
+struct CloseReachesOtherContent {
+    handles: Mutex<Vec<Arc<dyn Indexable>>>,
+}
+
+#[async_trait]
+impl Twist for CloseReachesOtherContent {
+    fn indexable(&self, on: &dyn Backend) -> Option<Arc<dyn Indexable>> {
+        let handle = on.indexable()?;
+        lock(&self.handles).push(Arc::clone(&handle));
+        Some(handle)
+    }
+
+    async fn close_content(&self, _: &Arc<dyn Indexable>) -> Result<()> {
+        let handles = std::mem::take(&mut *lock(&self.handles));
+        for handle in handles {
+            handle.close().await?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
 struct AnotherHashFunctionAccepted;
 
 #[async_trait]
@@ -307,6 +359,21 @@ impl Twist for AnotherHashFunctionAccepted {
             }
             opened => opened,
         }
+    }
+}
+
+#[derive(Default)]
+struct RefusedOpenLeavesAMark;
+
+#[async_trait]
+impl Twist for RefusedOpenLeavesAMark {
+    async fn open(&self, sound: &dyn Factory, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
+        let opened = sound.open(token, settings).await;
+        if opened.is_err() {
+            std::fs::write(format!("{token}.refused"), "it was another one's")
+                .map_err(|error| Error::new(ErrorKind::Other, "the mark cannot be written").with_source(error))?;
+        }
+        opened
     }
 }
 
@@ -370,6 +437,27 @@ impl Twist for ErrorIsAbsent {
 }
 
 #[derive(Default)]
+struct ErrorOfContentIsAbsent;
+
+#[async_trait]
+impl Twist for ErrorOfContentIsAbsent {
+    async fn content_find(&self, on: &Arc<dyn Indexable>, key: &ContentKey) -> Result<Option<Bytes>> {
+        Ok(on.find(key).await.unwrap_or_default())
+    }
+}
+
+#[derive(Default)]
+struct FailedSyncNotTold;
+
+#[async_trait]
+impl Twist for FailedSyncNotTold {
+    async fn sync(&self, on: &dyn Backend) -> Result<()> {
+        let _ = on.sync().await;
+        Ok(())
+    }
+}
+
+#[derive(Default)]
 struct PanicsOnBadInput;
 
 #[async_trait]
@@ -408,6 +496,24 @@ impl Twist for ValueInAnError {
     async fn add(&self, on: &Arc<dyn Indexable>, value: Bytes) -> Result<ContentKey> {
         let shown = String::from_utf8_lossy(&value[..value.len().min(100)]).into_owned();
         on.add(value).await.map_err(|error| Error::new(error.kind(), format!("cannot add {shown}")))
+    }
+}
+
+#[derive(Default)]
+struct ValueInTheErrorOfAnOpen {
+    last: Mutex<Bytes>,
+}
+
+#[async_trait]
+impl Twist for ValueInTheErrorOfAnOpen {
+    async fn open(&self, sound: &dyn Factory, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
+        let shown = String::from_utf8_lossy(&lock(&self.last)).into_owned();
+        sound.open(token, settings).await.map_err(|error| Error::new(error.kind(), format!("cannot read {shown}")))
+    }
+
+    async fn add(&self, on: &Arc<dyn Indexable>, value: Bytes) -> Result<ContentKey> {
+        *lock(&self.last) = value.clone();
+        on.add(value).await
     }
 }
 
@@ -559,10 +665,33 @@ struct FailedWriteAcknowledged;
 #[async_trait]
 impl Twist for FailedWriteAcknowledged {
     async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
-        match on.set(key, value).await {
-            Err(error) if matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::Poisoned | ErrorKind::Other) => Ok(()),
-            set => set,
-        }
+        acknowledged(on.set(key, value).await, ())
+    }
+
+    async fn test_and_set(
+        &self,
+        on: &Arc<dyn AtomicWrite>,
+        key: &Key,
+        test: Option<Bytes>,
+        set: Option<Bytes>,
+    ) -> Result<TestAndSet> {
+        acknowledged(on.test_and_set(key, test, set).await, TestAndSet::Applied)
+    }
+
+    async fn remove(&self, on: &Arc<dyn AtomicWrite>, key: &Key) -> Result<()> {
+        acknowledged(on.remove(key).await, ())
+    }
+
+    async fn commit(&self, on: &OpenBatch) -> Result<()> {
+        acknowledged(on.batch.commit().await, ())
+    }
+}
+
+/// What a write answers that does not look at what the disk said.
+fn acknowledged<T>(written: Result<T>, done: T) -> Result<T> {
+    match written {
+        Err(error) if matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::Poisoned | ErrorKind::Other) => Ok(done),
+        written => written,
     }
 }
 

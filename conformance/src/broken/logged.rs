@@ -139,6 +139,12 @@ pub(super) const BUGS: &[Bug] = &[
         on Filed Logged<SecondOpenNotRefused>
     ),
     bug!(
+        "second-open-refused-late",
+        "A second open waits for ten seconds before it is refused.",
+        ["handle/L4-a-second-instance-is-in-use-until-the-first-is-closed"],
+        on Filed waits Logged<SecondOpenRefusedLate>
+    ),
+    bug!(
         "removed-log-unnoticed",
         "Of its files a store looks for the lock alone.",
         ["atomic/A10-a-store-that-was-removed-acknowledges-nothing"],
@@ -208,6 +214,9 @@ pub(super) trait Care: Default + Send + Sync {
     fn is_refused_behind_a_failed_sync(_: Option<&Change>) -> bool {
         true
     }
+
+    /// How long an open waits before it is refused.
+    const REFUSED_AFTER: Duration = Duration::ZERO;
 
     /// Whether a failed sync ends all writing.
     const STOPS: bool = true;
@@ -386,6 +395,13 @@ impl Care for SecondOpenNotRefused {
 }
 
 #[derive(Default)]
+struct SecondOpenRefusedLate;
+
+impl Care for SecondOpenRefusedLate {
+    const REFUSED_AFTER: Duration = Duration::from_secs(10);
+}
+
+#[derive(Default)]
 struct RemovedLogUnnoticed;
 
 impl Care for RemovedLogUnnoticed {
@@ -500,7 +516,10 @@ impl Log {
     async fn open<C: Care>(path: &Path, entries: &dyn AtomicWrite) -> Result<Self> {
         let failed = |error| Error::new(ErrorKind::Other, "the log cannot be opened").with_source(error);
         let locked = File::create(path.with_added_extension("lock")).map_err(failed)?;
-        C::lock(&locked)?;
+        if let Err(refused) = C::lock(&locked) {
+            tokio::time::sleep(C::REFUSED_AFTER).await;
+            return Err(refused);
+        }
         let written = match fs::read(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             read => read.map_err(failed)?,

@@ -16,7 +16,10 @@ use tokio::task::yield_now;
 
 use crate::{lock::lock, operations::put};
 
-use super::{Bug, twist::Twist};
+use super::{
+    Bug,
+    twist::{OpenBatch, Twist},
+};
 
 pub(super) const BUGS: &[Bug] = &[
     bug!(
@@ -45,7 +48,11 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "retry-applied-twice",
         "A compare-and-set that was applied is sent again without its condition.",
-        ["atomic/A1-concurrent-increments-are-not-lost", "atomic/A1-concurrent-increments-of-instances-are-not-lost"],
+        [
+            "atomic/A5-a-write-is-never-applied-twice",
+            "atomic/A1-concurrent-increments-are-not-lost",
+            "atomic/A1-concurrent-increments-of-instances-are-not-lost",
+        ],
         RetryAppliedTwice
     ),
     bug!(
@@ -57,7 +64,11 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "applied-told-as-mismatch",
         "One applied compare-and-set in ten is answered as a mismatch, as by a retry that meets its own write.",
-        ["atomic/A2-test-and-set-truth-table", "atomic/A6-contention-is-not-a-mismatch"],
+        [
+            "atomic/A5-an-own-write-is-no-mismatch",
+            "atomic/A2-test-and-set-truth-table",
+            "atomic/A6-contention-is-not-a-mismatch",
+        ],
         AppliedToldAsMismatch
     ),
     bug!(
@@ -154,8 +165,18 @@ pub(super) const BUGS: &[Bug] = &[
     bug!(
         "compare-without-atomicity-on-disk",
         "Every compare-and-set of a store that processes share is a check and, a moment later, a set.",
-        ["atomic/A1-processes-lose-no-increment", "atomic/A1-processes-that-are-killed-lose-no-increment"],
+        [
+            "atomic/A1-processes-lose-no-increment",
+            "atomic/A1-processes-that-are-killed-lose-no-increment",
+            "atomic/A1-histories-of-several-processes",
+        ],
         on Durable CompareWithoutAtomicity
+    ),
+    bug!(
+        "lost-update-on-disk",
+        "One compare-and-set in a hundred of a store that processes share is a check and, a moment later, a set.",
+        ["atomic/A1-processes-lose-no-increment"],
+        on Durable LostUpdate
     ),
     bug!(
         "stale-read-on-disk",
@@ -168,6 +189,24 @@ pub(super) const BUGS: &[Bug] = &[
         "One write in eight reaches the disk, and fails with an error that says it did not.",
         ["atomic/A5-errors-of-the-disk-tell-the-effect"],
         on Durable AppliedToldAsNotApplied
+    ),
+    bug!(
+        "compared-told-as-not-applied-on-disk",
+        "One compare-and-set in four reaches the disk, and fails with an error that says it did not.",
+        ["atomic/A5-errors-of-the-disk-tell-the-effect"],
+        on Durable ComparedToldAsNotApplied
+    ),
+    bug!(
+        "removed-told-as-not-applied-on-disk",
+        "One `remove` in four reaches the disk, and fails with an error that says it did not.",
+        ["atomic/A5-errors-of-the-disk-tell-the-effect"],
+        on Durable RemovedToldAsNotApplied
+    ),
+    bug!(
+        "committed-told-as-not-applied-on-disk",
+        "One commit in four reaches the disk, and fails with an error that says it did not.",
+        ["atomic/A5-errors-of-the-disk-tell-the-effect"],
+        on Durable CommittedToldAsNotApplied
     ),
     bug!(
         "compare-of-the-beginning",
@@ -252,7 +291,8 @@ struct LostUpdate(Mutex<fastrand::Rng>);
 
 impl Default for LostUpdate {
     fn default() -> Self {
-        Self(Mutex::new(fastrand::Rng::with_seed(0)))
+        // Processes that begin alike would lose the same of their updates.
+        Self(Mutex::new(fastrand::Rng::with_seed(std::process::id().into())))
     }
 }
 
@@ -485,11 +525,43 @@ struct AppliedToldAsNotApplied(Nth);
 
 twist_set!(AppliedToldAsNotApplied, |self, on, key, value| {
     on.set(key, value).await?;
-    if self.0.of(8) {
-        return Err(Error::new(ErrorKind::Unavailable, "busy: try again").with_effect(Effect::NotApplied));
-    }
-    Ok(())
+    if self.0.of(8) { Err(not_applied()) } else { Ok(()) }
 });
+
+/// What is said of writes that did happen.
+fn not_applied() -> Error {
+    Error::new(ErrorKind::Unavailable, "busy: try again").with_effect(Effect::NotApplied)
+}
+
+#[derive(Default)]
+struct ComparedToldAsNotApplied(Nth);
+
+twist_test_and_set!(ComparedToldAsNotApplied, |self, on, key, test, set| {
+    let verdict = on.test_and_set(key, test, set).await?;
+    if verdict.is_applied() && self.0.of(4) { Err(not_applied()) } else { Ok(verdict) }
+});
+
+#[derive(Default)]
+struct RemovedToldAsNotApplied(Nth);
+
+#[async_trait]
+impl Twist for RemovedToldAsNotApplied {
+    async fn remove(&self, on: &Arc<dyn AtomicWrite>, key: &Key) -> Result<()> {
+        on.remove(key).await?;
+        if self.0.of(4) { Err(not_applied()) } else { Ok(()) }
+    }
+}
+
+#[derive(Default)]
+struct CommittedToldAsNotApplied(Nth);
+
+#[async_trait]
+impl Twist for CommittedToldAsNotApplied {
+    async fn commit(&self, on: &OpenBatch) -> Result<()> {
+        on.batch.commit().await?;
+        if self.0.of(4) { Err(not_applied()) } else { Ok(()) }
+    }
+}
 
 #[derive(Default)]
 struct CompareOfTheBeginning;

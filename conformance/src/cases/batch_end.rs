@@ -16,6 +16,7 @@ use crate::{
     content::{add_all, ensure_absent, ensure_all_found, ensure_found},
     context::Context,
     failure::{Failure, Outcome, ensure, ensure_eq},
+    luck::{Hopes, Luck, UnderWay},
     operations::{poll_then_drop, value},
 };
 
@@ -106,16 +107,21 @@ async fn dropped_commit_reopened(context: Context) -> Outcome {
 }
 
 /// Commits batches that share values with those of other threads, and adds such values one by one.
-async fn batches_of_a_client(content: Arc<dyn Indexable>, mut random: Rng, rounds: usize) -> Outcome {
-    for _ in 0..rounds {
-        let from = random.usize(..60);
+async fn batches_of_a_client(
+    content: Arc<dyn Indexable>,
+    mut random: Rng,
+    luck: Arc<Luck>,
+    commits: Arc<UnderWay>,
+) -> Outcome {
+    for round in luck.rounds() {
+        let from = 50 * round + random.usize(..60);
         let mut values: Vec<Bytes> = (from..from + random.usize(1..40)).map(value).collect();
         random.shuffle(&mut values);
         let batch = content.begin().await?;
         let added = add_all(&*batch, values.clone()).await?;
         let single = random.choice(values).unwrap_or_default();
         let key = content.add(single.clone()).await?;
-        batch.commit().await?;
+        commits.beside(&luck, batch.commit()).await?;
         ensure_all_found(&*content, &added, "a handle, after a commit beside others,").await?;
         ensure_found(&*content, &key, &single, "a handle, after a commit beside others,").await?;
     }
@@ -125,19 +131,42 @@ async fn batches_of_a_client(content: Arc<dyn Indexable>, mut random: Rng, round
 async fn many_batches(context: Context) -> Outcome {
     let instance = context.open().await?;
     let mut random = context.random();
-    let rounds = context.rounds(15);
-    let clients: Vec<_> = (0..4).map(|_| batches_of_a_client(instance.content(), random.fork(), rounds)).collect();
-    all(clients).await.map(drop)
+    let (luck, commits) = (context.luck(MANY_COMMITS.of_clients(2)), Arc::new(UnderWay::default()));
+    let client = |_| {
+        let (luck, commits) = (Arc::clone(&luck), Arc::clone(&commits));
+        let working = batches_of_a_client(instance.content(), random.fork(), Arc::clone(&luck), commits);
+        async move { working.await.inspect_err(|_| luck.give_up()) }
+    };
+    all((0..4).map(client).collect::<Vec<_>>()).await?;
+    luck.judge("commits began while another one was under way")
+}
+
+/// How many commits are to begin while another one is under way.
+const MANY_COMMITS: Hopes = Hopes { floor: 5, enough: 30, rounds: [15, 500] };
+
+/// How often what is called beside the end of a batch is to be under way together with it.
+const BESIDE_THE_END: Hopes = Hopes { floor: 5, enough: 50, rounds: [25, 2_000] };
+
+/// How far the commit of a batch is.
+struct TheEnd {
+    begun: AtomicBool,
+    done: AtomicBool,
+    /// Counts the adds that were under way when it began.
+    luck: Arc<Luck>,
 }
 
 /// Adds to a batch until it is closed, or holds enough: what was taken, and what was refused.
-async fn add_until_closed(batch: Arc<dyn Batch>, ended: Arc<AtomicBool>, round: usize) -> Outcome<Vec<(Bytes, bool)>> {
+async fn add_until_closed(batch: Arc<dyn Batch>, end: Arc<TheEnd>, round: usize) -> Outcome<Vec<(Bytes, bool)>> {
     const ENOUGH: usize = 300;
     let mut answers = Vec::new();
     for i in 0..ENOUGH {
-        let after_the_end = ended.load(Ordering::SeqCst);
+        let (before, after_the_end) = (!end.begun.load(Ordering::SeqCst), end.done.load(Ordering::SeqCst));
         let added = value(format_args!("{round} {i}"));
-        match batch.add(added.clone()).await {
+        let answer = batch.add(added.clone()).await;
+        if before && end.begun.load(Ordering::SeqCst) {
+            end.luck.meet();
+        }
+        match answer {
             Ok(_) if after_the_end => return Err(Failure::broken("`add` after the end of its batch is not `Closed`")),
             Ok(_) => answers.push((added, true)),
             Err(error) if error.kind() == ErrorKind::Closed => {
@@ -153,17 +182,20 @@ async fn add_until_closed(batch: Arc<dyn Batch>, ended: Arc<AtomicBool>, round: 
 async fn add_beside_the_commit(context: Context) -> Outcome {
     let content = context.open().await?.content();
     let mut random = context.random();
-    for round in 0..context.rounds(25) {
+    let luck = context.luck(BESIDE_THE_END.of_clients(2));
+    for round in luck.rounds() {
         let batch: Arc<dyn Batch> = content.begin().await?.into();
-        let ended = Arc::new(AtomicBool::new(false));
-        let adding = add_until_closed(Arc::clone(&batch), Arc::clone(&ended), round);
+        let [begun, done] = [false; 2].map(AtomicBool::new);
+        let end = Arc::new(TheEnd { begun, done, luck: Arc::clone(&luck) });
+        let adding = add_until_closed(Arc::clone(&batch), Arc::clone(&end), round);
         let yields = random.usize(..30);
         let commit = async move {
             for _ in 0..yields {
                 yield_now().await;
             }
+            end.begun.store(true, Ordering::SeqCst);
             let committed = batch.commit().await;
-            ended.store(true, Ordering::SeqCst);
+            end.done.store(true, Ordering::SeqCst);
             Ok(committed?)
         };
         let (answers, ()) = both(adding, commit).await?;
@@ -173,24 +205,26 @@ async fn add_beside_the_commit(context: Context) -> Outcome {
             ensure!(taken || !there, "an `add` that a batch refused beside its commit is there");
         }
     }
-    Ok(())
+    luck.judge("adds were under way when a commit began")
 }
 
 async fn commit_beside_abort(context: Context) -> Outcome {
     let content = context.open().await?.content();
-    for round in 0..context.rounds(25) {
+    let (luck, ends) = (context.luck(BESIDE_THE_END.of_clients(2)), Arc::new(UnderWay::default()));
+    for round in luck.rounds() {
         let batch: Arc<dyn Batch> = content.begin().await?.into();
         let added = add_all(&*batch, (0..5).map(|i| value(format_args!("{round} {i}")))).await?;
         let (committing, aborting) = (Arc::clone(&batch), batch);
-        let commit = async move { Ok(decided(committing.commit().await)?) };
-        let abort = async move { Ok(decided(aborting.abort().await)?) };
+        let [one, other] = [(); 2].map(|()| (Arc::clone(&luck), Arc::clone(&ends)));
+        let commit = async move { Ok(decided(one.1.beside(&one.0, committing.commit()).await)?) };
+        let abort = async move { Ok(decided(other.1.beside(&other.0, aborting.abort()).await)?) };
         let (committed, aborted) = both(commit, abort).await?;
         ensure!(!(committed && aborted), "both `commit` and `abort` of one batch succeeded");
         ensure!(committed || aborted, "both `commit` and `abort` of one batch were refused");
         let there = ensure_whole_or_nothing(&*content, &added).await?;
         ensure_eq!(there, committed, "whether a batch is there whose commit and abort were called at once");
     }
-    Ok(())
+    luck.judge("of a commit and an abort one began while the other was under way")
 }
 
 /// Whether a call ended its batch, or came too late.

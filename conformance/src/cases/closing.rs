@@ -2,11 +2,11 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use futures_util::{
-    FutureExt,
+    FutureExt, TryFutureExt,
     future::{BoxFuture, join_all},
 };
 use store_api::{Effect, Error, ErrorKind, Result};
@@ -18,6 +18,7 @@ use crate::{
     context::Context,
     failure::{Failure, Outcome, ensure},
     handles::{Handles, Write},
+    luck::{Hopes, Luck},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -52,13 +53,29 @@ fn is_closed(error: &Error) -> bool {
     error.kind() == ErrorKind::Closed
 }
 
+/// How far a close is that falls among operations.
+struct Close {
+    /// How many writes were answered before it.
+    answered: AtomicUsize,
+    /// Whether nobody is to wait for more of them: who writes or reads has failed.
+    given_up: AtomicBool,
+    begun: AtomicBool,
+    done: AtomicBool,
+    /// Counts the writes that were under way when it began.
+    luck: Arc<Luck>,
+}
+
 /// Writes, some at a time, until a write is `Closed`.
-async fn write_until_closed(handles: Arc<Handles>, client: usize, closed: Arc<AtomicBool>) -> Outcome<Known> {
+async fn write_until_closed(handles: Arc<Handles>, client: usize, close: Arc<Close>) -> Outcome<Known> {
     let mut known = Vec::new();
     for round in 0.. {
-        let after = closed.load(Ordering::SeqCst);
+        let (before, after) = (!close.begun.load(Ordering::SeqCst), close.done.load(Ordering::SeqCst));
         let writes = handles.writes(client, round);
         let answers = join_all(writes.iter().map(|write| handles.write(write))).await;
+        if before && close.begun.load(Ordering::SeqCst) {
+            close.luck.meet();
+        }
+        close.answered.fetch_add(1, Ordering::SeqCst);
         let end = answers.iter().any(|answer| answer.as_ref().is_err_and(is_closed));
         for (write, answer) in writes.into_iter().zip(answers) {
             match &answer {
@@ -77,9 +94,9 @@ async fn write_until_closed(handles: Arc<Handles>, client: usize, closed: Arc<At
 }
 
 /// Reads what is there until a read is `Closed`.
-async fn read_until_closed(handles: Arc<Handles>, there: Vec<Write>, closed: Arc<AtomicBool>) -> Outcome<Known> {
+async fn read_until_closed(handles: Arc<Handles>, there: Vec<Write>, close: Arc<Close>) -> Outcome<Known> {
     for write in there.iter().cycle() {
-        let after = closed.load(Ordering::SeqCst);
+        let after = close.done.load(Ordering::SeqCst);
         match handles.read(write).await {
             Ok(_) if after => return Err(Failure::broken("L1: a read succeeds after `close` has returned")),
             Ok(read) => ensure!(read, "A11: a read beside a close says that {write:?} is absent"),
@@ -91,62 +108,81 @@ async fn read_until_closed(handles: Arc<Handles>, there: Vec<Write>, closed: Arc
     Ok(Known(Vec::new()))
 }
 
+/// In how many rounds a write is to be under way when the close begins.
+pub(super) const IN_FLIGHT: Hopes = Hopes { floor: 5, enough: 10, rounds: [10, 100] };
+pub(super) const IN_FLIGHT_AND_REOPENED: Hopes = Hopes { floor: 3, enough: 5, rounds: [5, 50] };
+
+pub(super) fn judge(luck: &Luck) -> Outcome {
+    luck.judge("writes were under way when a close began")
+}
+
 /// Lets `close` fall among the reads and writes of several clients, and gives what they know of what they wrote.
 pub(super) async fn close_amid(
     context: &Context,
+    luck: &Arc<Luck>,
     round: usize,
     handles: Handles,
     close: impl FnOnce(Arc<Handles>) -> BoxFuture<'static, Outcome>,
 ) -> Outcome<Known> {
     const WRITERS: usize = 2;
-    let yields = fastrand::Rng::with_seed(context.seed().wrapping_add(round as u64)).usize(..200);
-    let (handles, closed) = (Arc::new(handles), Arc::new(AtomicBool::new(false)));
+    let after = fastrand::Rng::with_seed(context.seed().wrapping_add(round as u64)).usize(1..20);
+    let [given_up, begun, done] = [false; 3].map(AtomicBool::new);
+    let closing = Close { answered: AtomicUsize::new(0), given_up, begun, done, luck: Arc::clone(luck) };
+    let (handles, closing) = (Arc::new(handles), Arc::new(closing));
     let there = handles.writes(round * (WRITERS + 1), 0);
     for write in &there {
         handles.write(write).await?;
     }
     let mut clients: Vec<BoxFuture<'static, Outcome<Known>>> = Vec::new();
-    clients.push(read_until_closed(Arc::clone(&handles), there, Arc::clone(&closed)).boxed());
+    let gives_up = Arc::clone(&closing);
+    clients.push(read_until_closed(Arc::clone(&handles), there, Arc::clone(&closing)).boxed());
     for writer in 1..=WRITERS {
         let client = round * (WRITERS + 1) + writer;
-        clients.push(write_until_closed(Arc::clone(&handles), client, Arc::clone(&closed)).boxed());
+        clients.push(write_until_closed(Arc::clone(&handles), client, Arc::clone(&closing)).boxed());
     }
+    let clients = clients.into_iter().map(move |client| {
+        let closing = Arc::clone(&gives_up);
+        client.inspect_err(move |_| closing.given_up.store(true, Ordering::SeqCst))
+    });
     let (context, close) = (context.clone(), close(handles));
-    let closing = async move {
-        for _ in 0..yields {
+    let closes = async move {
+        while closing.answered.load(Ordering::SeqCst) < after && !closing.given_up.load(Ordering::SeqCst) {
             yield_now().await;
         }
+        closing.begun.store(true, Ordering::SeqCst);
         let done = context.soon("the return of `close` amid operations", close).await;
-        closed.store(true, Ordering::SeqCst);
+        closing.done.store(true, Ordering::SeqCst);
         done?
     };
-    let ((), known) = both(closing, all(clients)).await?;
+    let ((), known) = both(closes, all(clients)).await?;
     Ok(Known(known.into_iter().flat_map(|known| known.0).collect()))
 }
 
 async fn in_flight_at_the_close_of_a_handle(context: Context) -> Outcome {
     let instance = context.open().await?;
     let mut known = Vec::new();
-    for round in 0..context.rounds(10) {
-        let handles = Handles::of(&instance);
-        known.push(close_amid(&context, round, handles, |handles| async move { handles.close().await }.boxed()).await?);
+    let luck = context.luck(IN_FLIGHT);
+    for round in luck.rounds() {
+        let close = |handles: Arc<Handles>| async move { handles.close().await }.boxed();
+        known.push(close_amid(&context, &luck, round, Handles::of(&instance), close).await?);
     }
     // What was under way has come to its end.
     instance.sync().await?;
     for known in known {
         known.ensure(&Handles::of(&instance), "another handle").await?;
     }
-    Ok(())
+    judge(&luck)
 }
 
 async fn in_flight_at_the_close_of_an_instance(context: Context) -> Outcome {
     let observer = Handles::of(&context.open().await?);
-    for round in 0..context.rounds(5) {
+    let luck = context.luck(IN_FLIGHT_AND_REOPENED);
+    for round in luck.rounds() {
         let instance = context.open().await?;
         let handles = Handles::of(&instance);
         let close = |_| async move { Ok(instance.close().await?) }.boxed();
-        let known = close_amid(&context, round, handles, close).await?;
+        let known = close_amid(&context, &luck, round, handles, close).await?;
         known.ensure(&observer, "another instance").await?;
     }
-    Ok(())
+    judge(&luck)
 }

@@ -11,7 +11,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -26,7 +26,7 @@ use crate::{
     failure::{Failure, Outcome, ensure, ensure_eq},
     histories::{act, linearizable, pass_over},
     history::{Client, Recorder},
-    luck::{Hopes, Luck},
+    luck::{Hopes, Luck, UnderWay},
     operations::{increment, insist, number, value},
     show::shown,
 };
@@ -56,6 +56,8 @@ pub(super) const CASES: &[Case] = &[
         [Entries, SharedInstances],
         contests_of_instances
     ),
+    // A write that is sent again takes away what another set in between.
+    case!("atomic/A5-a-write-is-never-applied-twice", [Entries], increments_of_handles),
     case!("atomic/A5-an-error-amid-others-tells-the-truth-of-its-effect", [Entries], closed_amid_writes),
     case!("atomic/A6-contention-is-not-a-mismatch", [Entries], contention),
 ];
@@ -372,7 +374,7 @@ const CONTESTS: Hopes = Hopes { floor: 500, enough: 5_000, rounds: [500, 100_000
 /// The calls that begin while another of the same key is under way.
 struct Overlaps {
     /// By the numbers of the keys.
-    under_way: Vec<AtomicUsize>,
+    under_way: Vec<UnderWay>,
     /// Whether there is a core for each client.
     a_core_each: bool,
     luck: Arc<Luck>,
@@ -385,7 +387,7 @@ impl Overlaps {
     const STEPS: usize = 5_000;
 
     fn new(luck: Arc<Luck>) -> Self {
-        let under_way = (0..Self::KEYS).map(|_| AtomicUsize::new(0)).collect();
+        let under_way = (0..Self::KEYS).map(|_| UnderWay::default()).collect();
         Self { under_way, a_core_each: have_a_core_each(as_many_as_cores()), luck }
     }
 
@@ -395,14 +397,7 @@ impl Overlaps {
     }
 
     async fn beside<T>(&self, key: usize, call: impl Future<Output = T>) -> T {
-        let under_way = &self.under_way[key];
-        let others = under_way.fetch_add(1, Ordering::Relaxed);
-        if others > 0 {
-            self.luck.meet();
-        }
-        let done = call.await;
-        under_way.fetch_sub(1, Ordering::Relaxed);
-        done
+        self.under_way[key].beside(&self.luck, call).await
     }
 }
 

@@ -5,13 +5,14 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all};
-use store_api::{AtomicWrite, EntryReadExt, Key, Result, TestAndSet};
+use store_api::{AtomicWrite, EntryReadExt, Indexable, Init, Key, Result, TestAndSet};
 
 use crate::{
     case::{Case, case},
     clients::{all, table},
+    content::Way,
     context::{Context, Instance, key},
-    failure::{Outcome, ensure, ensure_eq},
+    failure::{Outcome, ensure, ensure_eq, expect_error},
     following::{Follower, Scope, State},
     histories::{act, linearizable, pass_over},
     history::Recorder,
@@ -24,7 +25,12 @@ pub(super) const CASES: &[Case] = &[
     case!("atomic/A9-the-store-works-on-after-dropped-writes", [Entries], works_on_amid_others),
     case!("atomic/A9-the-store-works-on-after-a-dropped-clear", [Entries], clears),
     case!("atomic/A9-the-store-works-on-after-dropped-reads", [Entries], reads),
+    case!("atomic/A9-the-store-works-on-after-dropped-starts-and-ends-of-watches", [Entries], watches),
+    case!("atomic/A9-the-store-works-on-after-dropped-reads-of-content", [Content], reads_of_content),
     case!("atomic/A9-a-dropped-add-is-whole-and-the-store-works-on", [Content], adds),
+    case!("atomic/A9-the-store-works-on-after-a-dropped-sync", [Entries], syncs),
+    case!("atomic/A9-a-dropped-close-of-a-handle-disturbs-no-other", [Entries], closes_of_a_handle),
+    case!("atomic/A9-a-close-of-an-instance-that-was-dropped-can-be-asked-for-again", [Entries, Reopens], closes),
     case!("atomic/A9-a-dropped-write-is-told-at-most-once", [Entries], told_once),
     case!("atomic/A9-histories-with-dropped-operations-are-linearizable", [Entries], histories),
     case!("atomic/A9-nothing-happens-after-close", [Entries, Embedded, SharedInstances], after_close),
@@ -55,9 +61,10 @@ struct Dropped {
 }
 
 impl Dropped {
-    /// Sets a key, then drops a write to it after so many polls; also gives whether the write ended before that.
-    async fn at(entries: &dyn AtomicWrite, write: Write, times: usize) -> Outcome<(Self, bool)> {
-        let k = key(format!("{write:?}/{times}"));
+    /// Sets a key of this round, then drops a write to it after so many polls; also gives whether the write ended before
+    /// that. A write that was dropped may come in a later round.
+    async fn at(entries: &dyn AtomicWrite, round: usize, write: Write, times: usize) -> Outcome<(Self, bool)> {
+        let k = key(format!("{round}/{write:?}/{times}"));
         let (before, after) = (long(2 * times), long(2 * times + 1));
         insist(|| entries.set(&k, before.clone())).await?;
         let ended = match write {
@@ -98,11 +105,11 @@ async fn works_on(context: &Context, entries: &dyn AtomicWrite, round: usize) ->
 
 async fn whole(context: Context) -> Outcome {
     let entries = context.open().await?.entries();
-    for _ in 0..context.rounds(1) {
+    for round in 0..context.rounds(1) {
         let mut all = Vec::new();
         for write in [Write::Set, Write::TestAndSet, Write::Remove] {
             for times in 1..MOST_AWAITS {
-                let (dropped, ended) = Dropped::at(&*entries, write, times).await?;
+                let (dropped, ended) = Dropped::at(&*entries, round, write, times).await?;
                 works_on(&context, &*entries, times).await?;
                 let took_effect = dropped.look(&*entries).await?;
                 ensure!(took_effect || !ended, "a write that ended is not there: {}", shown(&dropped.key));
@@ -165,7 +172,14 @@ async fn clears(context: Context) -> Outcome {
             break;
         }
     }
-    Ok(())
+    context.soon("a `clear` after others were dropped", insist(|| entries.clear())).await??;
+    ensure!(
+        entries.entries_sorted(&Key::root()).await?.is_empty(),
+        "after a `clear` behind dropped ones something is there"
+    );
+    // One that was dropped may still come, and clear this.
+    let (other, set) = (key("other"), value("set"));
+    context.soon("a `set` after a `clear` was dropped", insist(|| entries.set(&other, set.clone()))).await?
 }
 
 async fn reads(context: Context) -> Outcome {
@@ -190,13 +204,125 @@ async fn reads(context: Context) -> Outcome {
     Ok(())
 }
 
+/// Watches that are dropped as they begin or end hold up no writer, and no watch that begins later.
+async fn watches(context: Context) -> Outcome {
+    let entries = context.open().await?.entries();
+    let (k, root) = (key("k"), Key::root());
+    for times in 1..MOST_AWAITS {
+        let of_scope = poll_then_drop(entries.watch(&root, Init::Current), times).await.transpose()?;
+        let of_key = poll_then_drop(entries.watch_key(&k, Init::Current), times).await.transpose()?;
+        let mut ended = false;
+        if let Some(watch) = &of_scope {
+            ended = poll_then_drop(entries.unwatch(watch.id()), times).await.transpose()?.is_some();
+        }
+        works_on(&context, &*entries, times).await?;
+        if ended && of_key.is_some() {
+            break;
+        }
+    }
+    let everything = Scope::everything();
+    let watch = Follower::from_nothing(&context, &*entries, &everything);
+    let mut follower = context.soon("the start of a watch after others were dropped", watch).await??;
+    entries.set(&k, value("last")).await?;
+    let due: State = entries.entries_sorted(&root).await?.into_iter().collect();
+    follower.converge(&due).await
+}
+
+async fn reads_of_content(context: Context) -> Outcome {
+    let content = context.open().await?.content();
+    let long = long(1);
+    let stored = insist(|| content.add(long.clone())).await?;
+    for times in 1..MOST_AWAITS {
+        let found = poll_then_drop(content.find(&stored), times).await.transpose()?;
+        ensure!(found.as_ref().is_none_or(|found| *found == Some(long.clone())), "`find` gave {}", shown(&found));
+        let present = poll_then_drop(content.mem(&stored), times).await.transpose()?;
+        let indexed = poll_then_drop(content.index(&stored.to_hash()), times).await.transpose()?;
+        let mut keys = content.keys();
+        let listed = poll_then_drop(keys.next(), times).await;
+        drop(keys);
+        let begun = poll_then_drop(content.begin(), times).await.transpose()?.is_some();
+        content_works_on(&context, &*content, &value(times)).await?;
+        if found.is_some() && present.is_some() && indexed.is_some() && listed.is_some() && begun {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn content_works_on(context: &Context, content: &dyn Indexable, value: &Bytes) -> Outcome {
+    let add = context.soon("an `add` after something was dropped", insist(|| content.add(value.clone())));
+    let added = add.await??;
+    let found = context.soon("a `find` after something was dropped", insist(|| content.find(&added))).await??;
+    ensure_eq!(found.as_ref(), Some(value), "a value that was added after something was dropped");
+    let begin = context.soon("the return of `begin` after something was dropped", content.begin());
+    begin.await??.abort().await?;
+    Ok(())
+}
+
+async fn syncs(context: Context) -> Outcome {
+    let instance = context.open().await?;
+    let (entries, k) = (instance.entries(), key("k"));
+    for times in 1..MOST_AWAITS {
+        insist(|| entries.set(&k, long(times))).await?;
+        let synced = poll_then_drop(instance.sync(), times).await.transpose()?;
+        works_on(&context, &*entries, times).await?;
+        if synced.is_some() {
+            break;
+        }
+    }
+    Ok(context.soon("the return of `sync` after others were dropped", instance.sync()).await??)
+}
+
+async fn closes_of_a_handle(context: Context) -> Outcome {
+    let instance = context.open().await?;
+    let (stays, k) = (instance.entries(), key("k"));
+    for times in 1..MOST_AWAITS {
+        let entries = instance.entries();
+        insist(|| entries.set(&k, long(times))).await?;
+        let closed = poll_then_drop(entries.close(), times).await.transpose()?;
+        works_on(&context, &*stays, times).await?;
+        context.soon("the return of a `close` that was dropped before", entries.close()).await??;
+        expect_error!(entries.find(&k).await, Closed, "`find` of a handle that was closed");
+        if closed.is_some() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A `close` that was dropped is asked for again, and then the engine has let go of its files (L4).
+async fn closes(context: Context) -> Outcome {
+    for times in 1..MOST_AWAITS {
+        let instance = context.open().await?;
+        let (entries, k) = (instance.entries(), key(times.to_string()));
+        insist(|| entries.set(&k, long(times))).await?;
+        let closed = poll_then_drop(instance.close(), times).await.transpose()?;
+        context.soon("the return of a `close` that was dropped before", instance.close()).await??;
+        let instance = context.open().await?;
+        let found = instance.entries().find(&k).await?;
+        ensure_eq!(found, Some(long(times)), "what was set before a `close` that was dropped");
+        instance.close().await?;
+        if closed.is_some() {
+            break;
+        }
+    }
+    Ok(())
+}
+
 async fn adds(context: Context) -> Outcome {
     let content = context.open().await?.content();
+    for way in [Way::Add, Way::UnsafeAdd] {
+        adds_by(&*content, way).await?;
+    }
+    Ok(())
+}
+
+async fn adds_by(content: &dyn Indexable, way: Way) -> Outcome {
     let mut last = Vec::new();
     for times in 1..MOST_AWAITS {
-        let long = long(times);
+        let long = Bytes::from([format!("{way:?}").as_bytes(), &long(times)].concat());
         let hash = content.hash_function().hash(&long);
-        let ended = poll_then_drop(insist(|| content.add(long.clone())), times).await.transpose()?.is_some();
+        let ended = poll_then_drop(insist(|| way.add(content, long.clone())), times).await.transpose()?.is_some();
         let found = content.find(&hash.into()).await?;
         ensure!(found.is_some() || !ended, "a value that was added is not there");
         ensure!(found.is_none_or(|found| found == long), "after a dropped `add` another value is there");

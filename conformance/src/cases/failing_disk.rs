@@ -21,11 +21,11 @@ use crate::{
     following::{Follower, Scope, State},
     operations::value,
     roles::{Cue, Role, role},
-    work::{Entries, Round, STEP, Work},
+    work::{Entries, Round, STEP, Synced, Work},
 };
 
 pub(super) const CASES: &[Case] = &[
-    case!("error/E3-a-failed-sync-refuses-writes-until-a-reopen", [Entries, SurvivesPowerLoss], failed_sync),
+    case!("error/E3-a-failed-sync-refuses-writes-until-a-reopen", [Entries, Embedded, Reopens], failed_sync),
     case!("error/E1-a-full-disk-is-no-space-until-there-is-room", [Entries, Embedded, Reopens], full_disk),
     case!("atomic/A5-errors-of-the-disk-tell-the-effect", [Entries, Embedded, SurvivesKill], failing_operations),
     case!("atomic/A5-a-disk-that-takes-no-changes-loses-nothing", [Entries, Embedded, Reopens], no_changes),
@@ -48,13 +48,12 @@ fn attempts_of(cue: &Cue) -> Outcome<Attempts> {
 /// Writes until a write fails, and then demands what E3 says of the store.
 async fn poison(cue: Cue) -> Outcome {
     let instance = cue.open().await?;
-    let entries = instance.entries();
     let mut attempts = attempts_of(&cue)?;
-    attempts.write(&*entries).await?;
+    write_and_sync(&mut attempts, &instance).await?;
     say(attempts.last_line());
     // Only behind the fault do the writes count.
     hear();
-    while attempts.write(&*entries).await.is_ok() {
+    while write_and_sync(&mut attempts, &instance).await.is_ok() {
         ensure!(attempts.len() < WRITES, "E3: {WRITES} writes were acknowledged, though a sync failed");
         say(attempts.last_line());
     }
@@ -71,10 +70,19 @@ async fn poison(cue: Cue) -> Outcome {
 
 const POISONED: &str = "poisoned";
 
+/// Writes, and syncs where the store leaves that to whoever uses it.
+async fn write_and_sync(attempts: &mut Attempts, instance: &Instance) -> store_api::Result<()> {
+    attempts.write(instance).await?;
+    if instance.guarantees().durability == Durability::Power {
+        return Ok(());
+    }
+    instance.sync().await.inspect_err(|_| attempts.doubt_the_last())
+}
+
 /// Demands that a store takes no write of any kind after a failed sync, and syncs nothing.
 async fn refused(attempts: &mut Attempts, instance: &Instance) -> Outcome {
     let entries = instance.entries();
-    let error = expect_error!(attempts.write(&*entries).await, Poisoned, "E3: a write after a failed sync");
+    let error = expect_error!(attempts.write(instance).await, Poisoned, "E3: a write after a failed sync");
     ensure_eq!(error.effect(), Effect::NotApplied, "E3: the effect of a write that a poisoned store refuses");
     say(attempts.last_line());
     // What each would change is as it says.
@@ -88,7 +96,7 @@ async fn refused(attempts: &mut Attempts, instance: &Instance) -> Outcome {
         expect_error!(commit(&*content).await, Poisoned, "E3: a batch after a failed sync");
     }
     ensure!(instance.sync().await.is_err(), "E3: a `sync` after a failed one is acknowledged");
-    attempts.check_readable(&*entries).await
+    attempts.check_readable(instance).await
 }
 
 /// A batch, which may be refused at each of its steps.
@@ -105,16 +113,18 @@ async fn failed_sync(context: Context) -> Outcome {
     let mut random = context.random();
     for number in 0..context.rounds(6) {
         let attempts = poisoned(&context, number, &mut random)?;
+        let syncs_itself = context.guarantees().durability == Durability::Power;
         let checked = match number % 3 {
-            0 => context.disk().lose_power(Keep::Random { seed: random.u64(..) }),
             // What a process shows that finds what the failed sync left.
-            1 => stays(&context, Keep::None).await,
-            // What it acknowledges: it may rest on what the failed sync left.
-            _ => acknowledges(&context, number, &mut random).await,
+            1 if syncs_itself => stays(&context, Keep::None).await,
+            // What it acknowledges, or syncs: it may rest on what the failed sync left.
+            2 if syncs_itself => acknowledges::<Entries>(&context, number, &mut random).await,
+            2 => acknowledges::<Synced>(&context, number, &mut random).await,
+            _ => context.disk().lose_power(Keep::Random { seed: random.u64(..) }),
         };
         checked.map_err(|failure| failure.within(format_args!("E3: opened again after failed sync {number}")))?;
-        let instance = context.open().await?;
-        let checked = attempts.check(&*instance.entries()).await;
+        let instance = context.open_when_free("E3: an open behind a failed sync").await?;
+        let checked = attempts.check(&instance).await;
         checked.map_err(|failure| failure.within(format_args!("E3: failed sync {number}")))?;
         instance.entries().set(&key("works"), value(number)).await?;
         instance.close().await?;
@@ -148,11 +158,11 @@ fn until_poisoned(child: &mut Child, attempts: &mut Attempts) -> Outcome {
     }
 }
 
-async fn acknowledges(context: &Context, number: usize, random: &mut fastrand::Rng) -> Outcome {
-    let said = [cut_off::<Entries>(context, number, random)?];
+async fn acknowledges<W: Work>(context: &Context, number: usize, random: &mut fastrand::Rng) -> Outcome {
+    let said = [cut_off::<W>(context, number, random)?];
     context.disk().lose_power(Keep::None)?;
-    let instance = context.open().await?;
-    Entries::check(&instance, &said).await?;
+    let instance = context.open_when_free("E3: an open behind a failed sync, and a power loss").await?;
+    W::check(&instance, &said).await?;
     instance.close().await?;
     Ok(())
 }
@@ -164,9 +174,8 @@ async fn attempt(cue: Cue) -> Outcome {
     hear();
     // A disk that fails may not let it open.
     let Ok(instance) = cue.try_open().await else { return Ok(()) };
-    let entries = instance.entries();
     while attempts.len() < WRITES {
-        let written = attempts.write(&*entries).await;
+        let written = attempts.write(&instance).await;
         say(attempts.last_line());
         if written.is_err_and(|error| error.kind() == ErrorKind::Poisoned) {
             break;
@@ -177,9 +186,10 @@ async fn attempt(cue: Cue) -> Outcome {
 
 const OPENING: &str = "opening";
 
-/// What a disk is asked for on the way of a write, by how often an engine does it; each engine writes.
-const OPERATIONS: [&str; 10] =
-    ["write", "write", "fsync", "fsync", "fsync", "create", "rename", "truncate", "syncdir", "unlink"];
+/// What a disk is asked for on the way of a write, and before how many of them at most one fails: what an engine does now
+/// and then only is to fail at once.
+const OPERATIONS: [(&str, usize); 7] =
+    [("write", 20), ("fsync", 20), ("create", 3), ("rename", 2), ("truncate", 3), ("syncdir", 3), ("unlink", 3)];
 
 /// What it answers: most of the time that it is broken or full.
 const ERRORS: [&str; 7] = ["EIO", "EIO", "ENOSPC", "ENOSPC", "EDQUOT", "EROFS", "EACCES"];
@@ -190,11 +200,10 @@ async fn failing_operations(context: Context) -> Outcome {
     let mut random = context.random();
     context.open().await?.close().await?;
     let loses_power = context.guarantees().durability == Durability::Power;
-    for number in 0..context.rounds(8) {
-        // Where luck never chose what the engine does, nothing would be shown.
-        let operation = if number == 0 { OPERATIONS[0] } else { OPERATIONS[random.usize(..OPERATIONS.len())] };
+    for number in 0..context.rounds(OPERATIONS.len()) {
+        let (operation, before) = OPERATIONS[number % OPERATIONS.len()];
         let error = ERRORS[random.usize(..ERRORS.len())];
-        let fault = format!("{operation} {error} after={} times={}", random.usize(..20), random.usize(1..4));
+        let fault = format!("{operation} {error} after={} times={}", random.usize(..before), random.usize(1..4));
         let mut attempts = Attempts::new(Round { number, seed: context.seed() });
         let mut child = context.child("attempt", &[&number.to_string()])?;
         child.until(OPENING)?;
@@ -208,8 +217,9 @@ async fn failing_operations(context: Context) -> Outcome {
         if loses_power && random.bool() {
             context.disk().lose_power(Keep::Random { seed: random.u64(..) })?;
         }
-        let instance = context.open().await.map_err(|failure| failure.within(format_args!("after `{fault}`")))?;
-        let checked = attempts.check(&*instance.entries()).await;
+        let instance = context.open_when_free("an open behind a kill").await;
+        let instance = instance.map_err(|failure| failure.within(format_args!("after `{fault}`")))?;
+        let checked = attempts.check(&instance).await;
         checked.map_err(|failure| failure.within(format_args!("after `{fault}`")))?;
         instance.close().await?;
     }
@@ -231,51 +241,50 @@ async fn full_disk(context: Context) -> Outcome {
     for number in 0..context.rounds(3) {
         let mut attempts = Attempts::new(Round { number, seed: context.seed() });
         let instance = context.open().await?;
-        let entries = instance.entries();
-        attempts.write(&*entries).await?;
+        attempts.write(&instance).await?;
         context.disk().leave_room(random.u64(..300_000))?;
-        write_until_full(&mut attempts, &*entries, context.directory()).await?;
+        write_until_full(&mut attempts, &instance, context.directory()).await?;
         let closes_full = random.bool();
         if !closes_full {
             context.disk().mend()?;
-            write_with_room(&mut attempts, &*entries).await?;
+            write_with_room(&mut attempts, &instance).await?;
         }
         // It may have something to write, and no room for it.
         let closed = instance.close().await;
         ensure!(closes_full || closed.is_ok(), "L4: a close fails, though there is room again");
         context.disk().mend()?;
         let instance = context.open().await?;
-        attempts.check(&*instance.entries()).await.map_err(|failure| failure.within("after a full disk"))?;
+        attempts.check(&instance).await.map_err(|failure| failure.within("after a full disk"))?;
         instance.close().await?;
     }
     Ok(())
 }
 
 /// Writes until the disk that a directory lies on is full, which is to be told, and demands what was acknowledged.
-pub(super) async fn write_until_full(attempts: &mut Attempts, entries: &dyn AtomicWrite, directory: &Path) -> Outcome {
-    let error = fill(attempts, entries, directory).await?;
+pub(super) async fn write_until_full(attempts: &mut Attempts, instance: &Instance, directory: &Path) -> Outcome {
+    let error = fill(attempts, instance, directory).await?;
     expect_error!(Err::<(), _>(error), NoSpace, "E1: the error of a write on a full disk");
-    attempts.check(entries).await.map_err(|failure| failure.within("on a full disk"))
+    attempts.check(instance).await.map_err(|failure| failure.within("on a full disk"))
 }
 
 /// Writes until the disk refuses one; gives that error.
-async fn fill(attempts: &mut Attempts, entries: &dyn AtomicWrite, directory: &Path) -> Outcome<Error> {
+async fn fill(attempts: &mut Attempts, instance: &Instance, directory: &Path) -> Outcome<Error> {
     while attempts.len() < WRITES {
-        if let Err(error) = attempts.write(entries).await {
+        if let Err(error) = attempts.write(instance).await {
             return Ok(error);
         }
     }
     // What it acknowledged it must have, wherever that is.
-    attempts.check(entries).await.map_err(|failure| failure.within("on a full disk"))?;
+    attempts.check(instance).await.map_err(|failure| failure.within("on a full disk"))?;
     let disk = statvfs(directory).map_err(Failure::harness)?;
     ensure!(disk.f_bavail > 0, "E1: {WRITES} writes were acknowledged on a full disk");
     Err(Failure::unsupported(format_args!("{WRITES} writes did not fill the disk: the store had room from before")))
 }
 
 /// Writes when there is room again.
-pub(super) async fn write_with_room(attempts: &mut Attempts, entries: &dyn AtomicWrite) -> Outcome {
-    attempts.write(entries).await.map_err(|error| Failure::from(error).within("E1: there is room again"))?;
-    attempts.check(entries).await
+pub(super) async fn write_with_room(attempts: &mut Attempts, instance: &Instance) -> Outcome {
+    attempts.write(instance).await.map_err(|error| Failure::from(error).within("E1: there is room again"))?;
+    attempts.check(instance).await
 }
 
 /// What a disk answers that was mounted read-only underneath, whose permissions were lost, or whose quota is used up.
@@ -292,29 +301,28 @@ async fn no_changes(context: Context) -> Outcome {
     for number in 0..context.rounds(3) {
         let mut attempts = Attempts::new(Round { number, seed: context.seed() });
         let instance = context.open().await?;
-        let entries = instance.entries();
         for _ in 0..random.usize(1..10) {
-            attempts.write(&*entries).await?;
+            attempts.write(&instance).await?;
         }
         let answer = NO_CHANGES[number % NO_CHANGES.len()];
         for change in CHANGES {
             context.disk().fail(format_args!("{change} {answer}"))?;
         }
-        while attempts.write(&*entries).await.is_ok() {
+        while attempts.write(&instance).await.is_ok() {
             ensure!(attempts.len() < WRITES, "A10: {WRITES} writes were acknowledged on a disk that takes no changes");
         }
         for _ in 0..3 {
             // Whatever it is told, it is to be true.
-            let _ = attempts.write(&*entries).await;
+            let _ = attempts.write(&instance).await;
         }
-        attempts.check_readable(&*entries).await.map_err(|failure| failure.within(answer))?;
+        attempts.check_readable(&instance).await.map_err(|failure| failure.within(answer))?;
         // It may have something to write.
         let _ = instance.close().await;
         context.disk().mend()?;
         let instance = context.open().await.map_err(|failure| failure.within(format_args!("after {answer}")))?;
-        let checked = attempts.check(&*instance.entries()).await;
+        let checked = attempts.check(&instance).await;
         checked.map_err(|failure| failure.within(format_args!("opened again after {answer}")))?;
-        attempts.write(&*instance.entries()).await?;
+        attempts.write(&instance).await?;
         instance.close().await?;
     }
     Ok(())
@@ -338,20 +346,19 @@ async fn removed(context: Context) -> Outcome {
 async fn all_removed(context: &Context) -> Outcome {
     let context = context.store_in_directory().await?;
     let instance = context.open().await?;
-    let entries = instance.entries();
     let mut attempts = Attempts::new(Round { number: 0, seed: context.seed() });
     for _ in 0..5 {
-        attempts.write(&*entries).await?;
+        attempts.write(&instance).await?;
     }
     if Files::of(context.directory())?.file_names().iter().all(|name| context.overlooks(name)) {
         return Err(Failure::unsupported("the store overlooks the removal of each of its files"));
     }
     empty_but_for(context.directory(), &|name| context.overlooks(name)).map_err(Failure::harness)?;
     for _ in 0..5 {
-        let written = attempts.write(&*entries).await;
+        let written = attempts.write(&instance).await;
         ensure!(written.is_err(), "A10: a write was acknowledged, though the files of the store had been removed");
     }
-    attempts.check_readable(&*entries).await?;
+    attempts.check_readable(&instance).await?;
     // There is nothing left that it could write to.
     let _ = instance.close().await;
     empty(context.directory()).map_err(Failure::harness)?;
@@ -368,12 +375,11 @@ const BESIDE: usize = 5;
 /// Writes some, and some more when it is told to, whatever each is told.
 async fn write_twice(cue: Cue) -> Outcome {
     let instance = cue.open().await?;
-    let entries = instance.entries();
     let mut attempts = attempts_of(&cue)?;
     loop {
         for _ in 0..BESIDE {
             // The line says how it ended.
-            let _ = attempts.write(&*entries).await;
+            let _ = attempts.write(&instance).await;
             say(attempts.last_line());
         }
         hear();
@@ -409,7 +415,7 @@ async fn one_removed(context: &Context, number: usize) -> Outcome<usize> {
         return Ok(files.len());
     }
     if let Ok(instance) = context.try_open(&Settings::default()).await {
-        let checked = attempts.check(&*instance.entries()).await;
+        let checked = attempts.check(&instance).await;
         checked.map_err(|failure| failure.within(format_args!("{name} was removed while the store was open")))?;
         instance.close().await?;
     }
@@ -425,12 +431,12 @@ async fn watch_full_disk(context: Context) -> Outcome {
         let instance = context.open().await?;
         let entries = instance.entries();
         let mut follower = Follower::from_nothing(&context, &*entries, &Scope::everything()).await?;
-        attempts.write(&*entries).await?;
+        attempts.write(&instance).await?;
         follower.converge(&all(&*entries).await?).await?;
         context.disk().leave_room(random.u64(..100_000))?;
-        fill(&mut attempts, &*entries, context.directory()).await?;
+        fill(&mut attempts, &instance, context.directory()).await?;
         context.disk().mend()?;
-        write_with_room(&mut attempts, &*entries).await?;
+        write_with_room(&mut attempts, &instance).await?;
         follower.converge_behind_faults(&all(&*entries).await?).await?;
         instance.close().await?;
     }
@@ -451,16 +457,16 @@ async fn short_writes(context: Context) -> Outcome {
         for _ in 0..20 {
             context.disk().shorten_writes(random.usize(1..4))?;
             // An engine that takes it for an error says so.
-            let _ = attempts.write(&*instance.entries()).await;
+            let _ = attempts.write(&instance).await;
         }
-        attempts.check(&*instance.entries()).await.map_err(|failure| failure.within("after short writes"))?;
+        attempts.check(&instance).await.map_err(|failure| failure.within("after short writes"))?;
         context.disk().mend()?;
-        attempts.write(&*instance.entries()).await?;
+        attempts.write(&instance).await?;
         instance.sync().await?;
         instance.close().await?;
         context.disk().lose_power(Keep::None)?;
         let instance = context.open().await?;
-        let checked = attempts.check(&*instance.entries()).await;
+        let checked = attempts.check(&instance).await;
         checked.map_err(|failure| failure.within("after short writes, a `sync`, and a power loss"))?;
         instance.close().await?;
     }

@@ -17,6 +17,7 @@ use crate::{
     clients::beside,
     context::{Context, Instance, key},
     failure::{Failure, Outcome, ensure, ensure_eq},
+    luck::Hopes,
     operations::{insist, set_all, until_answered, value},
     show::shown,
 };
@@ -146,7 +147,16 @@ async fn list(entries: &dyn EntryRead, clock: &Clock, under: &Key, with_values: 
     Ok(Listing { items, span })
 }
 
+/// How many lists are to have changes in their time.
+const AMID_CHANGES: Hopes = Hopes { floor: 6, enough: 30, rounds: [6, 60] };
+
 impl Listing {
+    /// Whether somebody else looked at the clock in its time.
+    fn is_amid_changes(&self) -> bool {
+        let (began, ended) = self.span;
+        ended - began > 1
+    }
+
     fn judge(self, lives: &Lives) -> Outcome {
         let listed = self.items.len();
         let items: BTreeMap<Key, Option<Bytes>> = self.items.into_iter().collect();
@@ -182,12 +192,17 @@ async fn lists_amid_changes(context: &Context, reader: &Instance, writer: &Insta
     let (clock, over) = (Arc::new(Clock::default()), Arc::new(AtomicBool::new(false)));
     let ((), set) = clock.span(set_all(&*writer.entries(), staying())).await?;
     let changing = beside(keep_changing(writer.entries(), Arc::clone(&clock), Arc::clone(&over))).await?;
+    let luck = context.luck(AMID_CHANGES);
     let lists = async {
         let entries = reader.entries();
         let mut lists = Vec::new();
-        for round in context.rounds_for_a_moment(6, 60) {
+        for round in luck.rounds() {
             let under = [Key::root(), key("all")][round / 2 % 2].clone();
-            lists.push(list(&*entries, &clock, &under, round % 2 == 0).await?);
+            let list = list(&*entries, &clock, &under, round % 2 == 0).await?;
+            if list.is_amid_changes() {
+                luck.meet();
+            }
+            lists.push(list);
         }
         Ok::<_, Failure>(lists)
     };
@@ -195,7 +210,8 @@ async fn lists_amid_changes(context: &Context, reader: &Instance, writer: &Insta
     over.store(true, Ordering::Release);
     let mut lives = changing.await??;
     lives.extend(staying().into_iter().map(|(key, value)| (key, vec![Life { value, set, removed: NEVER }])));
-    lists?.into_iter().try_for_each(|list| list.judge(&lives))
+    lists?.into_iter().try_for_each(|list| list.judge(&lives))?;
+    luck.judge("lists had changes begin or end in their time")
 }
 
 async fn half_read(context: Context) -> Outcome {

@@ -13,14 +13,15 @@ use bytes::Bytes;
 use futures_util::{FutureExt, future::try_join_all};
 use store_api::{EntryReadExt, HashFunction, Key, Visibility};
 
-use super::closing::close_amid;
+use super::closing::{IN_FLIGHT_AND_REOPENED, close_amid, judge};
 use crate::{
     Settings,
     case::{Case, case},
     clients::{all, both},
     content::listed,
     context::{Context, Instance, key},
-    failure::{Outcome, ensure, ensure_eq, expect_error},
+    failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
+    files::Files,
     handles::{Handles, Write},
     operations::{put, set_all, value},
 };
@@ -31,6 +32,7 @@ pub(super) const CASES: &[Case] = &[
     case!("handle/L4-a-close-amid-writes-keeps-what-was-acknowledged", [Reopens], closed_amid_writes),
     case!("handle/L4-a-second-instance-is-in-use-until-the-first-is-closed", [LoneInstance, Reopens], in_use),
     case!("handle/L5-another-hash-function-is-incompatible", [Content, Reopens], another_hash_function),
+    case!("handle/L5-a-store-that-is-refused-is-left-untouched", [Content, Embedded, Reopens], left_untouched),
     case!(
         "handle/L5-another-hash-function-than-that-of-an-open-instance-is-incompatible",
         [Content, SharedInstances],
@@ -114,16 +116,17 @@ async fn last_states(context: Context) -> Outcome {
 }
 
 async fn closed_amid_writes(context: Context) -> Outcome {
-    for round in 0..context.rounds(5) {
+    let luck = context.luck(IN_FLIGHT_AND_REOPENED);
+    for round in luck.rounds() {
         let instance = context.open().await?;
         let handles = Handles::of(&instance);
         let close = |_| async move { Ok(instance.close().await?) }.boxed();
-        let known = close_amid(&context, round, handles, close).await?;
+        let known = close_amid(&context, &luck, round, handles, close).await?;
         let instance = context.open().await?;
         known.ensure(&Handles::of(&instance), "a store reopened right after a close amid writes").await?;
         instance.close().await?;
     }
-    Ok(())
+    judge(&luck)
 }
 
 async fn in_use(context: Context) -> Outcome {
@@ -132,7 +135,7 @@ async fn in_use(context: Context) -> Outcome {
     let writes = handles.writes(0, 0);
     write_all(&handles, &writes).await?;
     for _ in 0..3 {
-        let second = context.soon("an answer to a second open", context.try_open(&Settings::default())).await?;
+        let second = context.at_once("L4: an answer to a second open", context.try_open(&Settings::default())).await?;
         expect_error!(second, InUse, "a second open, while an instance has the store to itself");
     }
     let more = handles.writes(1, 0);
@@ -143,6 +146,28 @@ async fn in_use(context: Context) -> Outcome {
         context.open().await.map_err(|failure| failure.within("right after the first instance was closed"))?;
     ensure_all_there(&Handles::of(&instance), &[writes, more].concat(), "the next instance").await?;
     Ok(instance.close().await?)
+}
+
+/// A store that is refused is byte for byte what it was.
+async fn left_untouched(context: Context) -> Outcome {
+    for (has, asked) in pairs_of_functions() {
+        let store = context.store_in_directory().await?;
+        let instance = store.open_with(&Settings { hash: Some(has), ..Settings::default() }).await?;
+        let handles = Handles::of(&instance);
+        write_all(&handles, &handles.writes(0, 0)).await?;
+        instance.close().await?;
+        drop((handles, instance));
+        let before = Files::of(store.directory())?;
+        ensure_incompatible(&store, has, asked).await?;
+        let after = Files::of(store.directory())?;
+        if let Some(changed) = after.differs_from(&before) {
+            return Err(Failure::broken(format_args!(
+                "L5: a refused open left {} another than it was",
+                changed.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Asks for another hash function than the store has: refused, with both named.

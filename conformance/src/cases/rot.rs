@@ -14,7 +14,8 @@ use store_api::{AtomicWrite, ContentHash, EntryRead, Indexable, Key};
 use crate::{
     Settings,
     case::{Case, case},
-    child::{Child, say},
+    child::{hear, say},
+    content::add_all,
     context::{Context, Instance, key},
     disk::Keep,
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
@@ -302,21 +303,31 @@ pub(super) async fn reads_content(
     Ok(())
 }
 
-/// How often a read behind the `open` is to be refused; an engine that reads all in its `open` has none.
-const REFUSED: Hopes = Hopes { floor: 0, enough: 6, rounds: [9, 60] };
+/// In how many processes a read is to be refused of those that follow an `open` at random; an engine that reads all in its
+/// `open` has none. That the disk cannot be read from the `open` on needs no luck, and comes every other round.
+const REFUSED: Hopes = Hopes { floor: 0, enough: 12, rounds: [12, 60] };
 
 /// So many reads are let pass at most.
 const READS: usize = 1_000;
 
-/// Says that the `open` was refused.
+/// Says how an `open` ended.
+const OPENED: &str = "opened";
 const NOT_OPENED: &str = "not opened";
+
+/// What is read when the disk cannot be.
+fn to_read(seed: u64) -> State {
+    state(&mut fastrand::Rng::with_seed(seed), READ_IN_PARTS)
+}
 
 async fn unreadable_disk(context: Context) -> Outcome {
     let context = context.store_on_disk().await?;
     let mut random = context.random();
-    let state = state(&mut fastrand::Rng::with_seed(context.seed()), READ_IN_PARTS);
+    let state = to_read(context.seed());
     let instance = context.open().await?;
     set_all(&*instance.entries(), state.clone()).await?;
+    if let Some(content) = instance.indexable() {
+        add_all(&*content, state.values().cloned()).await?;
+    }
     instance.sync().await?;
     instance.close().await?;
     let files = Files::of(context.directory())?;
@@ -326,24 +337,24 @@ async fn unreadable_disk(context: Context) -> Outcome {
     for round in luck.rounds() {
         // What was read before is in no cache afterwards.
         context.disk().lose_power(Keep::None)?;
+        let opens_first = round % 2 == 1;
         // At first the very first read: an engine may read all of it at once.
-        let readable = if round == 0 { 0 } else { random.usize(..within) };
-        // The files that hold the data, and none that an engine makes while it is open, to share memory.
-        for file in files.names() {
-            context.disk().fail(format_args!("read EIO after={readable} file=store/{file}"))?;
-        }
-        // In a process of its own, since this one must go on if it is ended by a page that cannot be read.
-        let read = context.child("read", &[]).and_then(Child::finish);
+        let readable = if opens_first || round == 0 { 0 } else { random.usize(..within) };
+        let read = read_unreadable(&context, &files, opens_first, readable);
         context.disk().mend()?;
-        let told =
-            read.map_err(|failure| failure.within(format_args!("the disk cannot be read after {readable} reads")))?;
-        let refusals = told.iter().find_map(|line| line.parse().ok()).unwrap_or(0);
-        refused += refusals;
-        if told.iter().any(|line| line == NOT_OPENED) {
+        let when = if opens_first { "behind the `open`" } else { "from some time on" };
+        let read = read.map_err(|failure| {
+            failure.within(format_args!("the disk cannot be read {when}, after {readable} reads"))
+        })?;
+        let Some(refusals) = read else {
+            refused += 1;
             within = (within * 3 / 2).min(READS);
-        } else if refusals > 0 {
+            continue;
+        };
+        refused += refusals;
+        if refusals > 0 {
             luck.meet();
-        } else {
+        } else if !opens_first {
             within = (within * 2 / 3).max(2);
         }
     }
@@ -360,14 +371,58 @@ async fn unreadable_disk(context: Context) -> Outcome {
     }
 }
 
+/// Lets another process read all of a store whose disk cannot be read behind so many reads, before its `open` or behind
+/// it; how often it was refused a read, nothing where that was the `open`. It is another process, since this one must go
+/// on if it is ended by a page that cannot be read.
+fn read_unreadable(context: &Context, files: &Files, opens_first: bool, readable: usize) -> Outcome<Option<usize>> {
+    let fail = || {
+        // The files that hold the data, and none that an engine makes while it is open, to share memory.
+        let fault = |file| context.disk().fail(format_args!("read EIO after={readable} file=store/{file}"));
+        files.names().try_for_each(fault)
+    };
+    if !opens_first {
+        fail()?;
+    }
+    let mut child = context.child("read", &[])?;
+    if child.line()? != OPENED {
+        ensure!(!opens_first, "A11: an `open` is refused, though the disk can be read");
+        child.finish()?;
+        return Ok(None);
+    }
+    if opens_first {
+        fail()?;
+    }
+    child.go()?;
+    let refusals = child.finish()?;
+    refusals.iter().find_map(|line| line.parse().ok()).map(Some).ok_or_else(|| Failure::harness("no count of refusals"))
+}
+
 /// Reads all of a store whose disk may not be read, and says how often it was refused.
 async fn read(cue: Cue) -> Outcome {
-    let state = state(&mut fastrand::Rng::with_seed(cue.seed), READ_IN_PARTS);
+    let state = to_read(cue.seed);
     let Ok(instance) = cue.try_open().await else {
-        say(1);
         say(NOT_OPENED);
         return Ok(());
     };
-    say(reads(&*instance.entries(), &state, Absent::Broken).await?);
+    say(OPENED);
+    hear();
+    let mut refused = 0;
+    if let Some(content) = instance.indexable() {
+        refused += refused_content(&*content, &state).await?;
+    }
+    say(refused + reads(&*instance.entries(), &state, Absent::Broken).await?);
     Ok(())
+}
+
+/// Demands of each value that it is what was added, or an error; and gives how many errors there were.
+async fn refused_content(content: &dyn Indexable, state: &State) -> Outcome<usize> {
+    let mut refused = 0;
+    for value in state.values() {
+        match content.find(&content.hash_function().hash(value).into()).await {
+            Ok(Some(found)) => ensure!(found == value, "I6: `find` gives other bytes than were added"),
+            Ok(None) => return Err(Failure::broken("A11: `find` of content says absent")),
+            Err(_) => refused += 1,
+        }
+    }
+    Ok(refused)
 }

@@ -22,6 +22,7 @@ use crate::{
     context::{Context, key},
     failure::{Failure, Outcome, ensure, ensure_eq},
     following::{Follower, Scope, State, next_item},
+    luck::{Hopes, Luck},
     operations::value,
 };
 
@@ -269,7 +270,8 @@ async fn close_wakes(context: Context) -> Outcome {
 async fn close_beside_the_start(context: Context) -> Outcome {
     let instance = context.open().await?;
     let mut random = context.random();
-    for _ in context.rounds_for_a_moment(10, 20_000) {
+    let luck = context.luck(BESIDE_CLOSE.of_clients(2));
+    for _ in luck.rounds() {
         let entries = instance.entries();
         let progress = Arc::new(Progress::default());
         let (closing, begun, close_behind) = (Arc::clone(&entries), Arc::clone(&progress), random.usize(1..20));
@@ -277,31 +279,39 @@ async fn close_beside_the_start(context: Context) -> Outcome {
             while begun.started.load(Ordering::Acquire) < close_behind && !begun.gave_up.load(Ordering::Acquire) {
                 yield_now().await;
             }
+            begun.closing.store(true, Ordering::Release);
             let closed = closing.close().await;
             // Where it failed nothing is known of the handle, and who starts need not go on.
             let known = if closed.is_ok() { &begun.closed } else { &begun.gave_up };
             known.store(true, Ordering::Release);
             Ok(closed?)
         };
-        let ((), all) = both(close, start_until_closed(context.clone(), entries, progress)).await?;
+        let starting = start_until_closed(context.clone(), Arc::clone(&luck), entries, progress);
+        let ((), all) = both(close, starting).await?;
         for follower in all {
             follower.expect_closed().await?;
         }
     }
-    Ok(())
+    luck.judge("watches were being started when their handle began to close")
 }
+
+/// How many starts of a watch are to be under way when a close begins.
+const BESIDE_CLOSE: Hopes = Hopes { floor: 20, enough: 300, rounds: [10, 20_000] };
 
 /// What those know of each other of whom one starts watches and one closes their handle.
 #[derive(Default)]
 struct Progress {
     started: AtomicUsize,
     gave_up: AtomicBool,
+    /// Whether the close was begun.
+    closing: AtomicBool,
     closed: AtomicBool,
 }
 
 /// Starts watches until the handle is closed, and counts them.
 async fn start_until_closed(
     context: Context,
+    luck: Arc<Luck>,
     entries: Arc<dyn AtomicWrite>,
     progress: Arc<Progress>,
 ) -> Outcome<Vec<Follower>> {
@@ -318,7 +328,12 @@ async fn start_until_closed(
             continue;
         }
         let scope = if all.len() % 2 == 0 { Scope::everything() } else { Scope::Key(k()) };
-        match Follower::try_from_nothing(&context, &*entries, &scope).await {
+        let before = !progress.closing.load(Ordering::Acquire);
+        let started = Follower::try_from_nothing(&context, &*entries, &scope).await;
+        if before && progress.closing.load(Ordering::Acquire) {
+            luck.meet();
+        }
+        match started {
             Ok(_) if closed => return Err(Failure::broken("L1: a watch is started after `close` has returned")),
             Ok(follower) => all.push(follower),
             Err(error) if error.kind() == ErrorKind::Closed => return Ok(all),

@@ -13,6 +13,7 @@ use crate::{
     context::{Context, Instance, key},
     failure::{Failure, Outcome, ensure, ensure_eq},
     following::{Follower, Reading, Scope, State},
+    luck::{Hopes, UnderWay},
     operations::{insist, put, set_all, value},
     show::shown,
 };
@@ -227,23 +228,20 @@ async fn scribbles_of_instances(context: Context) -> Outcome {
 
 /// Two write one key at the same moment, and then nobody: the watch is told of the one that came last. Told in the other
 /// order, they leave it with the first.
-async fn race(
-    context: &Context,
-    rounds: impl Iterator<Item = usize>,
-    watching: &Instance,
-    writing: [&Instance; 2],
-) -> Outcome {
+async fn race(context: &Context, hopes: Hopes, watching: &Instance, writing: [&Instance; 2]) -> Outcome {
+    let (luck, under_way) = (context.luck(hopes.of_clients(writing.len())), Arc::new(UnderWay::default()));
     let watcher = watching.entries();
     let mut followers = [
         Follower::from_nothing(context, &*watcher, &Scope::everything()).await?,
         Follower::from_nothing(context, &*watcher, &Scope::Key(k())).await?,
     ];
     let writers = writing.map(Instance::entries);
-    for round in rounds {
+    for round in luck.rounds() {
         let racing = writers.iter().enumerate().map(|(i, writer)| {
             let (writer, k) = (Arc::clone(writer), k());
+            let (luck, under_way) = (Arc::clone(&luck), Arc::clone(&under_way));
             let state = (i == 0 || round % 3 != 0).then(|| stamp(i, round));
-            async move { insist(|| put(&*writer, &k, state.clone())).await }
+            async move { under_way.beside(&luck, insist(|| put(&*writer, &k, state.clone()))).await }
         });
         all(racing.collect::<Vec<_>>()).await?;
         let is = watcher.find(&k()).await?;
@@ -252,17 +250,20 @@ async fn race(
             follower.converge(&store).await?;
         }
     }
-    Ok(())
+    luck.judge("writes began while the other one was under way")
 }
 
 async fn races(context: Context) -> Outcome {
     let instance = context.open().await?;
-    race(&context, context.rounds_for_a_moment(60, 20_000), &instance, [&instance, &instance]).await
+    let hopes = Hopes { floor: 20, enough: 300, rounds: [60, 20_000] };
+    race(&context, hopes, &instance, [&instance, &instance]).await
 }
 
 async fn races_of_instances(context: Context) -> Outcome {
     let (one, two) = (context.open().await?, context.open().await?);
-    race(&context, 0..context.rounds_across_instances(60), &one, [&one, &two]).await
+    // Each round waits for what the watch of another instance is told.
+    let hopes = Hopes { floor: 5, enough: 100, rounds: [3, 60] };
+    race(&context, hopes, &one, [&one, &two]).await
 }
 
 /// A reader that waits is told of each change before the next one is made, which nothing else would wake it for.

@@ -1,4 +1,4 @@
-//! A1 to A4: what a write does when nobody is beside it, and that whoever looks afterwards sees it.
+//! A1 to A5: what a write does when nobody is beside it, and that whoever looks afterwards sees it.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::{
     case::{Case, case},
     context::{Context, key},
     failure::{Outcome, ensure, ensure_eq},
-    operations::{put, value},
+    operations::{insist, put, value},
     show::shown,
 };
 
@@ -20,6 +20,7 @@ pub(super) const CASES: &[Case] = &[
     case!("atomic/A2-long-values-are-compared-to-the-last-byte", [Entries], long_values),
     case!("atomic/A3-setting-what-is-there-changes-nothing", [Entries], setting_what_is_there),
     case!("atomic/A4-a-mismatch-never-takes-effect", [Entries], mismatches),
+    case!("atomic/A5-an-own-write-is-no-mismatch", [Entries], own_writes),
 ];
 
 /// Some values, near to each other, and absence.
@@ -187,6 +188,20 @@ async fn mismatches(context: Context) -> Outcome {
     }
     for k in &keys {
         ensure_eq!(entries.find(k).await?, two(), "{} at the end", shown(k));
+    }
+    Ok(())
+}
+
+/// A client that has a key to itself is told of no mismatch: what it would be told is there is its own write, sent twice.
+async fn own_writes(context: Context) -> Outcome {
+    let entries = context.open().await?.entries();
+    let k = key("k");
+    let mut there = None;
+    for round in 0..context.rounds(100) {
+        let set = (round % 5 < 4).then(|| value(round));
+        let verdict = insist(|| entries.test_and_set(&k, there.clone(), set.clone())).await?;
+        ensure!(verdict.is_applied(), "nobody else writes this key, and yet: {}", shown(&verdict));
+        there = set;
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ pub(crate) struct Reading {
 
 /// How much the readers are to be told while others write: a store may tell little of much, and a reader that is starved has
 /// all of it told as one change.
-const TOLD: Hopes = Hopes { floor: 40, enough: 100, rounds: [60, 20_000] };
+const TOLD: Hopes = Hopes { floor: 60, enough: 400, rounds: [60, 20_000] };
 
 impl Reading {
     pub(crate) fn new(context: &Context) -> Self {

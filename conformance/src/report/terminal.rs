@@ -1,7 +1,7 @@
 //! A report for a terminal: a table of clauses and backends, then what it does not say by itself.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::{self, Display, from_fn},
 };
 
@@ -24,7 +24,8 @@ impl fmt::Display for Report {
             None => writeln!(f, "\n")?,
         }
         writeln!(f, "{}\n", self.table().trim_fmt())?;
-        writeln!(f, "A number counts cases; - is for what a backend does not claim.\n")?;
+        writeln!(f, "A number counts cases; - is where none applies to the backend.\n")?;
+        self.lacks(f)?;
         self.reasons(Verdict::Untested, "untested", f)?;
         self.reasons(Verdict::Inconclusive, "not settled", f)?;
         self.failures(f)?;
@@ -52,6 +53,21 @@ impl Report {
         table
     }
 
+    /// Why no case of a clause applies: each reason once, with the clauses.
+    fn lacks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lacking: BTreeMap<&str, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
+        for backend in &self.backends {
+            let clauses = self.clauses().map(|clause| clause.id);
+            for clause in clauses.filter(|clause| backend.verdict_of(clause) == Some(Verdict::Unsupported)) {
+                let reasons = backend.of_clause(clause).filter_map(|case| case.reason.as_deref());
+                for reason in reasons.collect::<BTreeSet<_>>() {
+                    lacking.entry(reason).or_default().entry(&backend.name).or_default().push(clause);
+                }
+            }
+        }
+        told("does not apply", &lacking, f)
+    }
+
     /// Each reason for a verdict once, with the cases that it stopped.
     fn reasons(&self, verdict: Verdict, word: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut stopped: BTreeMap<&str, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
@@ -61,14 +77,7 @@ impl Report {
                 stopped.entry(reason).or_default().entry(&backend.name).or_default().push(case.id);
             }
         }
-        for (reason, backends) in stopped {
-            writeln!(f, "{word}: {}", line(reason))?;
-            for (backend, cases) in backends {
-                writeln!(f, "  on {}  {}", line(backend), cases.join(" "))?;
-            }
-            writeln!(f)?;
-        }
-        Ok(())
+        told(word, &stopped, f)
     }
 
     fn failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,6 +88,18 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// Tells for each reason and backend what is so for it.
+fn told(word: &str, reasons: &BTreeMap<&str, BTreeMap<&str, Vec<&str>>>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (reason, backends) in reasons {
+        writeln!(f, "{word}: {}", line(reason))?;
+        for (backend, ids) in backends {
+            writeln!(f, "  on {}  {}", line(backend), ids.join(" "))?;
+        }
+        writeln!(f)?;
+    }
+    Ok(())
 }
 
 /// Breaks the names of the backends, which may be long addresses, and nothing else.
@@ -189,7 +210,7 @@ mod tests {
  clause                                    sound        broken       shut
 ─────────────────────────────────────────────────────────────────────────────────────
  Keys
-   K1   Ill-formed keys are refused        pass 1       pass 1       harness error 1
+   K1   Keys have up to 255 bytes          pass 1       pass 1       harness error 1
 
  Atomic writes
    A2   Compare-and-set, byte for byte     pass 1 of 2  FAIL 1 of 2
@@ -207,6 +228,7 @@ mod tests {
         for told in [
             "irminsul conformance 1.2.3, profile quick, seed 7\n",
             "untested: no other process\n  on sound  atomic/A2-another\n",
+            "does not apply: its instances do not share a store\n  on sound  W11\n",
             "atomic/A2-one on broken\nfail: absent where \"v\" is due\n  clause A2: `test_and_set` sets",
             "  demanded at writes.rs:7\n  again with irminsul conform broken --seed 7 --case atomic/A2-one\n\n1: set\n",
             "again with seed 7 and case key/K1-one\n",

@@ -40,7 +40,7 @@ pub(crate) struct Conform {
     /// The addresses of the stores
     #[arg(value_name = "STORE", required_unless_present = "list")]
     stores: Vec<Address>,
-    /// How thorough: quick (seconds), standard (a minute on an embedded engine) or soak (as long as --for)
+    /// How thorough: quick (seconds), standard (some minutes on an embedded engine) or soak (as long as --for)
     #[arg(long, value_name = "PROFILE")]
     profile: Option<Profile>,
     /// How long to go on, such as 90s, 30m or 2h: the suite again and again, each pass with the next seed, and as thorough
