@@ -14,14 +14,14 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
-use store_api::{AtomicWrite, Backend, Diff, Error, ErrorKind, Event, Init, Key, Result, Watch, WatchId};
+use store_api::{AtomicWrite, Backend, Diff, Error, ErrorKind, Event, Init, Key, Result, TestAndSet, Watch, WatchId};
 use tokio::{sync::mpsc, task::yield_now, time::sleep};
 
 use crate::lock::lock;
 
 use super::{
     Bug,
-    twist::Twist,
+    twist::{OpenBatch, Twist},
     writes::{Nth, a_moment, address_of},
 };
 
@@ -306,12 +306,35 @@ struct SilentBehindAFault {
     fault: Arc<AtomicBool>,
 }
 
+impl SilentBehindAFault {
+    fn heed<T>(&self, written: Result<T>) -> Result<T> {
+        self.fault.fetch_or(written.is_err(), Ordering::SeqCst);
+        written
+    }
+}
+
 #[async_trait]
 impl Twist for SilentBehindAFault {
     async fn set(&self, on: &Arc<dyn AtomicWrite>, key: &Key, value: Bytes) -> Result<()> {
-        let set = on.set(key, value).await;
-        self.fault.fetch_or(set.is_err(), Ordering::SeqCst);
-        set
+        self.heed(on.set(key, value).await)
+    }
+
+    async fn test_and_set(
+        &self,
+        on: &Arc<dyn AtomicWrite>,
+        key: &Key,
+        test: Option<Bytes>,
+        set: Option<Bytes>,
+    ) -> Result<TestAndSet> {
+        self.heed(on.test_and_set(key, test, set).await)
+    }
+
+    async fn remove(&self, on: &Arc<dyn AtomicWrite>, key: &Key) -> Result<()> {
+        self.heed(on.remove(key).await)
+    }
+
+    async fn commit(&self, on: &OpenBatch) -> Result<()> {
+        self.heed(on.batch.commit().await)
     }
 
     fn events(&self, _: &Arc<dyn AtomicWrite>, watch: Watch) -> Watch {
