@@ -15,7 +15,7 @@ impl Instance {
         write: impl FnOnce(&Store) -> T + Send + 'static,
     ) -> Result<T> {
         let instance = Arc::clone(self);
-        let under_way = self.detached.begin().await?;
+        let under_way = self.detached.begin()?;
         let write = move || {
             let written = write(&instance.store);
             drop(under_way);

@@ -1,21 +1,24 @@
 //! The entries, as their handles need them.
 
-use std::sync::Arc;
+use std::{convert::Infallible, pin::pin, sync::Arc};
 
 use backend_kit::{Context, EntryStore, Gate, Hub, Page, Scope, Test};
 use bytes::Bytes;
 use futures_util::{
     StreamExt, TryStreamExt,
-    future::ready,
+    future::{Either, select},
     stream::{self, BoxStream},
 };
-use store_api::{Effect, Error, Init, Key, Result, TestAndSet, Watch};
+use store_api::{Effect, Error, ErrorKind, Init, Key, Result, TestAndSet, Watch};
+
+use tokio::sync::oneshot;
 
 use crate::{
     Instance, S3_CONTEXT,
     client::{Client, Listed},
     entries::is_live,
-    names, run,
+    names,
+    tasks::to_the_end,
 };
 
 /// How many requests a call has under way.
@@ -143,22 +146,26 @@ impl EntryStore for Instance {
     }
 
     async fn write(self: &Arc<Self>, key: &Key, test: Test, set: Option<Bytes>) -> Result<TestAndSet> {
-        let under_way = self.detached.begin().await?;
+        let under_way = self.detached.begin()?;
         // Its place is taken here: a write that began later does not overtake it, whether or not its future is dropped.
         let patience = self.client.until();
-        let turn = self.turn(key, patience).await?;
+        let turn = self.turn(key, patience);
         let (instance, key) = (Arc::clone(self), key.clone());
+        let (_awaited, given_up) = oneshot::channel::<Infallible>();
         let write = async move {
-            let written = instance.write_entry(&key, &test, set, patience).await;
-            drop(turn);
-            written
+            // A write that is given up before its turn has come does not happen.
+            let _turn = match select(given_up, pin!(turn)).await {
+                Either::Left(_) => return Err(Error::new(ErrorKind::Other, "nobody waits for the write")),
+                Either::Right((turn, _)) => turn?,
+            };
+            instance.write_entry(&key, &test, set, patience).await
         };
-        run(&self.runtime, under_way, write).await
+        to_the_end(&self.runtime, under_way, write).await
     }
 
     async fn clear(self: &Arc<Self>) -> Result<()> {
-        let under_way = self.detached.begin().await?;
-        run(&self.runtime, under_way, Arc::clone(self).remove_all()).await
+        let under_way = self.detached.begin()?;
+        to_the_end(&self.runtime, under_way, Arc::clone(self).remove_all()).await
     }
 
     async fn page_of_keys(self: Arc<Self>, under: Key, from: Cursor) -> Result<Page<Key, Cursor>> {

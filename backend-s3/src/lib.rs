@@ -51,19 +51,20 @@ mod observer;
 mod options;
 mod packs;
 mod probe;
+mod tasks;
 mod turns;
 mod writer;
 
-use std::{fmt, panic, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use backend_kit::{ContentHandle, Context, Detached, EntryHandle, Gate, Hub, UnderWay};
+use backend_kit::{ContentHandle, Context, Detached, EntryHandle, Gate, Hub};
 use store_api::{
-    AtomicWrite, Backend, Durability, Effect, Error, ErrorKind, Guarantees, HashFunction, IndexLevel, Indexable,
-    Result, Visibility, WatchLag,
+    AtomicWrite, Backend, Durability, Error, ErrorKind, Guarantees, HashFunction, IndexLevel, Indexable, Result,
+    Visibility, WatchLag,
 };
 
-use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
+use tokio::{runtime::Handle, time::timeout};
 
 use self::{client::Client, entries::Entries, frame::Writer, observer::Observer, packs::Packs, turns::Turns};
 pub use self::{client::Requests, options::S3Options};
@@ -169,25 +170,6 @@ impl Instance {
             self.packs.give_up_merge();
             self.detached.ended().await;
         }
-    }
-}
-
-/// Runs a write to its end, also when its future is dropped: its answer is what the watches and the caches hear of it by
-/// (A9). A panic in it goes on in the caller.
-async fn run<T: Send + 'static>(
-    runtime: &Handle,
-    under_way: UnderWay,
-    write: impl Future<Output = Result<T>> + Send + 'static,
-) -> Result<T> {
-    let task: JoinHandle<Result<T>> = runtime.spawn(async move {
-        let written = write.await;
-        drop(under_way);
-        written
-    });
-    match task.await {
-        Ok(written) => written,
-        Err(ended) if ended.is_panic() => panic::resume_unwind(ended.into_panic()),
-        Err(_) => Err(Error::new(ErrorKind::Other, "the runtime is shutting down").with_effect(Effect::Unknown)),
     }
 }
 

@@ -13,7 +13,7 @@ use object_store::{
 use store_api::{Error, ErrorKind, HashFunction, Result};
 
 use crate::{
-    client::{self, Connector, OfMachine, READ_ATTEMPTS},
+    client::{self, Connector, InTask, OfMachine, READ_ATTEMPTS},
     environment::{self, Variables},
 };
 
@@ -387,7 +387,7 @@ fn shared<C: fmt::Debug + Send + Sync + 'static>(
     credentials: &Credentials<C>,
     advice: Option<&'static str>,
 ) -> Credentials<C> {
-    let credentials = Arc::clone(credentials);
+    let credentials: Credentials<C> = Arc::new(InTask(Arc::clone(credentials)));
     match advice {
         Some(advice) => Arc::new(OfMachine::new(credentials, advice)),
         None => credentials,
