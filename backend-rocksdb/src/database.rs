@@ -268,6 +268,11 @@ impl Lease<'_> {
         self.database.closing.load(Ordering::Relaxed)
     }
 
+    /// `Ok` until the store is being closed: what takes long gives way to that.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.is_closing() { Err(Error::closed()) } else { Ok(()) }
+    }
+
     /// Whether RocksDB is at work on what was written.
     pub(crate) fn is_compacting(&self) -> Result<bool> {
         for work in [NUM_RUNNING_COMPACTIONS, NUM_RUNNING_FLUSHES] {
