@@ -14,7 +14,7 @@ use store_api::{
     Append, Batch, ContentHash, ContentKey, ContentKeyStream, ContentRead, Error, ErrorKind, HashFunction, Result,
 };
 
-use crate::{Addition, Context, Gate, Page, Pages, false_value, sync::Mutex};
+use crate::{Addition, Context, Gate, OFFLOAD_LEN, Page, Pages, false_value, sync::Mutex};
 
 /// How many [bytes](Addition::bytes) the additions of a batch may have together unless told otherwise: 256 MiB.
 pub const DEFAULT_BATCH_LIMIT: usize = 256 * 1024 * 1024;
@@ -56,16 +56,26 @@ impl<S: BatchTarget> BufferedBatch<S> {
 
     async fn append(&self, given: Option<ContentHash>, value: Bytes) -> Result<ContentKey> {
         self.gate.check()?;
-        self.insert(Addition::of(self.hash_function(), given, value).await?)
+        let function = self.hash_function();
+        let addition = Addition::of(function, given, value).await?;
+        let hash = addition.hash;
+        // Of two values under one hash the true one stays (I4). Which that is may take long to tell: nobody waits for it.
+        if let Some(doubtful) = self.insert(addition)?
+            && crate::hash(function, &doubtful.value).await? == hash
+        {
+            self.insert(Addition { trusted: true, ..doubtful })?;
+        }
+        Ok(hash.into())
     }
 
-    fn insert(&self, addition: Addition) -> Result<ContentKey> {
+    /// Takes a value in, unless the batch has the same one or the true one. It comes back where the batch has another one
+    /// under its hash, and it may be the true one.
+    fn insert(&self, addition: Addition) -> Result<Option<Addition>> {
         let mut own = self.own.lock();
         let own = own.as_mut().ok_or_else(Error::closed)?;
         let replaced = match own.additions.get(&addition.hash) {
-            Some(present) if !addition.replaces(self.hash_function(), present.trusted, &present.value) => {
-                return Ok(addition.hash.into());
-            }
+            Some(present) if present.trusted || is_same(present, &addition) => return Ok(None),
+            Some(_) if !addition.trusted => return Ok(Some(addition)),
             Some(present) => present.bytes(),
             None => 0,
         };
@@ -80,9 +90,8 @@ impl<S: BatchTarget> BufferedBatch<S> {
             ));
         }
         own.bytes = bytes;
-        let hash = addition.hash;
-        own.additions.insert(hash, addition);
-        Ok(hash.into())
+        own.additions.insert(addition.hash, addition);
+        Ok(None)
     }
 
     fn own(&self, hash: &ContentHash) -> Result<Option<Addition>> {
@@ -145,6 +154,11 @@ impl<S: BatchTarget> ContentRead for BufferedBatch<S> {
         let start = Keys::Own(own, self.store.keys());
         Box::pin(Pages::new(S::CONTEXT, "keys", Arc::clone(&self.gate), start, Keys::page))
     }
+}
+
+/// Whether two values are seen to be equal without a long look.
+fn is_same(one: &Addition, other: &Addition) -> bool {
+    one.value.len() <= OFFLOAD_LEN && one.value == other.value
 }
 
 /// Where the keys of a batch are read from.
