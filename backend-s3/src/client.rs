@@ -5,6 +5,9 @@ mod answer;
 mod course;
 mod credentials;
 mod foreign;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub(crate) mod fuzzing;
 mod page;
 #[cfg(test)]
 mod tests;
