@@ -25,7 +25,7 @@ const KEYS_PER_PAGE: usize = 256;
 #[async_trait]
 pub trait BatchTarget: ContentRead + 'static {
     /// Who is named in errors.
-    const CONTEXT: Context;
+    fn context(&self) -> Context;
 
     /// Stores all of it at one instant, whole or not at all, also across a crash (I7).
     async fn commit(&self, additions: Vec<Addition>) -> Result<()>;
@@ -126,7 +126,7 @@ impl<S: BatchTarget> ContentRead for BufferedBatch<S> {
 
     async fn mem(&self, key: &ContentKey) -> Result<bool> {
         let hash = key.to_hash();
-        match self.own(&hash).map_err(S::CONTEXT.at("mem", hash))? {
+        match self.own(&hash).map_err(self.store.context().at("mem", hash))? {
             Some(_) => Ok(true),
             None => self.store.mem(key).await,
         }
@@ -134,14 +134,14 @@ impl<S: BatchTarget> ContentRead for BufferedBatch<S> {
 
     async fn find(&self, key: &ContentKey) -> Result<Option<Bytes>> {
         let hash = key.to_hash();
-        match self.own_value(&hash).await.map_err(S::CONTEXT.at("find", hash))? {
+        match self.own_value(&hash).await.map_err(self.store.context().at("find", hash))? {
             None => self.store.find(key).await,
             own => Ok(own),
         }
     }
 
     async fn index(&self, hash: &ContentHash) -> Result<Option<ContentKey>> {
-        match self.own(hash).map_err(S::CONTEXT.at("index", hash))? {
+        match self.own(hash).map_err(self.store.context().at("index", hash))? {
             Some(_) => Ok(Some((*hash).into())),
             None => self.store.index(hash).await,
         }
@@ -152,7 +152,7 @@ impl<S: BatchTarget> ContentRead for BufferedBatch<S> {
         let own: HashSet<ContentHash> =
             self.own.lock().as_ref().map(|own| own.additions.keys().copied().collect()).unwrap_or_default();
         let start = Keys::Own(own, self.store.keys());
-        Box::pin(Pages::new(S::CONTEXT, "keys", Arc::clone(&self.gate), start, Keys::page))
+        Box::pin(Pages::new(self.store.context(), "keys", Arc::clone(&self.gate), start, Keys::page))
     }
 }
 
@@ -193,23 +193,23 @@ impl Keys {
 #[async_trait]
 impl<S: BatchTarget> Append for BufferedBatch<S> {
     async fn add(&self, value: Bytes) -> Result<ContentKey> {
-        self.append(None, value).await.map_err(S::CONTEXT.on("add"))
+        self.append(None, value).await.map_err(self.store.context().on("add"))
     }
 
     async fn unsafe_add(&self, hash: ContentHash, value: Bytes) -> Result<ContentKey> {
-        self.append(Some(hash), value).await.map_err(S::CONTEXT.at("unsafe_add", hash))
+        self.append(Some(hash), value).await.map_err(self.store.context().at("unsafe_add", hash))
     }
 }
 
 #[async_trait]
 impl<S: BatchTarget> Batch for BufferedBatch<S> {
     async fn commit(&self) -> Result<()> {
-        let additions = self.end().map_err(S::CONTEXT.on("commit"))?;
+        let additions = self.end().map_err(self.store.context().on("commit"))?;
         if additions.is_empty() { Ok(()) } else { self.store.commit(additions).await }
     }
 
     async fn abort(&self) -> Result<()> {
-        self.end().map(drop).map_err(S::CONTEXT.on("abort"))
+        self.end().map(drop).map_err(self.store.context().on("abort"))
     }
 }
 

@@ -26,9 +26,11 @@ impl Instance {
 }
 
 impl EntryStore for Instance {
-    const CONTEXT: Context = MEM;
-
     type Cursor = Cursor;
+
+    fn context(&self) -> Context {
+        MEM
+    }
 
     fn gate(&self) -> &Arc<Gate> {
         &self.gate

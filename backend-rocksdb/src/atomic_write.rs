@@ -22,9 +22,11 @@ const PAGE_BYTES: usize = 4 * 1024 * 1024;
 type Cursor = Option<Vec<u8>>;
 
 impl EntryStore for Instance {
-    const CONTEXT: Context = ROCKSDB;
-
     type Cursor = Cursor;
+
+    fn context(&self) -> Context {
+        ROCKSDB
+    }
 
     fn gate(&self) -> &Arc<Gate> {
         &self.gate

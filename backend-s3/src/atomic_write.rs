@@ -14,7 +14,7 @@ use store_api::{Effect, Error, ErrorKind, Init, Key, Result, TestAndSet, Watch};
 use tokio::sync::oneshot;
 
 use crate::{
-    Instance, S3_CONTEXT,
+    Instance,
     client::{Client, Listed},
     entries::is_live,
     names,
@@ -128,9 +128,11 @@ pub(crate) fn entry_of(client: &Client, listed: &Listed) -> Option<Key> {
 }
 
 impl EntryStore for Instance {
-    const CONTEXT: Context = S3_CONTEXT;
-
     type Cursor = Cursor;
+
+    fn context(&self) -> Context {
+        self.context
+    }
 
     fn gate(&self) -> &Arc<Gate> {
         &self.gate

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, env, fmt, sync::Arc, time::Duration};
 
-use backend_kit::DEFAULT_BATCH_LIMIT;
+use backend_kit::{Context, DEFAULT_BATCH_LIMIT};
 #[cfg(feature = "azure")]
 use object_store::azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder};
 use object_store::{
@@ -172,6 +172,15 @@ impl S3Options {
             place.region = Some(region.into());
         }
         self
+    }
+
+    /// Who is named in errors: the scheme of the store's address.
+    pub(crate) fn context(&self) -> Context {
+        match &self.service {
+            #[cfg(feature = "azure")]
+            Service::Azure(_) => Context::new("az"),
+            Service::S3(_) | Service::Given(_) => Context::new("s3"),
+        }
     }
 
     fn place(&mut self) -> Option<&mut Place> {
@@ -547,6 +556,15 @@ mod tests {
         let builder = built(None, &[("AWS_S3_EXPRESS", "hidden")]).unwrap();
         let refused = connect_to_s3(builder).map(drop).unwrap_err().to_string();
         assert!(refused.contains("`AWS_`") && !refused.contains("hidden"), "{refused}");
+    }
+
+    #[cfg(feature = "azure")]
+    #[tokio::test]
+    async fn e1_the_errors_of_azure_say_that_they_are() {
+        for (options, backend) in [(S3Options::azure(""), "az"), (S3Options::new(""), "s3")] {
+            let errors = [options.clone().open().await.unwrap_err(), options.destroy().await.unwrap_err()];
+            assert!(errors.iter().all(|error| error.backend() == Some(backend)), "{errors:?}");
+        }
     }
 
     #[cfg(feature = "azure")]

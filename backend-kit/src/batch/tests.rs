@@ -55,7 +55,9 @@ impl ContentRead for Store {
 
 #[async_trait]
 impl BatchTarget for Store {
-    const CONTEXT: Context = Context::new("list");
+    fn context(&self) -> Context {
+        Context::new("list")
+    }
 
     async fn commit(&self, additions: Vec<Addition>) -> Result<()> {
         let mut shared = self.0.lock();
