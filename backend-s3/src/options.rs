@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, env, fmt, sync::Arc, time::Duration};
 
-use backend_kit::DEFAULT_BATCH_LIMIT;
+use backend_kit::{Context, DEFAULT_BATCH_LIMIT};
 #[cfg(feature = "azure")]
 use object_store::azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder};
 use object_store::{
@@ -13,7 +13,7 @@ use object_store::{
 use store_api::{Error, ErrorKind, HashFunction, Result};
 
 use crate::{
-    client::{self, Connector, OfMachine, READ_ATTEMPTS},
+    client::{self, Connector, InTask, OfMachine, READ_ATTEMPTS},
     environment::{self, Variables},
 };
 
@@ -170,6 +170,15 @@ impl S3Options {
     #[must_use]
     pub fn region(self, region: impl Into<String>) -> Self {
         self.placed(|place| place.region = Some(region.into()))
+    }
+
+    /// Who is named in errors: the scheme of the store's address.
+    pub(crate) fn context(&self) -> Context {
+        match &self.service {
+            #[cfg(feature = "azure")]
+            Service::Azure(_) => Context::new("az"),
+            Service::S3(_) | Service::Given { .. } => Context::new("s3"),
+        }
     }
 
     fn placed(mut self, set: impl FnOnce(&mut Place)) -> Self {
@@ -389,7 +398,7 @@ fn shared<C: fmt::Debug + Send + Sync + 'static>(
     credentials: &Credentials<C>,
     advice: Option<&'static str>,
 ) -> Credentials<C> {
-    let credentials = Arc::clone(credentials);
+    let credentials: Credentials<C> = Arc::new(InTask(Arc::clone(credentials)));
     match advice {
         Some(advice) => Arc::new(OfMachine::new(credentials, advice)),
         None => credentials,
@@ -558,6 +567,15 @@ mod tests {
         let builder = built(None, &[("AWS_S3_EXPRESS", "hidden")]).unwrap();
         let refused = connect_to_s3(builder).map(drop).unwrap_err().to_string();
         assert!(refused.contains("`AWS_`") && !refused.contains("hidden"), "{refused}");
+    }
+
+    #[cfg(feature = "azure")]
+    #[tokio::test]
+    async fn e1_the_errors_of_azure_say_that_they_are() {
+        for (options, backend) in [(S3Options::azure(""), "az"), (S3Options::new(""), "s3")] {
+            let errors = [options.clone().open().await.unwrap_err(), options.destroy().await.unwrap_err()];
+            assert!(errors.iter().all(|error| error.backend() == Some(backend)), "{errors:?}");
+        }
     }
 
     #[cfg(feature = "azure")]

@@ -14,6 +14,7 @@ mod failing_disk;
 mod faults;
 mod handles;
 mod index;
+mod kept;
 mod keys;
 mod killed;
 mod listing;
@@ -74,6 +75,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         batch_end::CASES,
         handles::CASES,
         closing::CASES,
+        kept::CASES,
         load::CASES,
         opening::CASES,
         errors::CASES,
