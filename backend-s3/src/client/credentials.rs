@@ -157,6 +157,30 @@ mod tests {
         assert_eq!(failure(&had).await, FailureKind::Ambiguous);
     }
 
+    /// Holds a lock while it waits, as a keeper of credentials that expire does.
+    #[derive(Debug, Default)]
+    struct Keeper(tokio::sync::Mutex<()>);
+
+    #[async_trait]
+    impl CredentialProvider for Keeper {
+        type Credential = ();
+
+        async fn get_credential(&self) -> Result<Arc<()>> {
+            let _held = self.0.lock().await;
+            tokio::task::yield_now().await;
+            Ok(Arc::new(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_question_that_nobody_polls_holds_up_no_other() {
+        let credentials = InTask(Arc::new(Keeper::default()));
+        let mut kept = credentials.get_credential();
+        assert!(futures_util::poll!(&mut kept).is_pending());
+        credentials.get_credential().await.unwrap();
+        kept.await.unwrap();
+    }
+
     #[tokio::test]
     async fn who_has_no_credentials_is_told_what_to_set() {
         let error = machine([Some(Err("no connection"))]).get_credential().await.unwrap_err();
