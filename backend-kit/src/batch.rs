@@ -14,7 +14,7 @@ use store_api::{
     Append, Batch, ContentHash, ContentKey, ContentKeyStream, ContentRead, Error, ErrorKind, HashFunction, Result,
 };
 
-use crate::{Addition, Context, Gate, Page, Pages, false_value, sync::Mutex};
+use crate::{Addition, Context, Gate, OFFLOAD_LEN, Page, Pages, false_value, sync::Mutex};
 
 /// How many [bytes](Addition::bytes) the additions of a batch may have together unless told otherwise: 256 MiB.
 pub const DEFAULT_BATCH_LIMIT: usize = 256 * 1024 * 1024;
@@ -25,7 +25,7 @@ const KEYS_PER_PAGE: usize = 256;
 #[async_trait]
 pub trait BatchTarget: ContentRead + 'static {
     /// Who is named in errors.
-    const CONTEXT: Context;
+    fn context(&self) -> Context;
 
     /// Stores all of it at one instant, whole or not at all, also across a crash (I7).
     async fn commit(&self, additions: Vec<Addition>) -> Result<()>;
@@ -56,16 +56,26 @@ impl<S: BatchTarget> BufferedBatch<S> {
 
     async fn append(&self, given: Option<ContentHash>, value: Bytes) -> Result<ContentKey> {
         self.gate.check()?;
-        self.insert(Addition::of(self.hash_function(), given, value).await?)
+        let function = self.hash_function();
+        let addition = Addition::of(function, given, value).await?;
+        let hash = addition.hash;
+        // Of two values under one hash the true one stays (I4). Which that is may take long to tell: nobody waits for it.
+        if let Some(doubtful) = self.insert(addition)?
+            && crate::hash(function, &doubtful.value).await? == hash
+        {
+            self.insert(Addition { trusted: true, ..doubtful })?;
+        }
+        Ok(hash.into())
     }
 
-    fn insert(&self, addition: Addition) -> Result<ContentKey> {
+    /// Takes a value in, unless the batch has the same one or the true one. It comes back where the batch has another one
+    /// under its hash, and it may be the true one.
+    fn insert(&self, addition: Addition) -> Result<Option<Addition>> {
         let mut own = self.own.lock();
         let own = own.as_mut().ok_or_else(Error::closed)?;
         let replaced = match own.additions.get(&addition.hash) {
-            Some(present) if !addition.replaces(self.hash_function(), present.trusted, &present.value) => {
-                return Ok(addition.hash.into());
-            }
+            Some(present) if present.trusted || is_same(present, &addition) => return Ok(None),
+            Some(_) if !addition.trusted => return Ok(Some(addition)),
             Some(present) => present.bytes(),
             None => 0,
         };
@@ -80,9 +90,8 @@ impl<S: BatchTarget> BufferedBatch<S> {
             ));
         }
         own.bytes = bytes;
-        let hash = addition.hash;
-        own.additions.insert(hash, addition);
-        Ok(hash.into())
+        own.additions.insert(addition.hash, addition);
+        Ok(None)
     }
 
     fn own(&self, hash: &ContentHash) -> Result<Option<Addition>> {
@@ -117,7 +126,7 @@ impl<S: BatchTarget> ContentRead for BufferedBatch<S> {
 
     async fn mem(&self, key: &ContentKey) -> Result<bool> {
         let hash = key.to_hash();
-        match self.own(&hash).map_err(S::CONTEXT.at("mem", hash))? {
+        match self.own(&hash).map_err(self.store.context().at("mem", hash))? {
             Some(_) => Ok(true),
             None => self.store.mem(key).await,
         }
@@ -125,14 +134,14 @@ impl<S: BatchTarget> ContentRead for BufferedBatch<S> {
 
     async fn find(&self, key: &ContentKey) -> Result<Option<Bytes>> {
         let hash = key.to_hash();
-        match self.own_value(&hash).await.map_err(S::CONTEXT.at("find", hash))? {
+        match self.own_value(&hash).await.map_err(self.store.context().at("find", hash))? {
             None => self.store.find(key).await,
             own => Ok(own),
         }
     }
 
     async fn index(&self, hash: &ContentHash) -> Result<Option<ContentKey>> {
-        match self.own(hash).map_err(S::CONTEXT.at("index", hash))? {
+        match self.own(hash).map_err(self.store.context().at("index", hash))? {
             Some(_) => Ok(Some((*hash).into())),
             None => self.store.index(hash).await,
         }
@@ -143,8 +152,13 @@ impl<S: BatchTarget> ContentRead for BufferedBatch<S> {
         let own: HashSet<ContentHash> =
             self.own.lock().as_ref().map(|own| own.additions.keys().copied().collect()).unwrap_or_default();
         let start = Keys::Own(own, self.store.keys());
-        Box::pin(Pages::new(S::CONTEXT, "keys", Arc::clone(&self.gate), start, Keys::page))
+        Box::pin(Pages::new(self.store.context(), "keys", Arc::clone(&self.gate), start, Keys::page))
     }
+}
+
+/// Whether two values are seen to be equal without a long look.
+fn is_same(one: &Addition, other: &Addition) -> bool {
+    one.value.len() <= OFFLOAD_LEN && one.value == other.value
 }
 
 /// Where the keys of a batch are read from.
@@ -179,23 +193,23 @@ impl Keys {
 #[async_trait]
 impl<S: BatchTarget> Append for BufferedBatch<S> {
     async fn add(&self, value: Bytes) -> Result<ContentKey> {
-        self.append(None, value).await.map_err(S::CONTEXT.on("add"))
+        self.append(None, value).await.map_err(self.store.context().on("add"))
     }
 
     async fn unsafe_add(&self, hash: ContentHash, value: Bytes) -> Result<ContentKey> {
-        self.append(Some(hash), value).await.map_err(S::CONTEXT.at("unsafe_add", hash))
+        self.append(Some(hash), value).await.map_err(self.store.context().at("unsafe_add", hash))
     }
 }
 
 #[async_trait]
 impl<S: BatchTarget> Batch for BufferedBatch<S> {
     async fn commit(&self) -> Result<()> {
-        let additions = self.end().map_err(S::CONTEXT.on("commit"))?;
+        let additions = self.end().map_err(self.store.context().on("commit"))?;
         if additions.is_empty() { Ok(()) } else { self.store.commit(additions).await }
     }
 
     async fn abort(&self) -> Result<()> {
-        self.end().map(drop).map_err(S::CONTEXT.on("abort"))
+        self.end().map(drop).map_err(self.store.context().on("abort"))
     }
 }
 

@@ -94,6 +94,17 @@ pub struct Committer<E: Engine> {
     thread: std::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
+impl Failure {
+    /// What its writes are answered.
+    #[must_use]
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::WouldBlock => Error::new(ErrorKind::Unavailable, "the engine is busy; try again"),
+            Self::Failed(error) | Self::SyncFailed(error) => error,
+        }
+    }
+}
+
 type Reply<T> = oneshot::Sender<Result<T>>;
 
 impl<E: Engine> Committer<E> {
@@ -273,9 +284,7 @@ impl<E: Engine, A: Answer<E::Outcome>> Core<E, A> {
                 group.into_iter().zip(outcomes).for_each(|((_, answer), outcome)| answer.send(outcome));
             }
             Err(Failure::SyncFailed(error)) => refuse(group, &self.queue.poisoned_by(&error)),
-            Err(Failure::WouldBlock) => {
-                refuse(group, &Error::new(ErrorKind::Unavailable, "the engine is busy; try again"));
-            }
+            Err(failure @ Failure::WouldBlock) => refuse(group, &failure.into_error()),
             // What may pass by itself is about no member: to try each would be to wait as long for each.
             Err(Failure::Failed(error)) if group.len() == 1 || error.is_retryable() => refuse(group, &error),
             // One write too many does not fail its neighbours: each is tried by itself.

@@ -176,7 +176,7 @@ pub fn names(path: &Path) -> Result<Vec<String>> {
     names.map_err(|error| io_error(format_args!("{} cannot be read", shown(path)), error))
 }
 
-/// Syncs the names in a folder, where the system knows such a sync. One that may be entered and not be read cannot be
+/// Syncs the names in a folder, where the file system knows such a sync. One that may be entered and not be read cannot be
 /// synced.
 ///
 /// # Errors
@@ -186,8 +186,12 @@ pub fn sync(path: &Path) -> io::Result<()> {
     if cfg!(not(unix)) {
         return Ok(());
     }
-    match File::open(path).and_then(|folder| folder.sync_all()) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => Ok(()),
+    let folder = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+        opened => opened?,
+    };
+    match folder.sync_all() {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         synced => synced,
     }
 }

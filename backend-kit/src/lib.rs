@@ -13,6 +13,7 @@
 //! | [`folder`] | a store that is a folder: its lock, which says who has it; its sync | L4 |
 //! | [`frame`] | bytes with a checksum over key and value | A12 |
 //! | [`offload()`], [`offload_long`], [`hash()`] | long work leaves the async worker | |
+//! | [`Lanes`] | so much of it at a time | |
 //! | [`Decision`] | what a write does, given what is there | A2, A3 |
 //! | [`Context`], [`io_error`] | where an error came from, and what to do about it | E1 |
 //! | [`Addition`], [`false_value`] | content and the hash that it is stored under | I4, I6 |
@@ -38,6 +39,7 @@ mod gate;
 mod handle;
 mod hub;
 mod io;
+mod lanes;
 mod limits;
 mod offload;
 mod pages;
@@ -54,6 +56,7 @@ pub use gate::Gate;
 pub use handle::{ContentHandle, ContentStore, EntryHandle, EntryStore};
 pub use hub::{Change, Hub, Old, Prepared, Priming, Scope, Wakers, known_entry};
 pub use io::{io_error, io_error_kind};
+pub use lanes::Lanes;
 pub use limits::{check_entry_key, check_hash, check_value};
 pub use offload::{OFFLOAD_LEN, hash, offload, offload_long};
 pub use pages::{Page, Pages};

@@ -1,6 +1,9 @@
 //! Work that is too long for an async worker: I/O that may block, hashing and copying of large values.
 
-use std::{panic, thread};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    thread,
+};
 
 use bytes::Bytes;
 use store_api::{ContentHash, Error, ErrorKind, HashFunction, Result};
@@ -16,24 +19,52 @@ pub const OFFLOAD_LEN: usize = 256 * 1024;
 ///
 /// `Other` when no thread could be had, or the runtime is shutting down. A panic in `work` goes on in the caller.
 pub async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    let (reply, answer) = oneshot::channel();
-    let work = move || {
-        // The answer may have nobody waiting for it: the caller's future was dropped.
-        let _ = reply.send(panic::catch_unwind(panic::AssertUnwindSafe(work)));
-    };
-    match Handle::try_current() {
-        Ok(runtime) => drop(runtime.spawn_blocking(work)),
-        Err(_) => {
-            thread::Builder::new()
-                .name("irminsul-offload".into())
-                .spawn(work)
-                .map_err(|error| Error::new(ErrorKind::Other, "no thread could be started").with_source(error))?;
-        }
+    let (job, answer) = Job::of(work);
+    start(Handle::try_current().ok().as_ref(), move || job.run())?;
+    answered(answer).await
+}
+
+/// Work, and where its answer goes.
+pub(crate) struct Job<W, T> {
+    work: W,
+    reply: oneshot::Sender<thread::Result<T>>,
+}
+
+impl<T, W: FnOnce() -> T> Job<W, T> {
+    pub(crate) fn of(work: W) -> (Self, oneshot::Receiver<thread::Result<T>>) {
+        let (reply, answer) = oneshot::channel();
+        (Self { work, reply }, answer)
     }
+
+    /// Whether somebody waits for the answer.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.reply.is_closed()
+    }
+
+    pub(crate) fn run(self) {
+        // The answer may have nobody waiting for it: the caller's future was dropped.
+        let _ = self.reply.send(catch_unwind(AssertUnwindSafe(self.work)));
+    }
+}
+
+/// Starts what blocks on a thread of the runtime, or on one of its own. It is dropped where that cannot be had, and where
+/// the runtime is shutting down.
+pub(crate) fn start(runtime: Option<&Handle>, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let refused = || Error::new(ErrorKind::Other, "no thread could be started");
+    let Some(runtime) = runtime else {
+        let started = thread::Builder::new().name("irminsul-offload".into()).spawn(work);
+        return started.map(drop).map_err(|error| refused().with_source(error));
+    };
+    // It panics where the system has no thread for it.
+    catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_blocking(work)))).map_err(|_| refused())
+}
+
+/// What work came to that was started.
+pub(crate) async fn answered<T>(answer: oneshot::Receiver<thread::Result<T>>) -> Result<T> {
     match answer.await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(panic)) => panic::resume_unwind(panic),
-        Err(_) => Err(Error::new(ErrorKind::Other, "the runtime is shutting down")),
+        Ok(Err(panic)) => resume_unwind(panic),
+        Err(_) => Err(Error::new(ErrorKind::Other, "no thread could be had, or the runtime is shutting down")),
     }
 }
 

@@ -15,7 +15,7 @@ impl Instance {
         write: impl FnOnce(&Store) -> T + Send + 'static,
     ) -> Result<T> {
         let instance = Arc::clone(self);
-        let under_way = self.detached.begin().await?;
+        let under_way = self.detached.begin()?;
         let write = move || {
             let written = write(&instance.store);
             drop(under_way);
@@ -26,9 +26,11 @@ impl Instance {
 }
 
 impl EntryStore for Instance {
-    const CONTEXT: Context = MEM;
-
     type Cursor = Cursor;
+
+    fn context(&self) -> Context {
+        MEM
+    }
 
     fn gate(&self) -> &Arc<Gate> {
         &self.gate

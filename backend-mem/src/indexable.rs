@@ -9,10 +9,12 @@ use store_api::{ContentHash, ContentKey, HashFunction, Result};
 use crate::{Instance, MEM};
 
 impl ContentStore for Instance {
-    const CONTEXT: Context = MEM;
-
     /// A shard, and how many of its hashes were given.
     type Cursor = (usize, usize);
+
+    fn context(&self) -> Context {
+        MEM
+    }
 
     fn gate(&self) -> &Arc<Gate> {
         &self.gate

@@ -22,9 +22,11 @@ const PAGE_BYTES: usize = 4 * 1024 * 1024;
 type Cursor = Option<Vec<u8>>;
 
 impl EntryStore for Instance {
-    const CONTEXT: Context = ROCKSDB;
-
     type Cursor = Cursor;
+
+    fn context(&self) -> Context {
+        ROCKSDB
+    }
 
     fn gate(&self) -> &Arc<Gate> {
         &self.gate
@@ -91,6 +93,7 @@ fn register(
     drop(order);
     for mut rows in rows_of(&lease, &then, scope).into_iter().flatten() {
         while let Some((name, frame)) = rows.item() {
+            lease.check_open()?;
             if let Ok(key) = key_of(name) {
                 let value = open_frame(&key, frame).map_err(|error| error.with_key(&key))?;
                 priming.offer(&key, now, Bytes::copy_from_slice(value));
@@ -132,6 +135,7 @@ pub(crate) fn names_in(lease: &Lease<'_>, scope: &Scope, names: &mut Vec<Key>) -
     let (start, end) = bounds_below(under);
     let mut rows = lease.range_in_passing(Space::Entries, &start, end.as_deref());
     while let Some(name) = rows.key() {
+        lease.check_open()?;
         match key_of(name) {
             Ok(key) => names.push(key),
             Err(_) => pass_over(),
@@ -252,6 +256,19 @@ mod tests {
         assert_eq!(listed, [Ok(Key::new("a").unwrap()), Err(ErrorKind::Corrupt), Ok(Key::new("b").unwrap())]);
         let told: Vec<_> = entries.entries(&Key::root()).map(|entry| entry.is_ok()).collect().await;
         assert_eq!(told, [true, false, true]);
+    }
+
+    #[tokio::test]
+    async fn l3_what_looks_at_a_whole_scope_gives_way_to_a_close() {
+        let directory = TempDir::new().unwrap();
+        let store = store_in(&directory).await;
+        store.instance.database.start_closing();
+        let known = Init::Known(Vec::new());
+        let watch = store.atomic_write().unwrap().watch(&Key::root(), known).await.map(drop);
+        assert_eq!(watch.unwrap_err().kind(), ErrorKind::Closed);
+        let lease = store.instance.database.lease().unwrap();
+        let named = names_in(&lease, &Scope::Under(Key::root()), &mut Vec::new());
+        assert_eq!(named.unwrap_err().kind(), ErrorKind::Closed);
     }
 
     #[tokio::test]

@@ -56,9 +56,7 @@ fn rows<'l>(lease: &'l Lease<'_>, then: &Snapshot<'_>, space: Space) -> DBRawIte
 
 /// Whether there is one more row.
 fn is_at_row(lease: &Lease<'_>, rows: &DBRawIterator<'_>) -> Result<bool> {
-    if lease.is_closing() {
-        return Err(Error::closed());
-    }
+    lease.check_open()?;
     ended(rows)?;
     Ok(rows.valid())
 }

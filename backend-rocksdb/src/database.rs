@@ -24,10 +24,10 @@ use backend_kit::OFFLOAD_LEN;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
     DBPinnableSlice, DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, FlushOptions, InfoLogger, LogLevel, LruCacheOptions,
-    Options, ReadOptions, ReadTier, Snapshot, WriteBufferManager,
+    Options, ReadOptions, ReadTier, Snapshot, WriteBatch, WriteBufferManager, WriteOptions,
     properties::{
-        IS_WRITE_STOPPED, NUM_IMMUTABLE_MEM_TABLE, NUM_RUNNING_COMPACTIONS, NUM_RUNNING_FLUSHES, PropName,
-        num_files_at_level,
+        CUR_SIZE_ALL_MEM_TABLES, IS_WRITE_STOPPED, NUM_IMMUTABLE_MEM_TABLE, NUM_RUNNING_COMPACTIONS,
+        NUM_RUNNING_FLUSHES, PropName, num_files_at_level,
     },
 };
 use store_api::{Error, HashFunction, Result};
@@ -47,6 +47,9 @@ const OPEN_FILES: i32 = 512;
 /// After a full disk RocksDB goes on when so much is free at the most: it is how much is written before it is put into its
 /// place.
 const ROOM: usize = 64 * 1024 * 1024;
+
+/// What a flush writes beside what it was given, of which an index and a filter are a part.
+const FLUSH_OVERHEAD: u64 = 1024 * 1024;
 
 /// The least that a part of the cache has, where the cache is larger than that; each has a lock of its own.
 const CACHE_PART: usize = 8 * 1024 * 1024;
@@ -195,7 +198,9 @@ impl Database {
 fn put_into_place(database: &DB, folder: &Folder) -> bool {
     let families: Vec<_> = Space::ALL.iter().filter_map(|space| database.cf_handle(space.name())).collect();
     // A flush waits, without end, for room and for compactions.
-    if !has_room(folder) || families.iter().any(|family| flush_would_wait(database, family)) {
+    if !has_room_to_flush(database, &families, folder)
+        || families.iter().any(|family| flush_would_wait(database, family))
+    {
         tracing::warn!("the store was closed without a flush, which would have waited for RocksDB");
         return false;
     }
@@ -213,6 +218,21 @@ fn flush_would_wait(database: &DB, family: &ColumnFamily) -> bool {
     let (files, coming) = (count(&num_files_at_level(0)), count(NUM_IMMUTABLE_MEM_TABLE));
     let (Some(files), Some(coming), Some(0)) = (files, coming, count(IS_WRITE_STOPPED)) else { return true };
     files + coming + 1 >= u64::from(UNCOMPACTED_FILES)
+}
+
+/// Whether the disk has room for what a flush writes. While RocksDB refuses writes the disk is full in its eyes, and it
+/// asks for more before it goes on.
+fn has_room_to_flush(database: &DB, families: &[&ColumnFamily], folder: &Folder) -> bool {
+    let mut probe = WriteBatch::default();
+    probe.put_log_data([]);
+    let mut options = WriteOptions::default();
+    options.set_no_slowdown(true);
+    if database.write_opt(probe, &options).is_err() {
+        return has_room(folder);
+    }
+    let size = |family: &&ColumnFamily| database.property_int_value_cf(*family, CUR_SIZE_ALL_MEM_TABLES).ok().flatten();
+    let Some(memory) = families.iter().map(size).sum::<Option<u64>>() else { return has_room(folder) };
+    folder.free_bytes().is_none_or(|free| free >= FLUSH_OVERHEAD.saturating_add(2 * memory))
 }
 
 /// Whether the disk has the room that RocksDB asks for before it goes on behind a full one.
@@ -266,6 +286,11 @@ impl Lease<'_> {
     /// Whether the store is being closed.
     pub(crate) fn is_closing(&self) -> bool {
         self.database.closing.load(Ordering::Relaxed)
+    }
+
+    /// `Ok` until the store is being closed: what takes long gives way to that.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.is_closing() { Err(Error::closed()) } else { Ok(()) }
     }
 
     /// Whether RocksDB is at work on what was written.

@@ -22,9 +22,11 @@ const PAGE_KEYS: usize = 1024;
 type Cursor = Option<Vec<u8>>;
 
 impl ContentStore for Instance {
-    const CONTEXT: Context = ROCKSDB;
-
     type Cursor = Cursor;
+
+    fn context(&self) -> Context {
+        ROCKSDB
+    }
 
     fn gate(&self) -> &Arc<Gate> {
         &self.gate

@@ -1,21 +1,24 @@
 //! The entries, as their handles need them.
 
-use std::sync::Arc;
+use std::{convert::Infallible, pin::pin, sync::Arc};
 
 use backend_kit::{Context, EntryStore, Gate, Hub, Page, Scope, Test};
 use bytes::Bytes;
 use futures_util::{
     StreamExt, TryStreamExt,
-    future::ready,
+    future::{Either, select},
     stream::{self, BoxStream},
 };
-use store_api::{Effect, Error, Init, Key, Result, TestAndSet, Watch};
+use store_api::{Effect, Error, ErrorKind, Init, Key, Result, TestAndSet, Watch};
+
+use tokio::sync::oneshot;
 
 use crate::{
-    Instance, S3_CONTEXT,
+    Instance,
     client::{Client, Listed},
     entries::is_live,
-    names, run,
+    names,
+    tasks::to_the_end,
 };
 
 /// How many requests a call has under way.
@@ -24,6 +27,8 @@ pub(crate) const CONCURRENCY: usize = 16;
 const PAGE_KEYS: usize = 1000;
 const PAGE_ENTRIES: usize = 256;
 const PAGE_BYTES: u64 = 4 * 1024 * 1024;
+/// How many objects are looked at for a page: between two pages who waits for it can think again.
+const PAGE_LISTED: usize = 10_000;
 
 /// How far a stream has come.
 #[derive(Default)]
@@ -34,19 +39,22 @@ pub(crate) enum Cursor {
     Rest(Live),
 }
 
-/// The keys of entries that are there, with the sizes of their objects.
-type Live = BoxStream<'static, Result<(Key, u64)>>;
+/// The keys of entries that are there, with the sizes of their objects, and `None` for each object that is none of them.
+type Live = BoxStream<'static, Result<Option<(Key, u64)>>>;
 
 impl Instance {
-    /// The entries at and below a path, as one pass over the listing finds them.
+    /// The entries at and below a path, as one pass over the listing finds them. It ends with the instance: a listing may
+    /// have no end.
     async fn live(self: &Arc<Self>, under: &Key) -> Result<Live> {
         let below = self.entries.client().list(&names::of_scope(under));
-        let client = Arc::clone(self.entries.client());
-        let live = move |listed: Listed| ready(Ok(live_entry(&client, &listed)));
-        let below = below.map_err(Error::from).try_filter_map(live);
+        let (client, gate) = (Arc::clone(self.entries.client()), Arc::clone(&self.gate));
+        let below = below.map(move |listed| -> Result<_> {
+            gate.check()?;
+            Ok(live_entry(&client, &listed?))
+        });
         // The scope's own entry lies beside what is below it.
         let own = if under.is_root() { None } else { self.entries.size_of(under).await? };
-        let own = own.filter(|&size| is_live(size)).map(|size| Ok((under.clone(), size)));
+        let own = own.filter(|&size| is_live(size)).map(|size| Ok(Some((under.clone(), size))));
         Ok(stream::iter(own).chain(below).boxed())
     }
 
@@ -61,21 +69,23 @@ impl Instance {
             Cursor::Start => self.live(under).await?,
             Cursor::Rest(live) => live,
         };
-        let mut found = Vec::new();
-        let mut bytes = 0;
-        while let Some((key, size)) = live.try_next().await? {
-            bytes += size;
+        let (mut found, mut bytes) = (Vec::new(), 0_u64);
+        for _ in 0..PAGE_LISTED {
+            let Some(listed) = live.try_next().await? else { return Ok((found, None)) };
+            let Some((key, size)) = listed else { continue };
+            bytes = bytes.saturating_add(size);
             found.push((key, size));
             if found.len() == most || bytes >= PAGE_BYTES {
-                return Ok((found, Some(Cursor::Rest(live))));
+                break;
             }
         }
-        Ok((found, None))
+        Ok((found, Some(Cursor::Rest(live))))
     }
 
     async fn remove_all(self: Arc<Self>) -> Result<()> {
         let live = self.live(&Key::root()).await?;
-        let remove = async |(key, _)| {
+        let remove = async |listed| {
+            let Some((key, _)) = listed else { return Ok(()) };
             let patience = self.client.until();
             let _turn = self.turn(&key, patience).await?;
             self.write_entry(&key, &Test::Any, None, patience).await.map(drop)
@@ -95,7 +105,7 @@ fn some_removed(error: Error) -> Error {
 
 /// A listing that begins with some entries, and goes on as it would.
 fn unread_first(unread: impl Iterator<Item = (Key, u64)> + Send + 'static, next: Option<Cursor>) -> Live {
-    let unread = stream::iter(unread.map(Ok));
+    let unread = stream::iter(unread.map(Some).map(Ok));
     match next {
         Some(Cursor::Rest(live)) => unread.chain(live).boxed(),
         Some(Cursor::Start) | None => unread.boxed(),
@@ -118,9 +128,11 @@ pub(crate) fn entry_of(client: &Client, listed: &Listed) -> Option<Key> {
 }
 
 impl EntryStore for Instance {
-    const CONTEXT: Context = S3_CONTEXT;
-
     type Cursor = Cursor;
+
+    fn context(&self) -> Context {
+        self.context
+    }
 
     fn gate(&self) -> &Arc<Gate> {
         &self.gate
@@ -143,22 +155,26 @@ impl EntryStore for Instance {
     }
 
     async fn write(self: &Arc<Self>, key: &Key, test: Test, set: Option<Bytes>) -> Result<TestAndSet> {
-        let under_way = self.detached.begin().await?;
+        let under_way = self.detached.begin()?;
         // Its place is taken here: a write that began later does not overtake it, whether or not its future is dropped.
         let patience = self.client.until();
-        let turn = self.turn(key, patience).await?;
+        let turn = self.turn(key, patience);
         let (instance, key) = (Arc::clone(self), key.clone());
+        let (_awaited, given_up) = oneshot::channel::<Infallible>();
         let write = async move {
-            let written = instance.write_entry(&key, &test, set, patience).await;
-            drop(turn);
-            written
+            // A write that is given up before its turn has come does not happen.
+            let _turn = match select(given_up, pin!(turn)).await {
+                Either::Left(_) => return Err(Error::new(ErrorKind::Other, "nobody waits for the write")),
+                Either::Right((turn, _)) => turn?,
+            };
+            instance.write_entry(&key, &test, set, patience).await
         };
-        run(&self.runtime, under_way, write).await
+        to_the_end(&self.runtime, under_way, write).await
     }
 
     async fn clear(self: &Arc<Self>) -> Result<()> {
-        let under_way = self.detached.begin().await?;
-        run(&self.runtime, under_way, Arc::clone(self).remove_all()).await
+        let under_way = self.detached.begin()?;
+        to_the_end(&self.runtime, under_way, Arc::clone(self).remove_all()).await
     }
 
     async fn page_of_keys(self: Arc<Self>, under: Key, from: Cursor) -> Result<Page<Key, Cursor>> {
@@ -193,5 +209,51 @@ impl EntryStore for Instance {
     async fn watch(self: &Arc<Self>, handle: &Arc<Gate>, scope: Scope, init: Init<Vec<(Key, Bytes)>>) -> Result<Watch> {
         let priming = self.observer.register(handle, scope, init, &self.runtime).await?;
         Ok(priming.finish(Arc::clone(self)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::poll;
+    use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
+    use store_api::{AtomicWrite, Backend, EntryRead};
+
+    use super::*;
+    use crate::S3Options;
+
+    #[tokio::test]
+    async fn a9_a_write_that_waits_for_its_turn_takes_it_unpolled_and_not_when_it_was_dropped() {
+        let store = S3Options::over(Arc::new(InMemory::new())).open().await.unwrap();
+        let entries = store.atomic_write().unwrap();
+        let key = Key::new("k").unwrap();
+        entries.set(&key, "before".into()).await.unwrap();
+        let turn = store.instance.turns.take(&key).await;
+        let puts = store.requests().put;
+        let mut kept = Box::pin(entries.set(&key, "kept".into()));
+        let mut dropped = Box::pin(entries.set(&key, "dropped".into()));
+        assert!(poll!(&mut kept).is_pending() && poll!(&mut dropped).is_pending());
+        drop(dropped);
+        drop(turn);
+        entries.set(&key, "last".into()).await.unwrap();
+        assert_eq!(store.requests().put - puts, 2);
+        kept.await.unwrap();
+        assert_eq!(entries.find(&key).await.unwrap(), Some("last".into()));
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_page_ends_behind_many_objects_that_are_no_entries() {
+        let bucket = Arc::new(InMemory::new());
+        let store = S3Options::over(Arc::clone(&bucket) as _).open().await.unwrap();
+        let entries = store.atomic_write().unwrap();
+        let key = Key::new("z").unwrap();
+        entries.set(&key, "value".into()).await.unwrap();
+        for i in 0..=PAGE_LISTED {
+            bucket.put(&Path::from(format!("entries/foreign{i}")), "x".into()).await.unwrap();
+        }
+        let first = Arc::clone(&store.instance).page_of_keys(Key::root(), Cursor::default()).await.unwrap();
+        assert!(first.items.is_empty() && first.next.is_some());
+        let listed: Vec<Key> = entries.list(&Key::root()).try_collect().await.unwrap();
+        assert_eq!(listed, [key]);
     }
 }

@@ -5,6 +5,9 @@ mod answer;
 mod course;
 mod credentials;
 mod foreign;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub(crate) mod fuzzing;
 mod page;
 #[cfg(test)]
 mod tests;
@@ -37,7 +40,10 @@ use tokio::time::{Instant, sleep, timeout};
 #[cfg(feature = "azure")]
 pub(crate) use self::transport::is_yes;
 use self::{answer::Answer, course::Course, credentials::NoCredentials, foreign::Foreign, transport::Listings};
-pub(crate) use self::{credentials::OfMachine, transport::Connector};
+pub(crate) use self::{
+    credentials::{InTask, OfMachine},
+    transport::Connector,
+};
 
 /// What each MiB of a body adds to the time that a request may take.
 const PATIENCE_PER_MIB: Duration = Duration::from_secs(1);

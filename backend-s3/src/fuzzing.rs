@@ -1,4 +1,4 @@
-//! What holds of the objects of a bucket, and of their names, whatever bytes they are: each function panics where it does
+//! What holds of the objects of a bucket, of their names, and of a service's answers, whatever bytes they are: each function panics where it does
 //! not. What a parser sees only behind a checksum is given the right one, since no fuzzer finds it.
 
 use bytes::Bytes;
@@ -10,7 +10,10 @@ use crate::{
     header, names,
 };
 
-pub use crate::packs::fuzzing::{locator, pack, pack_name, root, run};
+pub use crate::{
+    client::fuzzing::{error_body, listing},
+    packs::fuzzing::{locator, pack, pack_name, root, run},
+};
 
 fn key(path: &str) -> Key {
     Key::new(path).expect("a key")

@@ -6,12 +6,14 @@ use backend_kit::{Addition, ContentStore, Context, Gate, Page};
 use bytes::Bytes;
 use store_api::{ContentHash, ContentKey, HashFunction, Result};
 
-use crate::{Instance, S3_CONTEXT, packs::Cursor};
+use crate::{Instance, packs::Cursor};
 
 impl ContentStore for Instance {
-    const CONTEXT: Context = S3_CONTEXT;
-
     type Cursor = Cursor;
+
+    fn context(&self) -> Context {
+        self.context
+    }
 
     fn gate(&self) -> &Arc<Gate> {
         &self.gate

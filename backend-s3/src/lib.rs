@@ -51,26 +51,25 @@ mod observer;
 mod options;
 mod packs;
 mod probe;
+mod tasks;
 mod turns;
 mod writer;
 
-use std::{fmt, panic, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use backend_kit::{ContentHandle, Context, Detached, EntryHandle, Gate, Hub, UnderWay};
+use backend_kit::{ContentHandle, Context, Detached, EntryHandle, Gate, Hub};
 use store_api::{
-    AtomicWrite, Backend, Durability, Effect, Error, ErrorKind, Guarantees, HashFunction, IndexLevel, Indexable,
-    Result, Visibility, WatchLag,
+    AtomicWrite, Backend, Durability, Error, ErrorKind, Guarantees, HashFunction, IndexLevel, Indexable, Result,
+    Visibility, WatchLag,
 };
 
-use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
+use tokio::{runtime::Handle, time::timeout};
 
 use self::{client::Client, entries::Entries, frame::Writer, observer::Observer, packs::Packs, turns::Turns};
 pub use self::{client::Requests, options::S3Options};
 /// Where the stores come from that [`S3Options::over`] takes, in the version that it takes them.
 pub use object_store;
-
-const S3_CONTEXT: Context = Context::new("s3");
 
 impl S3Options {
     /// Opens the store, in six requests: a GET of its header, and a probe of the service in four PUT and a DELETE.
@@ -81,8 +80,9 @@ impl S3Options {
     /// or hash function (L5); `InvalidInput` when there is none and none may be made, or no bucket; `Denied`,
     /// `Unavailable`.
     pub async fn open(self) -> Result<S3> {
+        let context = self.context();
         let opened = Instance::open(self).await;
-        Ok(S3 { instance: Arc::new(opened.map_err(S3_CONTEXT.on("open"))?) })
+        Ok(S3 { instance: Arc::new(opened.map_err(context.on("open"))?) })
     }
 
     /// Removes all objects below the prefix. For stores that nobody has open: a write that is under way may leave an
@@ -92,6 +92,7 @@ impl S3Options {
     ///
     /// `InvalidInput` without a prefix, since the bucket may hold something else; `Denied`, `Unavailable`.
     pub async fn destroy(self) -> Result<()> {
+        let context = self.context();
         let destroyed = async {
             let prefix = self.checked_prefix()?;
             if prefix.as_ref().is_empty() {
@@ -99,7 +100,7 @@ impl S3Options {
             }
             Arc::new(Client::new(self.connect()?, prefix, self.busy, self.patience)).delete_all().await
         };
-        destroyed.await.map_err(S3_CONTEXT.on("destroy"))
+        destroyed.await.map_err(context.on("destroy"))
     }
 }
 
@@ -111,6 +112,8 @@ pub struct S3 {
 
 /// What one `open` returned: what its handles share.
 struct Instance {
+    /// Who is named in errors.
+    context: Context,
     options: S3Options,
     hash: HashFunction,
     gate: Arc<Gate>,
@@ -144,6 +147,7 @@ impl Instance {
         let detached = Detached::new(&gate);
         let packs = Packs::new(Arc::clone(&client), hash, &options, runtime.clone(), detached.clone());
         Ok(Self {
+            context: options.context(),
             hash,
             gate,
             observer: Arc::new(Observer::new(Arc::clone(&entries), Arc::clone(&hub), &options)),
@@ -169,25 +173,6 @@ impl Instance {
             self.packs.give_up_merge();
             self.detached.ended().await;
         }
-    }
-}
-
-/// Runs a write to its end, also when its future is dropped: its answer is what the watches and the caches hear of it by
-/// (A9). A panic in it goes on in the caller.
-async fn run<T: Send + 'static>(
-    runtime: &Handle,
-    under_way: UnderWay,
-    write: impl Future<Output = Result<T>> + Send + 'static,
-) -> Result<T> {
-    let task: JoinHandle<Result<T>> = runtime.spawn(async move {
-        let written = write.await;
-        drop(under_way);
-        written
-    });
-    match task.await {
-        Ok(written) => written,
-        Err(ended) if ended.is_panic() => panic::resume_unwind(ended.into_panic()),
-        Err(_) => Err(Error::new(ErrorKind::Other, "the runtime is shutting down").with_effect(Effect::Unknown)),
     }
 }
 
@@ -222,7 +207,7 @@ impl Backend for S3 {
 
     async fn sync(&self) -> Result<()> {
         // What the service acknowledged is as durable as it makes it.
-        self.instance.gate.check().map_err(S3_CONTEXT.on("sync"))
+        self.instance.gate.check().map_err(self.instance.context.on("sync"))
     }
 
     async fn close(&self) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, env, fmt, sync::Arc, time::Duration};
 
-use backend_kit::DEFAULT_BATCH_LIMIT;
+use backend_kit::{Context, DEFAULT_BATCH_LIMIT};
 #[cfg(feature = "azure")]
 use object_store::azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder};
 use object_store::{
@@ -13,7 +13,7 @@ use object_store::{
 use store_api::{Error, ErrorKind, HashFunction, Result};
 
 use crate::{
-    client::{self, Connector, OfMachine, READ_ATTEMPTS},
+    client::{self, Connector, InTask, OfMachine, READ_ATTEMPTS},
     environment::{self, Variables},
 };
 
@@ -63,7 +63,11 @@ enum Service {
     S3(Place),
     #[cfg(feature = "azure")]
     Azure(Place),
-    Given(Arc<dyn ObjectStore>),
+    Given {
+        store: Arc<dyn ObjectStore>,
+        /// It has an endpoint and a region, and was given another.
+        is_redirected: bool,
+    },
 }
 
 #[derive(Clone, Debug, Default)]
@@ -127,7 +131,7 @@ impl S3Options {
     /// by itself cannot be told from another's (A5).
     #[must_use]
     pub fn over(store: Arc<dyn ObjectStore>) -> Self {
-        Self::at(Service::Given(store))
+        Self::at(Service::Given { store, is_redirected: false })
     }
 
     fn at(service: Service) -> Self {
@@ -158,29 +162,33 @@ impl S3Options {
     /// else that of AWS, or of Azure. One that begins with `http://` is taken at its word, wherever it is written:
     /// nothing that is sent there is encrypted, and `AWS_ALLOW_HTTP` need not say so.
     #[must_use]
-    pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
-        if let Some(place) = self.place() {
-            place.endpoint = Some(endpoint.into());
-        }
-        self
+    pub fn endpoint(self, endpoint: impl Into<String>) -> Self {
+        self.placed(|place| place.endpoint = Some(endpoint.into()))
     }
 
     /// The region of the bucket. What the environment says by default, or else `us-east-1`. Azure has none.
     #[must_use]
-    pub fn region(mut self, region: impl Into<String>) -> Self {
-        if let Some(place) = self.place() {
-            place.region = Some(region.into());
-        }
-        self
+    pub fn region(self, region: impl Into<String>) -> Self {
+        self.placed(|place| place.region = Some(region.into()))
     }
 
-    fn place(&mut self) -> Option<&mut Place> {
-        match &mut self.service {
-            Service::S3(place) => Some(place),
+    /// Who is named in errors: the scheme of the store's address.
+    pub(crate) fn context(&self) -> Context {
+        match &self.service {
             #[cfg(feature = "azure")]
-            Service::Azure(place) => Some(place),
-            Service::Given(_) => None,
+            Service::Azure(_) => Context::new("az"),
+            Service::S3(_) | Service::Given { .. } => Context::new("s3"),
         }
+    }
+
+    fn placed(mut self, set: impl FnOnce(&mut Place)) -> Self {
+        match &mut self.service {
+            Service::S3(place) => set(place),
+            #[cfg(feature = "azure")]
+            Service::Azure(place) => set(place),
+            Service::Given { is_redirected, .. } => *is_redirected = true,
+        }
+        self
     }
 
     /// Whether a store is made where there is none. On by default; a bucket is never made.
@@ -261,7 +269,10 @@ impl S3Options {
             #[cfg(feature = "azure")]
             Service::Azure(place) => place
                 .connect(|connector| connect_to_azure(azure(place, &env::vars_os().collect::<Vec<_>>(), connector)?)),
-            Service::Given(store) => Ok(in_place_of_both(Arc::clone(store))),
+            Service::Given { is_redirected: true, .. } => Err(invalid(
+                "an object store that was made elsewhere has its endpoint and its region; set them where it is made",
+            )),
+            Service::Given { store, .. } => Ok(in_place_of_both(Arc::clone(store))),
         }
     }
 
@@ -387,7 +398,7 @@ fn shared<C: fmt::Debug + Send + Sync + 'static>(
     credentials: &Credentials<C>,
     advice: Option<&'static str>,
 ) -> Credentials<C> {
-    let credentials = Arc::clone(credentials);
+    let credentials: Credentials<C> = Arc::new(InTask(Arc::clone(credentials)));
     match advice {
         Some(advice) => Arc::new(OfMachine::new(credentials, advice)),
         None => credentials,
@@ -467,7 +478,7 @@ impl fmt::Debug for S3Options {
             Service::S3(place) => &place.bucket,
             #[cfg(feature = "azure")]
             Service::Azure(place) => &place.bucket,
-            Service::Given(_) => "given",
+            Service::Given { .. } => "given",
         };
         f.debug_struct("S3Options")
             .field("bucket", &bucket)
@@ -501,6 +512,15 @@ mod tests {
 
     fn built(endpoint: Option<&str>, pairs: &[(&str, &str)]) -> Result<AmazonS3Builder> {
         s3(&at(endpoint), &variables(pairs), Connector::default())
+    }
+
+    #[test]
+    fn what_was_made_elsewhere_takes_no_endpoint_and_no_region() {
+        let given = || S3Options::over(Arc::new(object_store::memory::InMemory::new()));
+        for options in [given().endpoint("http://host"), given().region("elsewhere")] {
+            assert_eq!(options.connect().map(drop).unwrap_err().kind(), ErrorKind::InvalidInput);
+        }
+        assert!(given().connect().is_ok());
     }
 
     #[test]
@@ -547,6 +567,15 @@ mod tests {
         let builder = built(None, &[("AWS_S3_EXPRESS", "hidden")]).unwrap();
         let refused = connect_to_s3(builder).map(drop).unwrap_err().to_string();
         assert!(refused.contains("`AWS_`") && !refused.contains("hidden"), "{refused}");
+    }
+
+    #[cfg(feature = "azure")]
+    #[tokio::test]
+    async fn e1_the_errors_of_azure_say_that_they_are() {
+        for (options, backend) in [(S3Options::azure(""), "az"), (S3Options::new(""), "s3")] {
+            let errors = [options.clone().open().await.unwrap_err(), options.destroy().await.unwrap_err()];
+            assert!(errors.iter().all(|error| error.backend() == Some(backend)), "{errors:?}");
+        }
     }
 
     #[cfg(feature = "azure")]

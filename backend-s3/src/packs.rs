@@ -59,6 +59,7 @@ use self::{
 use crate::{
     S3Options,
     client::{Client, Failure, Seen, back_off},
+    tasks::aside,
 };
 
 pub(crate) use self::keys::Cursor;
@@ -93,6 +94,9 @@ pub(crate) struct Packs {
 }
 
 /// One refresh runs at a time. A caller that waited while another refresh began and succeeded needs none of its own.
+///
+/// The lock is held across requests, and so it is taken and waited for in [tasks](aside) alone: the future of a caller may
+/// be kept and never be polled again, and would keep the lock that it was given.
 #[derive(Debug, Default)]
 struct Refreshing {
     begun: AtomicU64,
@@ -198,7 +202,7 @@ impl Packs {
     }
 
     /// The best place that is known without looking for what others have written.
-    async fn look_up(&self, hash: &ContentHash) -> Result<Option<Place>> {
+    async fn look_up(self: &Arc<Self>, hash: &ContentHash) -> Result<Option<Place>> {
         if let Some(place) = self.view().find_whole(hash) {
             return Ok(Some(place));
         }
@@ -250,6 +254,11 @@ impl Packs {
     /// Learns of all packs that were acknowledged before the call.
     async fn refresh(self: &Arc<Self>) -> Result<()> {
         let seen = self.refreshing.begun.load(Ordering::SeqCst);
+        let packs = Arc::clone(self);
+        aside(&self.runtime, async move { packs.refresh_unless_begun_since(seen).await }).await?
+    }
+
+    async fn refresh_unless_begun_since(self: &Arc<Self>, seen: u64) -> Result<()> {
         let mut done = self.refreshing.done.lock().await;
         if *done > seen {
             return Ok(());
@@ -263,7 +272,7 @@ impl Packs {
         Ok(())
     }
 
-    /// Learns the latest epoch, without reading any footer.
+    /// Learns the latest epoch, without reading any footer, for a task that writes.
     async fn list_first(&self) -> Result<()> {
         if self.view().is_listed() {
             return Ok(());

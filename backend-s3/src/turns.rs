@@ -2,11 +2,16 @@
 
 use std::{
     collections::HashMap,
+    future::ready,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use futures_util::{FutureExt, future::Either};
 use store_api::Key;
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tokio::{
+    sync::{Mutex as AsyncMutex, OwnedMutexGuard},
+    task::unconstrained,
+};
 
 type Queue = Arc<AsyncMutex<()>>;
 
@@ -22,12 +27,20 @@ pub(crate) struct Turn {
 }
 
 impl Turns {
-    /// Waits for the key's turn, behind those who asked before.
-    pub(crate) async fn take(self: &Arc<Self>, key: &Key) -> Turn {
+    /// Waits for the key's turn, behind those who asked before. The place in the queue is taken by the call itself; the
+    /// wait belongs into a task, since a turn may be given to a future that nobody polls.
+    pub(crate) fn take(self: &Arc<Self>, key: &Key) -> impl Future<Output = Turn> + Send + use<> {
         let queue = Arc::clone(self.queues().entry(key.clone()).or_default());
         let mut turn = Turn { turns: Arc::clone(self), key: key.clone(), held: None };
-        turn.held = Some(queue.lock_owned().await);
-        turn
+        // Without the budget of the task: where that is used up, the place would be taken later.
+        let mut taken = Box::pin(unconstrained(async move {
+            turn.held = Some(queue.lock_owned().await);
+            turn
+        }));
+        match taken.as_mut().now_or_never() {
+            Some(turn) => Either::Left(ready(turn)),
+            None => Either::Right(taken),
+        }
     }
 
     fn queues(&self) -> MutexGuard<'_, HashMap<Key, Queue>> {

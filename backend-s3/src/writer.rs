@@ -71,9 +71,10 @@ impl Trace {
 }
 
 impl Instance {
-    /// Waits for the key's turn to be written.
-    pub(crate) async fn turn(&self, key: &Key, patience: Instant) -> Result<Turn> {
-        timeout_at(patience, self.turns.take(key)).await.map_err(|_| contended())
+    /// Waits for the key's turn to be written; its place in the queue is taken by the call itself.
+    pub(crate) fn turn(&self, key: &Key, patience: Instant) -> impl Future<Output = Result<Turn>> + Send + use<> {
+        let turn = self.turns.take(key);
+        async move { timeout_at(patience, turn).await.map_err(|_| contended()) }
     }
 
     /// Sets or removes an entry, if the test holds. Its writer has the key's turn.

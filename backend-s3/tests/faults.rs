@@ -11,11 +11,9 @@ use conformance::{
 };
 use futures_util::{TryStreamExt, future::join_all};
 use libtest_mimic::{Arguments, Trial};
-use object_store::{
-    ObjectStore,
-    aws::{AmazonS3, AmazonS3Builder},
-    path::Path,
-};
+#[cfg(feature = "azure")]
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::{ObjectStore, aws::AmazonS3Builder, path::Path};
 use store_api::{
     Append, AtomicWrite, Backend, ContentHash, ContentKey, ContentRead, EntryRead, ErrorKind, Event, HashFunction,
     Indexable, Init, Key,
@@ -75,13 +73,18 @@ fn spoil(proxy: &Proxy) {
     }
 }
 
-const KINDS: [Kind; 2] = [Kind::SeaweedFs, Kind::Ministack];
+const KINDS: &[Kind] = &[
+    Kind::SeaweedFs,
+    Kind::Ministack,
+    #[cfg(feature = "azure")]
+    Kind::Azurite,
+];
 
 fn main() -> ExitCode {
-    if let Some(ended) = with_credentials(&KINDS).expect("this program runs") {
+    if let Some(ended) = with_credentials(KINDS).expect("this program runs") {
         return ended;
     }
-    let histories = (1..).zip(KINDS).map(|(seed, kind)| {
+    let histories = (1..).zip(KINDS).map(|(seed, &kind)| {
         trial(format!("histories_over_{kind}_stay_explicable_under_faults"), move || through_the_proxy(kind, seed))
     });
     let killed =
@@ -98,15 +101,28 @@ fn trial<F: Future<Output = ()>>(name: impl Into<String>, test: impl FnOnce() ->
 }
 
 fn is_list(request: Request<'_>) -> bool {
-    request.target.contains("list-type=2")
+    ["list-type=2", "comp=list"].iter().any(|query| request.target.contains(query))
 }
 
 /// What is acknowledged in the end, so that nobody waits for more.
 const ENDED: usize = usize::MAX;
 
-fn bucket(endpoint: Endpoint) -> AmazonS3 {
+fn bucket(endpoint: Endpoint) -> Box<dyn ObjectStore> {
+    #[cfg(feature = "azure")]
+    if endpoint.kind() == Kind::Azurite {
+        let builder = MicrosoftAzureBuilder::from_env().with_endpoint(endpoint.url());
+        return Box::new(builder.with_container_name(endpoint.bucket()).with_allow_http(true).build().unwrap());
+    }
     let builder = AmazonS3Builder::from_env().with_endpoint(endpoint.url()).with_bucket_name(endpoint.bucket());
-    builder.with_region("us-east-1").with_allow_http(true).build().unwrap()
+    Box::new(builder.with_region("us-east-1").with_allow_http(true).build().unwrap())
+}
+
+fn options_for(endpoint: Endpoint) -> S3Options {
+    match endpoint.kind() {
+        #[cfg(feature = "azure")]
+        Kind::Azurite => S3Options::azure(endpoint.bucket()),
+        _ => S3Options::new(endpoint.bucket()).region("us-east-1"),
+    }
 }
 
 /// The stores of some machines and of one whose network is sound, in a prefix of their own.
@@ -114,7 +130,7 @@ struct Scene {
     machines: Vec<S3>,
     sound: S3,
     /// The bucket behind the sound network.
-    bucket: AmazonS3,
+    bucket: Box<dyn ObjectStore>,
     prefix: String,
 }
 
@@ -122,7 +138,7 @@ impl Scene {
     async fn new(endpoint: Endpoint, port: u16) -> Self {
         let prefix = format!("faults-{:016x}", fastrand::u64(..));
         let options = |port| {
-            let options = S3Options::new(endpoint.bucket()).endpoint(endpoint.url_through(port)).region("us-east-1");
+            let options = options_for(endpoint).endpoint(endpoint.url_through(port));
             options.prefix(&prefix).busy(Duration::from_mins(2))
         };
         let sound = options(endpoint.port()).open().await.unwrap();

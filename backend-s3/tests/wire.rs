@@ -11,13 +11,18 @@ use libtest_mimic::{Arguments, Trial};
 use store_api::{Append, AtomicWrite, Backend, ContentRead, EntryRead, HashFunction, Indexed, Key, Result};
 use test_servers::{Endpoint, Kind, Shared, with_credentials};
 
-const KINDS: [Kind; 2] = [Kind::SeaweedFs, Kind::Ministack];
+const KINDS: &[Kind] = &[
+    Kind::SeaweedFs,
+    Kind::Ministack,
+    #[cfg(feature = "azure")]
+    Kind::Azurite,
+];
 
 fn main() -> ExitCode {
-    if let Some(ended) = with_credentials(&KINDS).expect("this program runs") {
+    if let Some(ended) = with_credentials(KINDS).expect("this program runs") {
         return ended;
     }
-    let trials = KINDS.map(|kind| {
+    let trials = KINDS.iter().map(|&kind| {
         Trial::test(format!("what_is_counted_is_what_reaches_{kind}"), move || {
             let server = Shared::get(kind)?;
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -25,7 +30,7 @@ fn main() -> ExitCode {
             Ok(())
         })
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }
 
 /// A store behind a proxy that counts, and another instance of it that nobody counts.
@@ -40,8 +45,12 @@ impl Scene {
         let proxy = Proxy::start(([127, 0, 0, 1], server.port()).into(), 0).await.unwrap();
         let prefix = format!("wire-{:016x}", fastrand::u64(..));
         let options = |port| {
-            let options = S3Options::new(server.bucket()).endpoint(server.url_through(port)).region("us-east-1");
-            options.prefix(&prefix)
+            let options = match server.kind() {
+                #[cfg(feature = "azure")]
+                Kind::Azurite => S3Options::azure(server.bucket()),
+                _ => S3Options::new(server.bucket()).region("us-east-1"),
+            };
+            options.endpoint(server.url_through(port)).prefix(&prefix)
         };
         let made = options(proxy.address().port()).open().await.unwrap();
         assert_eq!((made.requests().total(), proxy.requests()), (7, 7), "open of a store that is made");

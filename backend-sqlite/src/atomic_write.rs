@@ -121,9 +121,11 @@ impl Instance {
 }
 
 impl EntryStore for Instance {
-    const CONTEXT: Context = SQLITE;
-
     type Cursor = Cursor;
+
+    fn context(&self) -> Context {
+        SQLITE
+    }
 
     fn gate(&self) -> &Arc<Gate> {
         &self.gate

@@ -1,8 +1,9 @@
 //! Where the file is, and connections to it.
 
 use std::{
+    error::Error as _,
     fs::{self, OpenOptions},
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     thread,
@@ -14,7 +15,10 @@ use rusqlite::{Connection, MAIN_DB, OpenFlags, config::DbConfig};
 use store_api::{Error, ErrorKind, Result};
 use tempfile::TempDir;
 
-use crate::error::{from_sqlite, is_busy, not_a_database};
+use crate::error::{from_sqlite, is_busy, is_failed_write, not_a_database};
+
+/// The least that a file grows by.
+const BLOCK: usize = 4096;
 
 /// The file of a store. Whoever has a connection keeps it, so that a temporary one outlives them all.
 #[derive(Debug)]
@@ -178,6 +182,27 @@ impl Location {
             }
             Ok(_) => from_sqlite(error),
         }
+    }
+
+    /// SQLite says of a write that failed only that it did; of a quota that is used up the system tells who writes beside
+    /// the store. Other errors stay as they are.
+    pub(crate) fn explain_write(&self, error: Error) -> Error {
+        let source = error.source().and_then(|source| source.downcast_ref());
+        if !source.is_some_and(is_failed_write) {
+            return error;
+        }
+        match self.write_beside() {
+            Err(reason) if io_error_kind(&reason) == ErrorKind::NoSpace => {
+                let message = "the quota is used up; free some space and try again";
+                Error::new(ErrorKind::NoSpace, message).with_effect(error.effect()).with_source(error)
+            }
+            _ => error,
+        }
+    }
+
+    fn write_beside(&self) -> io::Result<()> {
+        let folder = self.path.parent().unwrap_or(&self.path);
+        tempfile::tempfile_in(folder)?.write_all(&[0; BLOCK])
     }
 
     fn invalid(&self, why: &str) -> Error {

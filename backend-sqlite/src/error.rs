@@ -63,6 +63,11 @@ pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
+/// Whether the system did not take what was to be written, for another reason than a [full disk](is_full).
+pub(crate) fn is_failed_write(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|failure| failure.extended_code == ffi::SQLITE_IOERR_WRITE)
+}
+
 /// Whether a sync failed, so that nobody knows what is on the disk (E3).
 pub(crate) fn is_failed_sync(error: &rusqlite::Error) -> bool {
     error

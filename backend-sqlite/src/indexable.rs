@@ -98,9 +98,11 @@ fn page_of_keys(connection: &Connection, from: Cursor) -> rusqlite::Result<Page<
 }
 
 impl ContentStore for Instance {
-    const CONTEXT: Context = SQLITE;
-
     type Cursor = Cursor;
+
+    fn context(&self) -> Context {
+        SQLITE
+    }
 
     fn gate(&self) -> &Arc<Gate> {
         &self.gate

@@ -209,13 +209,14 @@ impl Instance {
             Ok(hash) => hash,
             Err(refusal) => {
                 location.leave_untouched(writing);
-                return Err(refusal);
+                return Err(location.explain_write(refusal));
             }
         };
         let hub = Arc::new(Hub::new());
         let observer = Arc::new(Observer::new(Arc::clone(&location), Arc::clone(&hub), options.poll, options.busy));
         let syncs = location.is_permanent() && options.sync == Sync::Full;
-        let writer = Writer::new(writing, Arc::clone(&location), Arc::clone(&observer), hash, &options)?;
+        let writer = Writer::new(writing, Arc::clone(&location), Arc::clone(&observer), hash, &options)
+            .map_err(|error| location.explain_write(error))?;
         Ok(Self {
             hash,
             gate: Gate::new(),

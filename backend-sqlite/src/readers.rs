@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use backend_kit::{OFFLOAD_LEN, frame, offload};
+use backend_kit::{Lanes, OFFLOAD_LEN, frame};
 use rusqlite::Connection;
 use store_api::{Error, MAX_VALUE_LEN, Result};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use crate::{
     connection::{Location, retry_while_busy},
@@ -36,7 +36,7 @@ pub(crate) struct Readers {
     pool: Mutex<Pool>,
     all_returned: Notify,
     /// Bounds the connections, each of which has files open; a read on its caller has one for a moment only.
-    blocking: Arc<Semaphore>,
+    lanes: Lanes,
     busy: Duration,
     // Behind the connections: a temporary file is removed when they are closed.
     location: Arc<Location>,
@@ -75,13 +75,7 @@ impl<T, Q: FnMut(&Connection, i64) -> rusqlite::Result<Found<T>>> Query<T> for Q
 
 impl Readers {
     pub(crate) fn new(location: Arc<Location>, busy: Duration) -> Self {
-        Self {
-            location,
-            busy,
-            pool: Mutex::default(),
-            all_returned: Notify::new(),
-            blocking: Arc::new(Semaphore::new(KEPT)),
-        }
+        Self { location, busy, pool: Mutex::default(), all_returned: Notify::new(), lanes: Lanes::new(KEPT) }
     }
 
     /// Reads on the caller's thread; what is long, or locked, on one that may block.
@@ -106,9 +100,7 @@ impl Readers {
         mut query: impl Query<T> + Send + 'static,
     ) -> Result<T> {
         let readers = Arc::clone(self);
-        let permit = Arc::clone(&self.blocking).acquire_owned().await.map_err(|_| Error::closed())?;
         let read = move || {
-            let _permit = permit;
             let reader = readers.lend()?;
             match retry_while_busy(readers.busy, || reader.ask(&mut query, FRAME_LIMIT)) {
                 Ok(Found::Answer(answer)) => answer,
@@ -116,7 +108,7 @@ impl Readers {
                 Err(error) => Err(from_sqlite(error)),
             }
         };
-        offload(read).await?
+        self.lanes.offload(read).await?
     }
 
     fn lend(self: &Arc<Self>) -> Result<Reader> {
@@ -198,25 +190,30 @@ impl Drop for Reader {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        pin::pin,
-        task::{Context, Waker},
-    };
+    use std::{pin::pin, sync::mpsc};
+
+    use futures_util::{FutureExt, future::join_all};
 
     use super::*;
 
     #[tokio::test]
     async fn a_long_read_that_waits_holds_no_connection() {
         let readers = Arc::new(Readers::new(Arc::new(Location::find(None, true).unwrap()), Duration::ZERO));
-        let permits = u32::try_from(KEPT).unwrap();
-        let all = Arc::clone(&readers.blocking).acquire_many_owned(permits).await.unwrap();
+        let stay = || {
+            let (go, wait) = mpsc::channel::<()>();
+            let staying = readers.lanes.offload(move || wait.recv());
+            (go, Box::pin(staying))
+        };
+        let (ends, mut all): (Vec<_>, Vec<_>) = (0..KEPT).map(|_| stay()).unzip();
+        assert!(all.iter_mut().all(|staying| staying.now_or_never().is_none()));
         let query = |_: &Connection, limit: i64| -> rusqlite::Result<Found<()>> {
             Ok(if limit == INLINE_LIMIT { Found::TooLong } else { Found::Answer(Ok(())) })
         };
         let mut read = pin!(readers.read(query));
-        assert!(read.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert!(read.as_mut().now_or_never().is_none());
         assert_eq!(readers.pool().lent, 0);
-        drop(all);
+        drop(ends);
         read.await.unwrap();
+        join_all(all).await;
     }
 }

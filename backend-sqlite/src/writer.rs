@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use backend_kit::{Addition, Decision, Engine, Failure, Patience, ROW_BYTES, Test, Wakers, frame};
 use bytes::Bytes;
 use rusqlite::{Connection, params};
-use store_api::{Effect, Error, ErrorKind, HashFunction, Key, Result, TestAndSet};
+use store_api::{Effect, HashFunction, Key, Result, TestAndSet};
 
 use self::log::Log;
 use crate::{
@@ -78,13 +78,12 @@ impl Writer {
             connection.pragma_update(None, "fullfsync", true)?;
             connection.pragma_update(None, "checkpoint_fullfsync", true)?;
             connection.pragma_update(None, "synchronous", if permanent { FULL } else { OFF })?;
-            let mut log = Log::new(connection, &location)?;
-            // Before anything is read: what another process left behind when it was killed was not synced, and is not
-            // to be shown before it is (A10). Where others have the store open, what they show they have synced.
-            log.freshen(connection, Duration::ZERO)?;
-            Ok(log)
+            Log::new(connection, &location)
         };
-        let log = setup(&mut connection).map_err(from_sqlite)?;
+        let mut log = setup(&mut connection).map_err(from_sqlite)?;
+        // Before anything is read: what another process left behind when it was killed was not synced, and is not to be
+        // shown before it is (A10). Where others have the store open, what they show they have synced.
+        log.try_to_freshen(&connection).map_err(Failure::into_error)?;
         Ok(Self {
             connection,
             log,
@@ -112,19 +111,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Has the log started anew before something is said to be synced (E3).
-    ///
-    /// Where others are in the way of that, it is tried again with the next group. A commit that syncs is right all the
-    /// same as long as all the others sync theirs: what they show is on the disk. After commits that did not sync it is
-    /// not, so that a `sync` insists.
+    /// Makes sure of the log before something is said to be synced, which lies behind what it holds (E3). What is not
+    /// synced waits for nobody.
     fn freshen_log(&mut self, syncs: bool) -> Result<(), Failure> {
-        let patience = if syncs { self.busy } else { Duration::ZERO };
-        self.log.freshen(&self.connection, patience).map_err(failed)?;
-        if syncs && !self.log.is_fresh() {
-            let message = "other processes kept the log in use beyond the busy limit; try again";
-            return Err(Failure::Failed(Error::new(ErrorKind::Unavailable, message)));
+        if syncs || self.sync == Sync::Full {
+            self.log.freshen(&self.connection, self.busy)
+        } else {
+            self.log.try_to_freshen(&self.connection)
         }
-        Ok(())
     }
 
     fn begin(&self, patience: Patience) -> Result<(), Failure> {
@@ -167,6 +161,26 @@ impl Writer {
             }
         })
     }
+
+    fn commit_group(
+        &mut self,
+        group: &[&Write],
+        patience: Patience,
+        told: &mut Wakers,
+    ) -> Result<Vec<Result<Written>>, Failure> {
+        self.location.check_in_place().and_then(|()| self.log.check_in_place()).map_err(Failure::Failed)?;
+        let syncs = group.iter().any(|write| matches!(write, Write::Sync)) && self.location.is_permanent();
+        match patience {
+            Patience::None if self.log.is_empty() && self.location.is_permanent() => return Err(Failure::WouldBlock),
+            Patience::Wait if !self.log.is_fresh() => self.freshen_log(syncs)?,
+            _ => {}
+        }
+        self.set_level(syncs)?;
+        let applied = self.transact(group, patience)?;
+        self.log.committed();
+        told.extend([self.observer.feed(applied.fed)]);
+        Ok(applied.written)
+    }
 }
 
 impl Engine for Writer {
@@ -188,18 +202,10 @@ impl Engine for Writer {
         patience: Patience,
         told: &mut Wakers,
     ) -> Result<Vec<Result<Written>>, Failure> {
-        self.location.check_in_place().and_then(|()| self.log.check_in_place()).map_err(Failure::Failed)?;
-        let syncs = group.iter().any(|write| matches!(write, Write::Sync)) && self.location.is_permanent();
-        match patience {
-            Patience::None if self.log.is_empty() && self.location.is_permanent() => return Err(Failure::WouldBlock),
-            Patience::Wait if !self.log.is_fresh() => self.freshen_log(syncs)?,
-            _ => {}
-        }
-        self.set_level(syncs)?;
-        let applied = self.transact(group, patience)?;
-        self.log.committed();
-        told.extend([self.observer.feed(applied.fed)]);
-        Ok(applied.written)
+        self.commit_group(group, patience, told).map_err(|failure| match failure {
+            Failure::Failed(error) => Failure::Failed(self.location.explain_write(error)),
+            failure => failure,
+        })
     }
 
     fn wants_tidying(&self) -> bool {

@@ -38,7 +38,7 @@ impl Subject for Map {
 }
 
 #[derive(Clone, Default)]
-pub(crate) struct Shared(Arc<DashMap<Key, Bytes, RandomState>>);
+pub(crate) struct Shared(pub(crate) Arc<DashMap<Key, Bytes, RandomState>>);
 
 impl Store for Shared {
     type Client = Self;

@@ -11,11 +11,12 @@ use store_api::{Error, ErrorKind, Result};
 
 pub(crate) use self::versions::version_of;
 
-/// The memory for what was read that each engine gets which has a setting for it.
-pub(crate) const CACHE: usize = 64 << 20;
+/// The memory for what was read that each engine gets which has a setting for it: as much as the connections have together
+/// with which our SQLite reads.
+pub(crate) const CACHE: usize = 32 << 20;
 
 /// What [`CACHE`] is called.
-pub(crate) const CACHE_TOLD: &str = "64 MiB";
+pub(crate) const CACHE_TOLD: &str = "32 MiB";
 
 /// An error of a foreign engine.
 pub(crate) fn failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {

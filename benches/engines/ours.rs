@@ -36,7 +36,7 @@ impl Subject for Ours {
     fn facts(&self) -> Facts {
         let (cache, version) = match self.scheme {
             "mem" => ("all", version_of("irminsul-backend-mem")),
-            "sqlite" => (super::sqlite::CACHE_TOLD, super::sqlite::version()),
+            "sqlite" => (super::sqlite::CACHE_OF_READERS_TOLD, super::sqlite::version()),
             _ => (CACHE_TOLD, version_of("librocksdb-sys")),
         };
         Facts {

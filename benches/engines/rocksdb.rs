@@ -86,19 +86,20 @@ pub(crate) fn options(cache: &Cache) -> Options {
 const LOCKS: usize = 256;
 
 #[derive(Clone)]
-pub(crate) struct Shared(Arc<Inner>);
+pub(crate) struct Shared(pub(crate) Arc<Inner>);
 
-struct Inner {
-    database: DB,
+pub(crate) struct Inner {
+    pub(crate) database: DB,
     locks: Vec<Mutex<()>>,
     hasher: RandomState,
     is_synced: bool,
 }
 
-impl Inner {
-    fn how(&self) -> WriteOptions {
+impl Shared {
+    /// How it writes.
+    pub(crate) fn how(&self) -> WriteOptions {
         let mut how = WriteOptions::default();
-        how.set_sync(self.is_synced);
+        how.set_sync(self.0.is_synced);
         how
     }
 }
@@ -117,7 +118,7 @@ impl Store for Shared {
         for (key, value) in &entries {
             batch.put(key.as_str(), value);
         }
-        self.0.database.write_opt(batch, &self.0.how()).map_err(failed)
+        self.0.database.write_opt(batch, &self.how()).map_err(failed)
     }
 
     async fn close(self) -> Result<()> {
@@ -136,7 +137,7 @@ impl Client for Shared {
     }
 
     async fn set(&mut self, key: &Key, value: Bytes) -> Result<()> {
-        self.0.database.put_opt(key.as_str(), &value, &self.0.how()).map_err(failed)
+        self.0.database.put_opt(key.as_str(), &value, &self.how()).map_err(failed)
     }
 
     async fn test_and_set(&mut self, key: &Key, test: Option<Bytes>, set: Option<Bytes>) -> Result<TestAndSet> {
@@ -149,8 +150,8 @@ impl Client for Shared {
             return Ok(TestAndSet::Mismatch { current: current.map(|value| Bytes::copy_from_slice(&value)) });
         }
         match set {
-            Some(value) => database.put_opt(key.as_str(), &value, &self.0.how()).map_err(failed)?,
-            None => database.delete_opt(key.as_str(), &self.0.how()).map_err(failed)?,
+            Some(value) => database.put_opt(key.as_str(), &value, &self.how()).map_err(failed)?,
+            None => database.delete_opt(key.as_str(), &self.how()).map_err(failed)?,
         }
         Ok(TestAndSet::Applied)
     }

@@ -8,13 +8,16 @@ use std::{
 
 use benches::{Client, Driven, Facts, Role, Store, Subject};
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use store_api::{Durability, Key, Result, TestAndSet};
 
 use super::failed;
 
 /// What SQLite keeps of its pages unless it is told otherwise, per connection.
 pub(crate) const CACHE_TOLD: &str = "2 MB a connection";
+
+/// What that is with as many connections as ours keeps to read with.
+pub(crate) const CACHE_OF_READERS_TOLD: &str = "32 MB: 16 connections with 2 MB each";
 
 pub(crate) fn version() -> String {
     format!("SQLite {}", rusqlite::version())
@@ -115,14 +118,19 @@ impl Connected {
         self.connection.as_ref().expect("it is given back when this is dropped")
     }
 
+    /// A statement that is prepared once.
+    pub(crate) fn prepared(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>> {
+        self.sqlite().prepare_cached(sql)
+    }
+
     fn put(&self, key: &Key, value: &Bytes) -> rusqlite::Result<()> {
         let sql = "INSERT INTO entries (key, seq, frame) VALUES (?1, 0, ?2)
                    ON CONFLICT (key) DO UPDATE SET frame = excluded.frame";
-        self.sqlite().prepare_cached(sql)?.execute(params![key.as_str().as_bytes(), &**value]).map(drop)
+        self.prepared(sql)?.execute(params![key.as_str().as_bytes(), &**value]).map(drop)
     }
 
     fn get(&self, key: &Key) -> rusqlite::Result<Option<Vec<u8>>> {
-        let mut find = self.sqlite().prepare_cached("SELECT frame FROM entries WHERE key = ?1")?;
+        let mut find = self.prepared("SELECT frame FROM entries WHERE key = ?1")?;
         find.query_row([key.as_str().as_bytes()], |row| row.get(0)).optional()
     }
 
@@ -131,16 +139,13 @@ impl Connected {
         let name = key.as_str().as_bytes();
         let changed = match (test, set) {
             (Some(test), Some(set)) => self
-                .sqlite()
-                .prepare_cached("UPDATE entries SET frame = ?3 WHERE key = ?1 AND frame = ?2")?
+                .prepared("UPDATE entries SET frame = ?3 WHERE key = ?1 AND frame = ?2")?
                 .execute(params![name, &**test, &**set])?,
-            (Some(test), None) => self
-                .sqlite()
-                .prepare_cached("DELETE FROM entries WHERE key = ?1 AND frame = ?2")?
-                .execute(params![name, &**test])?,
+            (Some(test), None) => {
+                self.prepared("DELETE FROM entries WHERE key = ?1 AND frame = ?2")?.execute(params![name, &**test])?
+            }
             (None, Some(set)) => self
-                .sqlite()
-                .prepare_cached("INSERT INTO entries (key, seq, frame) VALUES (?1, 0, ?2) ON CONFLICT DO NOTHING")?
+                .prepared("INSERT INTO entries (key, seq, frame) VALUES (?1, 0, ?2) ON CONFLICT DO NOTHING")?
                 .execute(params![name, &**set])?,
             (None, None) => return Ok(self.get(key)?.is_none()),
         };
@@ -149,8 +154,7 @@ impl Connected {
 
     fn count_below(&self, under: &Key) -> rusqlite::Result<usize> {
         let (from, to) = (format!("{under}/"), format!("{under}0"));
-        let mut select =
-            self.sqlite().prepare_cached("SELECT key, frame FROM entries WHERE key >= ?1 AND key < ?2 ORDER BY key")?;
+        let mut select = self.prepared("SELECT key, frame FROM entries WHERE key >= ?1 AND key < ?2 ORDER BY key")?;
         let rows = select.query_map([from.as_bytes(), to.as_bytes()], |row| {
             Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?))
         })?;

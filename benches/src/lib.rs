@@ -34,7 +34,9 @@ pub use crate::{
     process::resident_bytes,
     progress::Progress,
     remote::{Remote, Traffic, measure_remote},
-    report::{CheckedSubject, Failed, Headline, Latency, Report, Run, Series, Single, Target, bytes, with_causes},
+    report::{
+        CheckedSubject, Failed, Headline, Latency, Measured, Report, Run, Series, Single, Target, bytes, with_causes,
+    },
     slow::{Slow, SlowPlan, measure_slow},
     stall::{Stall, StallPlan, measure_stall},
     store::{OfStore, StoreClient},

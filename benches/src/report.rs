@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use store_api::{Durability, Error, ErrorKind, Result};
 
 pub use self::{
-    headline::{Headline, Target},
+    headline::{Headline, Measured, Target},
     tables::bytes,
 };
 use crate::{Delivery, Facts, Growth, Loaded, Machine, Plan, Remote, Slow, Stall, Syncs, Workload, driver::Times};
@@ -93,8 +93,8 @@ pub struct Single {
     pub subject: String,
     /// How long the values are.
     pub value_len: u64,
-    /// The median, in microseconds.
-    pub median_us: f64,
+    /// The median, in microseconds, with the interval that it lies in.
+    pub median_us: Measured,
 }
 
 /// The runs of one subject in one workload with so many clients.
@@ -299,7 +299,7 @@ impl Report {
 
     /// The time of an operation when a single client does one after another.
     #[must_use]
-    pub fn single(&self, operation: &str, subject: &str, value_len: u64) -> Option<f64> {
+    pub fn single(&self, operation: &str, subject: &str, value_len: u64) -> Option<Measured> {
         let is_it = |single: &&Single| {
             single.operation == operation && single.subject == subject && single.value_len == value_len
         };

@@ -65,6 +65,12 @@ impl StoreClient {
     pub fn new(entries: Arc<dyn AtomicWrite>) -> Self {
         Self(entries)
     }
+
+    /// The handle.
+    #[must_use]
+    pub fn entries(&self) -> &dyn AtomicWrite {
+        &*self.0
+    }
 }
 
 impl Client for StoreClient {

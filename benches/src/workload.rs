@@ -1,6 +1,7 @@
 //! What clients do: the workloads, and the turns of one client in one of them.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     fmt,
     time::{Duration, Instant},
@@ -8,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use fastrand::Rng;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use store_api::{Key, Result, TestAndSet};
 
 use crate::{
@@ -17,8 +18,7 @@ use crate::{
 };
 
 /// What the clients of a run do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Workload {
     /// Reads of any record.
@@ -29,6 +29,11 @@ pub enum Workload {
     TestAndSet,
     /// Compare-and-set of one record by all clients, each until it wins.
     Contended,
+    /// So many reads of any record in a hundred operations, and writes of any.
+    Mixed {
+        /// 100 at most.
+        reads: u8,
+    },
     /// YCSB A: reads and writes of popular records, half and half.
     A,
     /// YCSB B: reads, and one write in twenty, of popular records.
@@ -44,7 +49,7 @@ pub enum Workload {
 }
 
 impl Workload {
-    /// Every workload; those that insert come last, since a store is larger after them.
+    /// Every workload but [mixes](Self::Mixed) of one's own; those that insert come last, since a store is larger after them.
     pub const ALL: [Self; 10] = [
         Self::Find,
         Self::Set,
@@ -60,8 +65,9 @@ impl Workload {
 
     /// Its name, as in reports.
     #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
+    pub fn name(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Mixed { reads } => return format!("{reads} % reads").into(),
             Self::Find => "find",
             Self::Set => "set",
             Self::TestAndSet => "test-and-set",
@@ -72,13 +78,20 @@ impl Workload {
             Self::D => "YCSB D",
             Self::E => "YCSB E",
             Self::F => "YCSB F",
-        }
+        })
+    }
+
+    /// Its name without capitals and spaces, as in addresses, arguments and JSON.
+    #[must_use]
+    pub fn slug(self) -> String {
+        self.name().to_lowercase().replace(' ', "-")
     }
 
     /// What one operation is, in a line.
     #[must_use]
-    pub fn about(self) -> &'static str {
-        match self {
+    pub fn about(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Mixed { reads } => return format!("{reads} % reads, {} % writes of any record", 100 - reads).into(),
             Self::Find => "reads of any record",
             Self::Set => "writes of any record",
             Self::TestAndSet => "compare-and-set of up to a hundred records of the client's own, each applied",
@@ -89,19 +102,25 @@ impl Workload {
             Self::D => "reads of what was inserted last, and 5 % inserts",
             Self::E => "scans of 100 records, and 5 % inserts",
             Self::F => "half reads, half read-and-compare-and-set of popular records",
-        }
+        })
     }
 
     /// Whether its rows tell how many clients a store can serve, so that each number of clients is worth a run.
     #[must_use]
     pub fn is_basic(self) -> bool {
-        matches!(self, Self::Find | Self::Set | Self::TestAndSet)
+        matches!(self, Self::Find | Self::Set | Self::TestAndSet | Self::Mixed { .. })
     }
 }
 
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        f.pad(&self.name())
+    }
+}
+
+impl Serialize for Workload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.slug())
     }
 }
 
@@ -180,7 +199,8 @@ impl Turns {
         let (records, rng) = (&self.records, &mut self.rng);
         Ok(match self.workload {
             Workload::Find => Turn::Find(records.any(rng).clone()),
-            Workload::Set => Turn::Set(records.any(rng).clone(), self.values.next()),
+            Workload::Mixed { reads } if rng.u8(..100) < reads => Turn::Find(records.any(rng).clone()),
+            Workload::Set | Workload::Mixed { .. } => Turn::Set(records.any(rng).clone(), self.values.next()),
             Workload::TestAndSet => {
                 let index = rng.usize(..own);
                 let key = self.own_key(index);

@@ -4,8 +4,8 @@
 use std::{env, process::ExitCode, sync::Arc, time::Duration};
 
 use benches::{
-    CheckedSubject, DynSubject, Facts, Headline, Load, Machine, NullStore, Plan, Progress, Report, Role, Series,
-    Target::AtLeast, Workload, measure_load,
+    CheckedSubject, DynSubject, Facts, Growth, Headline, Load, Machine, NullStore, Plan, Progress, Report, Role,
+    Series, Stage, Target::AtLeast, Workload, measure_load,
 };
 use headless::Browser;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -64,8 +64,8 @@ fn number(told: &str) -> Result<f64, Failed> {
 
 fn plots(browser: &Browser, page: &str) -> Result<(), Failed> {
     let count = told(browser, page, "document.querySelectorAll('svg.plot').length")?;
-    // Throughput and percentiles of three workloads, and the ratios.
-    demand!(count == "7", "{count} plots");
+    // Throughput and percentiles of three workloads, the ratios, and five of what grows with the records.
+    demand!(count == "12", "{count} plots");
     let outside = told(
         browser,
         page,
@@ -164,7 +164,7 @@ fn report() -> store_api::Result<Report> {
     let machine = Machine::before(place.path(), "a temporary directory")?;
     let mut report = Report::new(HOSTILE, machine, plan.clone());
     report.subjects = vec![CheckedSubject::new(DynSubject::facts(&nothing), None)];
-    report.headlines = vec![Headline::new("a store that does nothing", AtLeast(1.0), 2.0)];
+    report.headlines = vec![Headline::new("a store that does nothing", AtLeast(1.0), Some(2.0))];
     let workloads = [Workload::Find, Workload::Set, Workload::TestAndSet];
     let subjects = Load { subjects: &[&nothing], workloads: &workloads, plan: &plan };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
@@ -179,6 +179,18 @@ fn report() -> store_api::Result<Report> {
         report.subjects.push(CheckedSubject::new(facts, None));
         report.load.extend(found.iter().cloned().map(|series| named(series, name)));
     }
+    let latency = found[0].latency();
+    let stage = |records: u32| Stage {
+        records: records.into(),
+        filled_per_second: 1e9 / f64::from(records),
+        find: latency,
+        set: latency,
+        resident_bytes: Some(u64::from(records) * 300),
+        disk_bytes: Some(u64::from(records) * 200),
+        reopen_us: Some(records.into()),
+    };
+    let grown = |name: &str| Growth { subject: name.into(), stages: [10_000, 100_000, 1_000_000].map(stage).into() };
+    report.growth = NAMES[..4].iter().map(|name| grown(name)).collect();
     Ok(report.ended())
 }
 

@@ -86,6 +86,7 @@ mod clearing;
 mod content;
 mod dropped;
 mod handles;
+mod kept;
 mod keys;
 mod logged;
 mod watches;
@@ -96,6 +97,7 @@ pub fn all() -> impl Iterator<Item = &'static Bug> {
     [
         writes::BUGS,
         dropped::BUGS,
+        kept::BUGS,
         clearing::BUGS,
         keys::BUGS,
         watches::BUGS,

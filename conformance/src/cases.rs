@@ -15,6 +15,7 @@ mod failing_disk;
 mod faults;
 mod handles;
 mod index;
+mod kept;
 mod keys;
 mod killed;
 mod listing;
@@ -76,6 +77,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         batch_end::CASES,
         handles::CASES,
         closing::CASES,
+        kept::CASES,
         load::CASES,
         opening::CASES,
         errors::CASES,

@@ -1,6 +1,11 @@
 //! What cases do to stores over and over.
 
-use std::{fmt::Display, future::poll_fn, pin::pin, task::Poll};
+use std::{
+    fmt::Display,
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::Poll,
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -92,7 +97,11 @@ pub(crate) async fn set_all(entries: &dyn AtomicWrite, all: impl IntoIterator<It
 /// Polls a future up to so many times, each time after the first once it is woken, then drops it; its output where it came
 /// that early. With a growing number it is dropped at each of its awaits.
 pub(crate) async fn poll_then_drop<T>(future: impl Future<Output = T>, times: usize) -> Option<T> {
-    let mut future = pin!(future);
+    poll_up_to(pin!(future), times).await
+}
+
+/// The same of a future that is kept as it is then.
+pub(crate) async fn poll_up_to<T>(mut future: Pin<&mut impl Future<Output = T>>, times: usize) -> Option<T> {
     let mut left = times;
     poll_fn(|cx| {
         if left == 0 {

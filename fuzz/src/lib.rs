@@ -14,8 +14,9 @@ use irminsul::{Address, ContentKey, Error, ErrorKind, Key, OptionSpec, OptionVal
 
 pub use backend_rocksdb::fuzzing::{marker as rocksdb_marker, row as rocksdb_row};
 pub use backend_s3::fuzzing::{
-    entry as s3_entry, entry_name as s3_entry_name, header as s3_header, locator as s3_locator, pack as s3_pack,
-    pack_name as s3_pack_name, root as s3_root, run as s3_run,
+    entry as s3_entry, entry_name as s3_entry_name, error_body as s3_error_body, header as s3_header,
+    listing as s3_listing, locator as s3_locator, pack as s3_pack, pack_name as s3_pack_name, root as s3_root,
+    run as s3_run,
 };
 pub use irminsul_cli::fuzzing::records;
 
@@ -40,7 +41,9 @@ targets!(
     rocksdb_row,
     s3_entry,
     s3_entry_name,
+    s3_error_body,
     s3_header,
+    s3_listing,
     s3_locator,
     s3_pack,
     s3_pack_name,

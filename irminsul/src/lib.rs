@@ -249,12 +249,14 @@
 //!
 //! The first five are accepted by every scheme, and `sync` and `create` by both that keep files, so that a configuration
 //! can switch engines; `mem`, `s3` and `az` refuse `sync`, whose promise is not theirs to keep. The same choices are typed
-//! in [`mem::MemOptions`], [`sqlite::SqliteOptions`], `rocksdb::RocksdbOptions` and `s3::S3Options`, which have a few that
-//! an address has not, such as `change_log`. A [`Registry`] is what [`open`] asks; [`Opener`] shows how an engine of your
+//! in [`mem::MemOptions`], [`sqlite::SqliteOptions`], [`rocksdb::RocksdbOptions`][rocksdb-options] and `s3::S3Options`, which have a few that
+//! an address has not, such as `change_log`; what an address calls `batch` is `batch_limit` there. A [`Registry`] is what [`open`] asks; [`Opener`] shows how an engine of your
 //! own is given to it.
 //!
 //! Credentials of S3 and Azure come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, ..), never from
 //! an address; the profiles in `~/.aws` are not read.
+//!
+//! [rocksdb-options]: https://docs.rs/irminsul-backend-rocksdb
 //!
 //! # Features
 //!
@@ -316,6 +318,20 @@ pub use self::{
     update::AtomicWriteExt,
 };
 
+// What an application holds goes from thread to thread.
+const _: () = {
+    const fn is_shared<T: Send + Sync>() {}
+    is_shared::<(Address, Options, Registry, Prefixed, Traced)>();
+    #[cfg(feature = "mem")]
+    is_shared::<(mem::Mem, mem::MemOptions)>();
+    #[cfg(feature = "rocksdb")]
+    is_shared::<(rocksdb::Rocksdb, rocksdb::RocksdbOptions)>();
+    #[cfg(feature = "s3")]
+    is_shared::<(s3::S3, s3::S3Options)>();
+    #[cfg(feature = "sqlite")]
+    is_shared::<(sqlite::Sqlite, sqlite::SqliteOptions)>();
+};
+
 /// The in-memory engine, by its types: `MemOptions::new().open()`.
 #[cfg(feature = "mem")]
 pub mod mem {
@@ -329,12 +345,33 @@ pub mod rocksdb {
 }
 
 /// Object stores, by their types: `S3Options::new(bucket).prefix(prefix).open()`.
+///
+/// `S3Options::over` takes a store of the crate `object_store`, which has its own versions: a minor one of it is a minor one
+/// of this crate.
 #[cfg(feature = "s3")]
 pub mod s3 {
     pub use backend_s3::{Requests, S3, S3Options, object_store};
 }
 
-/// SQLite, by its types: `SqliteOptions::new(path).sync(Sync::Normal).open()`.
+/// SQLite, by its types, with what an address does not have; what is opened so is a [`Backend`] as any other.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use irminsul::{Backend, Durability, sqlite::{SqliteOptions, Sync}};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("app.db");
+/// let options = SqliteOptions::new(path).sync(Sync::Normal).change_log(100_000);
+/// let store: Arc<dyn Backend> = Arc::new(options.open().await?);
+/// // Who needs a level asks for it, whatever the engine is.
+/// assert!(store.guarantees().durability >= Durability::Process);
+/// store.close().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[cfg(feature = "sqlite")]
 pub mod sqlite {
     pub use backend_sqlite::{Sqlite, SqliteOptions, Sync};

@@ -80,6 +80,7 @@ pub trait Indexable: Indexed + Append {
 /// `add` beyond is `ValueTooLarge`, and the batch stays as it was. After [`commit`](Self::commit) or
 /// [`abort`](Self::abort) its operations are `Closed`. Dropped without either, it is aborted.
 #[async_trait]
+#[must_use = "dropped without `commit`, a batch is aborted"]
 pub trait Batch: ContentRead + Append {
     /// Makes all of it take effect at one instant during the call, also across a crash. The batch has ended, whatever
     /// the answer: to try again, begin another.

@@ -55,7 +55,9 @@ impl ContentRead for Store {
 
 #[async_trait]
 impl BatchTarget for Store {
-    const CONTEXT: Context = Context::new("list");
+    fn context(&self) -> Context {
+        Context::new("list")
+    }
 
     async fn commit(&self, additions: Vec<Addition>) -> Result<()> {
         let mut shared = self.0.lock();
@@ -80,6 +82,23 @@ fn batch_over(store: &Store) -> BufferedBatch<Store> {
 fn batch_with_room(store: &Store, values: usize, bytes: usize) -> BufferedBatch<Store> {
     let limit = values * (ContentHash::LEN + ROW_BYTES) + bytes;
     BufferedBatch::new(store.clone(), &Gate::new(), limit, true)
+}
+
+#[tokio::test]
+async fn i4_a_long_look_for_the_true_one_of_two_values_holds_up_nobody() {
+    let store = Store::default();
+    let batch = batch_with_room(&store, 10, 4 * MAX_VALUE_LEN);
+    let [one, other] = [1, 2].map(|byte| Bytes::from(vec![byte; MAX_VALUE_LEN]));
+    let hash = BLAKE3.hash(&other);
+    batch.unsafe_add(hash, one).await.unwrap();
+    let mut adding = Box::pin(batch.unsafe_add(hash, other.clone()));
+    // It is looked at elsewhere: the batch is free.
+    assert!(futures_util::poll!(&mut adding).is_pending());
+    assert!(batch.own.try_lock().is_some());
+    adding.await.unwrap();
+    assert_eq!(batch.find(&hash.into()).await.unwrap(), Some(other.clone()));
+    batch.unsafe_add(hash, Bytes::from(vec![3; MAX_VALUE_LEN])).await.unwrap();
+    assert_eq!(batch.find(&hash.into()).await.unwrap(), Some(other));
 }
 
 async fn assert_closed(batch: &BufferedBatch<Store>) {

@@ -14,7 +14,7 @@ use crate::{Addition, BatchTarget, BufferedBatch, Context, Gate, Page, Pages};
 /// the limits (V1).
 pub trait ContentStore: Send + Sync + Sized + 'static {
     /// Who is named in errors.
-    const CONTEXT: Context;
+    fn context(&self) -> Context;
 
     /// How far a stream has come.
     type Cursor: Default + Send + Unpin + 'static;
@@ -83,48 +83,54 @@ impl<S: ContentStore> ContentRead for ContentHandle<S> {
 
     async fn mem(&self, key: &ContentKey) -> Result<bool> {
         let hash = key.to_hash();
-        self.gate.admit(self.store.index(&hash)).await.map(|key| key.is_some()).map_err(S::CONTEXT.at("mem", hash))
+        self.gate
+            .admit(self.store.index(&hash))
+            .await
+            .map(|key| key.is_some())
+            .map_err(self.store.context().at("mem", hash))
     }
 
     async fn find(&self, key: &ContentKey) -> Result<Option<Bytes>> {
-        self.gate.admit(self.store.find(key)).await.map_err(S::CONTEXT.at("find", key.to_hash()))
+        self.gate.admit(self.store.find(key)).await.map_err(self.store.context().at("find", key.to_hash()))
     }
 
     async fn index(&self, hash: &ContentHash) -> Result<Option<ContentKey>> {
-        self.gate.admit(self.store.index(hash)).await.map_err(S::CONTEXT.at("index", hash))
+        self.gate.admit(self.store.index(hash)).await.map_err(self.store.context().at("index", hash))
     }
 
     fn keys(&self) -> ContentKeyStream {
         let store = Arc::clone(&self.store);
         let page = move |from| Arc::clone(&store).page(from);
-        Box::pin(Pages::new(S::CONTEXT, "keys", Arc::clone(&self.gate), S::Cursor::default(), page))
+        Box::pin(Pages::new(self.store.context(), "keys", Arc::clone(&self.gate), S::Cursor::default(), page))
     }
 }
 
 #[async_trait]
 impl<S: ContentStore> Append for ContentHandle<S> {
     async fn add(&self, value: Bytes) -> Result<ContentKey> {
-        self.append(None, value).await.map_err(S::CONTEXT.on("add"))
+        self.append(None, value).await.map_err(self.store.context().on("add"))
     }
 
     async fn unsafe_add(&self, hash: ContentHash, value: Bytes) -> Result<ContentKey> {
-        self.append(Some(hash), value).await.map_err(S::CONTEXT.at("unsafe_add", hash))
+        self.append(Some(hash), value).await.map_err(self.store.context().at("unsafe_add", hash))
     }
 }
 
 #[async_trait]
 impl<S: ContentStore> BatchTarget for ContentHandle<S> {
-    const CONTEXT: Context = S::CONTEXT;
+    fn context(&self) -> Context {
+        self.store.context()
+    }
 
     async fn commit(&self, additions: Vec<Addition>) -> Result<()> {
-        self.gate.admit(self.store.commit(additions)).await.map_err(S::CONTEXT.on("commit"))
+        self.gate.admit(self.store.commit(additions)).await.map_err(self.store.context().on("commit"))
     }
 }
 
 #[async_trait]
 impl<S: ContentStore> Indexed for ContentHandle<S> {
     async fn begin(&self) -> Result<Box<dyn Batch>> {
-        self.gate.check().map_err(S::CONTEXT.on("begin"))?;
+        self.gate.check().map_err(self.store.context().on("begin"))?;
         let batch = BufferedBatch::new(self.clone(), &self.gate, self.store.batch_limit(), self.store.verifies());
         Ok(Box::new(batch))
     }

@@ -13,7 +13,7 @@ use crate::{Context, Gate, Hub, Page, Pages, Scope, Test, check_entry_key, check
 /// are within the limits (K3, V1).
 pub trait EntryStore: Send + Sync + Sized + 'static {
     /// Who is named in errors.
-    const CONTEXT: Context;
+    fn context(&self) -> Context;
 
     /// How far a stream has come.
     type Cursor: Default + Send + Unpin + 'static;
@@ -102,18 +102,18 @@ impl<S: EntryStore> EntryHandle<S> {
     {
         let store = Arc::clone(&self.store);
         let page = move |from| page(Arc::clone(&store), from);
-        Box::pin(Pages::new(S::CONTEXT, operation, Arc::clone(&self.gate), S::Cursor::default(), page))
+        Box::pin(Pages::new(self.store.context(), operation, Arc::clone(&self.gate), S::Cursor::default(), page))
     }
 }
 
 #[async_trait]
 impl<S: EntryStore> EntryRead for EntryHandle<S> {
     async fn mem(&self, key: &Key) -> Result<bool> {
-        self.gate.admit(self.store.has(key)).await.map_err(S::CONTEXT.at("mem", key))
+        self.gate.admit(self.store.has(key)).await.map_err(self.store.context().at("mem", key))
     }
 
     async fn find(&self, key: &Key) -> Result<Option<Bytes>> {
-        self.gate.admit(self.store.find(key)).await.map_err(S::CONTEXT.at("find", key))
+        self.gate.admit(self.store.find(key)).await.map_err(self.store.context().at("find", key))
     }
 
     fn list(&self, under: &Key) -> KeyStream {
@@ -127,15 +127,15 @@ impl<S: EntryStore> EntryRead for EntryHandle<S> {
     }
 
     async fn watch(&self, under: &Key, init: Init<Vec<(Key, Bytes)>>) -> Result<Watch> {
-        self.start_watch(Scope::Under(under.clone()), init).await.map_err(S::CONTEXT.at("watch", under))
+        self.start_watch(Scope::Under(under.clone()), init).await.map_err(self.store.context().at("watch", under))
     }
 
     async fn watch_key(&self, key: &Key, init: Init<Option<Bytes>>) -> Result<Watch> {
-        self.start_watch_of(key, init).await.map_err(S::CONTEXT.at("watch_key", key))
+        self.start_watch_of(key, init).await.map_err(self.store.context().at("watch_key", key))
     }
 
     async fn unwatch(&self, id: WatchId) -> Result<()> {
-        self.gate.check().map_err(S::CONTEXT.on("unwatch"))?;
+        self.gate.check().map_err(self.store.context().on("unwatch"))?;
         self.store.hub().unwatch(&self.gate, id);
         Ok(())
     }
@@ -144,19 +144,19 @@ impl<S: EntryStore> EntryRead for EntryHandle<S> {
 #[async_trait]
 impl<S: EntryStore> AtomicWrite for EntryHandle<S> {
     async fn set(&self, key: &Key, value: Bytes) -> Result<()> {
-        self.write(key, Test::Any, Some(value)).await.map(drop).map_err(S::CONTEXT.at("set", key))
+        self.write(key, Test::Any, Some(value)).await.map(drop).map_err(self.store.context().at("set", key))
     }
 
     async fn test_and_set(&self, key: &Key, test: Option<Bytes>, set: Option<Bytes>) -> Result<TestAndSet> {
-        self.write(key, Test::Is(test), set).await.map_err(S::CONTEXT.at("test_and_set", key))
+        self.write(key, Test::Is(test), set).await.map_err(self.store.context().at("test_and_set", key))
     }
 
     async fn remove(&self, key: &Key) -> Result<()> {
-        self.write(key, Test::Any, None).await.map(drop).map_err(S::CONTEXT.at("remove", key))
+        self.write(key, Test::Any, None).await.map(drop).map_err(self.store.context().at("remove", key))
     }
 
     async fn clear(&self) -> Result<()> {
-        self.gate.admit(self.store.clear()).await.map_err(S::CONTEXT.on("clear"))
+        self.gate.admit(self.store.clear()).await.map_err(self.store.context().on("clear"))
     }
 
     async fn close(&self) -> Result<()> {

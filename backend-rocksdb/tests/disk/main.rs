@@ -17,9 +17,10 @@ use tokio::runtime::Runtime;
 
 type Claim = fn(Disk);
 
-const CLAIMS: [(&str, Claim); 4] = [
+const CLAIMS: [(&str, Claim); 5] = [
     ("a10_a_sync_on_a_full_disk_is_no_space_until_there_is_room", |disk| run(sync_when_full(disk))),
     ("a_store_is_closed_on_a_full_disk_and_loses_nothing", |disk| run(close_when_full(disk))),
+    ("a_close_writes_a_little_into_its_place_where_a_little_is_free", |disk| run(close_with_little_room(disk))),
     ("a3_what_needs_no_write_succeeds_on_a_full_disk", |disk| run(change_nothing_when_full(disk))),
     ("a_quota_that_is_used_up_is_no_space_until_the_store_is_opened_again", |disk| run(write_beyond_quota(disk))),
 ];
@@ -150,6 +151,21 @@ async fn close_when_full(disk: Disk) {
     store.close().await.unwrap();
     disk.mend();
     check(&disk.open(Sync::On).await, acknowledged).await;
+}
+
+async fn close_with_little_room(disk: Disk) {
+    let store = disk.open(Sync::Off).await;
+    store.atomic_write().unwrap().set(&key(0), value(0)).await.unwrap();
+    let used = disk.control.stats(disk.name).unwrap().used;
+    disk.control.full(disk.name, Some(used + 16 * 1024 * 1024)).unwrap();
+    store.close().await.unwrap();
+    for file in fs::read_dir(disk.path.join("store")).unwrap() {
+        let file = file.unwrap().path();
+        if file.extension().is_some_and(|extension| extension == "log") {
+            fs::remove_file(file).unwrap();
+        }
+    }
+    check(&disk.open(Sync::Off).await, 1).await;
 }
 
 async fn change_nothing_when_full(disk: Disk) {

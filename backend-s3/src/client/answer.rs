@@ -8,12 +8,12 @@ use object_store::client::{HttpError, HttpErrorKind};
 use super::FailureKind;
 
 /// How the client shows an answer that is no success, and a redirect that leads nowhere.
-const STATUS: &str = "Server returned non-2xx status code: ";
+pub(super) const STATUS: &str = "Server returned non-2xx status code: ";
 const BARE_REDIRECT: &str = "Received redirect without LOCATION";
 /// How many characters of an error's text are kept.
-const MAX_LINE_LEN: usize = 200;
+pub(super) const MAX_LINE_LEN: usize = 200;
 /// Longer ones are no codes.
-const MAX_CODE_LEN: usize = 64;
+pub(super) const MAX_CODE_LEN: usize = 64;
 
 /// What a service says of a body that was garbled on its way, or did not come.
 const IN_TRANSIT: [&str; 5] =
@@ -31,7 +31,7 @@ impl Answer {
         chain(error).find_map(|error| Self::parse(&error.to_string()))
     }
 
-    fn parse(shown: &str) -> Option<Self> {
+    pub(super) fn parse(shown: &str) -> Option<Self> {
         if shown.starts_with(BARE_REDIRECT) {
             return Some(Self { status: 301, code: None });
         }

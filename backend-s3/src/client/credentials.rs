@@ -12,15 +12,31 @@ use std::{
 
 use async_trait::async_trait;
 use object_store::{CredentialProvider, Error, Result};
-use tokio::time::timeout;
+use tokio::{runtime::Handle, time::timeout};
 
 use super::{
     FailureKind,
     answer::{Answer, chain, one_line},
 };
+use crate::tasks::aside;
 
 /// The service that knows a machine's role is on the machine, or next to it; some take their time for the first answer.
 const LIMIT: Duration = Duration::from_secs(15);
+
+/// Credentials that are asked for in a task: those that expire are kept behind a lock, which is held while new ones come.
+#[derive(Debug)]
+pub(crate) struct InTask<C>(pub(crate) Arc<dyn CredentialProvider<Credential = C>>);
+
+#[async_trait]
+impl<C: fmt::Debug + Send + Sync + 'static> CredentialProvider for InTask<C> {
+    type Credential = C;
+
+    async fn get_credential(&self) -> Result<Arc<C>> {
+        let asked = Arc::clone(&self.0);
+        let asked = aside(&Handle::current(), async move { asked.get_credential().await }).await;
+        asked.unwrap_or_else(|ended| Err(Error::Generic { store: "credentials", source: Box::new(ended) }))
+    }
+}
 
 /// Credentials that the machine is asked for.
 #[derive(Debug)]
@@ -139,6 +155,30 @@ mod tests {
         had.get_credential().await.unwrap();
         assert_eq!(failure(&had).await, FailureKind::Ambiguous);
         assert_eq!(failure(&had).await, FailureKind::Ambiguous);
+    }
+
+    /// Holds a lock while it waits, as a keeper of credentials that expire does.
+    #[derive(Debug, Default)]
+    struct Keeper(tokio::sync::Mutex<()>);
+
+    #[async_trait]
+    impl CredentialProvider for Keeper {
+        type Credential = ();
+
+        async fn get_credential(&self) -> Result<Arc<()>> {
+            let _held = self.0.lock().await;
+            tokio::task::yield_now().await;
+            Ok(Arc::new(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_question_that_nobody_polls_holds_up_no_other() {
+        let credentials = InTask(Arc::new(Keeper::default()));
+        let mut kept = credentials.get_credential();
+        assert!(futures_util::poll!(&mut kept).is_pending());
+        credentials.get_credential().await.unwrap();
+        kept.await.unwrap();
     }
 
     #[tokio::test]

@@ -116,7 +116,7 @@ impl Packs {
             return;
         }
         // None is begun behind the close of the gate. Asked under the lock, so that who gives a merge up then finds it.
-        let Some(under_way) = self.detached.try_begin() else { return };
+        let Ok(under_way) = self.detached.begin() else { return };
         let packs = Arc::clone(self);
         let merge = self.runtime.spawn(async move {
             let _under_way = under_way;
@@ -151,7 +151,7 @@ impl Packs {
         (packs >= PACKS || view.uncovered_records() >= RECORDS) && packs >= self.merging.rest.load(Ordering::Relaxed)
     }
 
-    async fn merge(&self) -> Result<()> {
+    async fn merge(self: &Arc<Self>) -> Result<()> {
         let plan = {
             let _turn = self.refreshing.done.lock().await;
             self.list_packs().await?;

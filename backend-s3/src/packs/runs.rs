@@ -14,7 +14,7 @@ use super::{
     root::Root,
     run::{Record, Run, place_in},
 };
-use crate::client::Version;
+use crate::{client::Version, tasks::aside};
 
 /// How many blocks are remembered: 6 MiB.
 const REMEMBERED: usize = 64;
@@ -50,7 +50,7 @@ pub(super) enum RunError {
 
 impl Packs {
     /// Where a value lies, as the index says.
-    pub(super) async fn in_runs(&self, hash: &ContentHash) -> Result<Option<Place>> {
+    pub(super) async fn in_runs(self: &Arc<Self>, hash: &ContentHash) -> Result<Option<Place>> {
         for _ in 0..ROOTS {
             let Some((version, root)) = self.root().await? else { return Ok(None) };
             match self.in_runs_of(&root, hash).await {
@@ -63,7 +63,7 @@ impl Packs {
     }
 
     /// The root, while it can be relied on. Where there is none, all packs are known.
-    async fn root(&self) -> Result<Option<(Version, Arc<Root>)>> {
+    async fn root(self: &Arc<Self>) -> Result<Option<(Version, Arc<Root>)>> {
         loop {
             if let Some(root) = self.view().complete_root() {
                 return Ok(root);
@@ -73,9 +73,13 @@ impl Packs {
     }
 
     /// Learns of what a root covered that was given up.
-    pub(super) async fn complete(&self) -> Result<()> {
-        let _turn = self.refreshing.done.lock().await;
-        self.complete_in_turn().await
+    pub(super) async fn complete(self: &Arc<Self>) -> Result<()> {
+        let packs = Arc::clone(self);
+        let complete = async move {
+            let _turn = packs.refreshing.done.lock().await;
+            packs.complete_in_turn().await
+        };
+        aside(&self.runtime, complete).await?
     }
 
     async fn complete_in_turn(&self) -> Result<()> {
@@ -119,7 +123,12 @@ impl Packs {
     }
 
     /// Goes on from a root one of whose runs is lost: to the one that has replaced it, or else without any.
-    pub(super) async fn replace_root(&self, lost: &Version) -> Result<()> {
+    pub(super) async fn replace_root(self: &Arc<Self>, lost: &Version) -> Result<()> {
+        let (packs, lost) = (Arc::clone(self), lost.clone());
+        aside(&self.runtime, async move { packs.replace_lost_root(&lost).await }).await?
+    }
+
+    async fn replace_lost_root(&self, lost: &Version) -> Result<()> {
         let _turn = self.refreshing.done.lock().await;
         if self.view().relies_on(lost) {
             self.list_packs().await?;

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     client::{FailureKind, back_off},
-    run,
+    tasks::to_the_end,
 };
 
 /// No pack of what was added one by one has more values.
@@ -127,7 +127,7 @@ impl Packs {
         if let Some(place) = self.present(&addition) {
             return Ok(place.to_key(&addition.hash));
         }
-        let under_way = self.detached.begin().await?;
+        let under_way = self.detached.begin()?;
         let (reply, answer) = oneshot::channel();
         self.queue().push(Waiting { addition, reply, _under_way: under_way });
         self.begin_uploads();
@@ -146,8 +146,8 @@ impl Packs {
             return Err(Error::new(ErrorKind::ValueTooLarge, message));
         }
         let packs = Arc::clone(self);
-        let under_way = self.detached.begin().await?;
-        run(&self.runtime, under_way, async move { packs.write(&Arc::new(missing)).await.map(drop) }).await
+        let under_way = self.detached.begin()?;
+        to_the_end(&self.runtime, under_way, async move { packs.write(&Arc::new(missing)).await.map(drop) }).await
     }
 
     /// What has to be written.

@@ -10,12 +10,12 @@ use std::{
 
 use futures_util::{StreamExt, TryStreamExt};
 use libtest_mimic::Trial;
-use store_api::{Append, AtomicWrite, ContentRead, EntryRead, ErrorKind, HashFunction, Init, Key};
-use tokio::sync::Semaphore;
+use store_api::{Append, AtomicWrite, Backend, ContentRead, EntryRead, ErrorKind, HashFunction, Init, Key};
+use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     VALUE,
-    scene::{Class, Scene, expect_clear},
+    scene::{Class, LONGEST, Scene, expect_clear},
     server::{Answer, Request, Server, head, listed_object, listing},
     trial,
 };
@@ -213,6 +213,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     let others = [
         trial("a_listing_without_an_end_costs_little_memory", fresh_names),
         trial("a_store_that_is_removed_keeps_no_names_of_a_listing_without_an_end", destroy_fresh_names),
+        trial("a_close_ends_a_clear_over_a_listing_without_an_end", close_amid_a_clear_without_an_end),
+        trial("sizes_that_no_sum_has_room_for_are_listed", giant_sizes),
         trial("k2_names_that_cannot_be_read_are_passed_over", illegible_names),
     ];
     one_by_one.chain(others).collect()
@@ -252,11 +254,43 @@ async fn fresh_names() {
     assert_eq!(found.as_deref(), Some(VALUE.as_bytes()));
 }
 
-/// The next thousand names, and that there are more.
+/// The next thousand names of entries, and that there are more.
 fn fresh_page(told: &AtomicU64) -> Answer {
+    page_of_fresh(told, "_")
+}
+
+/// The next thousand names, which end so.
+fn page_of_fresh(told: &AtomicU64, end: &str) -> Answer {
     let first = told.fetch_add(1000, Ordering::Relaxed);
-    let names = (first..first + 1000).map(|i| listed_object(&format!("store/entries/k{i}_"), 9, "tag"));
+    let names = (first..first + 1000).map(|i| listed_object(&format!("store/entries/k{i}{end}"), 9, "tag"));
     page(&(names.collect::<String>() + &more()))
+}
+
+/// Names that are no entry's, without an end: there is nothing to remove, and always more to look at.
+async fn close_amid_a_clear_without_an_end() {
+    let server = Server::start().await;
+    let scene = Scene::new(&server).await;
+    let (told, listed) = (AtomicU64::new(0), Arc::new(Semaphore::new(0)));
+    let pages = Arc::clone(&listed);
+    server.answers(move |request| {
+        pages.add_permits(usize::from(request.is_list()));
+        if request.is_list() { page_of_fresh(&told, "") } else { Answer::Honest }
+    });
+    let entries = scene.entries();
+    let clearing = tokio::spawn(async move { entries.clear().await });
+    drop(listed.acquire_many(3).await.unwrap());
+    timeout(LONGEST, scene.store.close()).await.expect("the close ends").unwrap();
+    assert_eq!(clearing.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+}
+
+async fn giant_sizes() {
+    let server = Server::start().await;
+    let scene = Scene::new(&server).await;
+    let giant = sized(&u64::MAX.to_string());
+    let objects = [giant.clone(), giant.replace("a_", "b_")].concat();
+    server.answers(move |request| if request.is_list() { page(&objects) } else { Answer::Honest });
+    let keys: Vec<_> = scene.entries().list(&Key::root()).try_collect().await.unwrap();
+    assert_eq!(keys, ["a", "b"].map(crate::scene::key));
 }
 
 /// What is listed is removed before more of it is asked for.

@@ -16,7 +16,7 @@ use crate::{CREDENTIALS, VALUE, server::Server};
 const PATIENCE: Duration = Duration::from_secs(2);
 const BUSY: Duration = Duration::from_millis(500);
 /// An operation is a few requests, each tried again while it may be.
-const LONGEST: Duration = Duration::from_mins(1);
+pub(crate) const LONGEST: Duration = Duration::from_mins(1);
 
 pub(crate) fn options(server: &Server) -> S3Options {
     let endpoint = format!("http://{}", server.address);

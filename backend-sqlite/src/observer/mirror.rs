@@ -229,10 +229,10 @@ impl Mirror {
         if self.scopes.cover_all_of(scope) {
             return Ok(());
         }
-        let keys = &mut self.keys;
-        snapshot.keys_in(scope, |key, seq| {
-            keys.insert(key, seq);
-        })?;
+        // Of a scope that could not be read nothing stays: nobody would keep it up to date.
+        let mut keys = Vec::new();
+        snapshot.keys_in(scope, |key, seq| keys.push((key, seq)))?;
+        self.keys.extend(keys);
         self.scopes.insert(scope.clone());
         Ok(())
     }
@@ -384,6 +384,21 @@ mod tests {
         let refusal = observer.register(&handle, &Scope::Under(Key::new("a").unwrap()), known).unwrap_err();
         assert_eq!(refusal.kind(), ErrorKind::InvalidInput);
         let mirror = observer.mirror();
+        assert!(mirror.keys.is_empty() && mirror.scopes.len() == 0);
+    }
+
+    #[test]
+    fn w3_of_a_scope_that_cannot_be_read_to_its_end_nothing_stays_in_the_mirror() {
+        let connection = Connection::open_in_memory().unwrap();
+        // The second row cannot be read: there is no such absolute value.
+        let entries = "CREATE TABLE rows (name TEXT, number INTEGER);
+            INSERT INTO rows VALUES ('a', 1), ('b', -9223372036854775808);
+            CREATE VIEW entries AS SELECT CAST(name AS BLOB) AS key, abs(number) AS seq FROM rows;
+            BEGIN";
+        connection.execute_batch(entries).unwrap();
+        let snapshot = Snapshot { connection: &connection, floor: 0, last: 0 };
+        let mut mirror = Mirror::default();
+        mirror.cover(&snapshot, &Scope::Under(Key::root())).unwrap_err();
         assert!(mirror.keys.is_empty() && mirror.scopes.len() == 0);
     }
 }

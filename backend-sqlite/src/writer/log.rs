@@ -2,9 +2,9 @@
 
 use std::{
     ffi::c_int,
-    fs::File,
-    io,
-    path::PathBuf,
+    fs::{File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,13 +12,14 @@ use std::{
     time::Duration,
 };
 
-use backend_kit::folder;
+use backend_kit::{Failure, folder, io_error};
 use rusqlite::{Connection, ffi, hooks::Wal, wal::CheckpointMode};
-use store_api::Result;
+use store_api::ErrorKind;
 
+use super::failed;
 use crate::{
     connection::{Companion, Location, retry_while_busy},
-    error::{is_busy, is_full},
+    error::{is_busy, is_failed_write, is_full},
 };
 
 /// The log is copied into the file when it has so many pages.
@@ -30,8 +31,8 @@ const RESTART_PAGES: u64 = 16 * CHECKPOINT_PAGES;
 /// How long such a checkpoint waits for them.
 const RESTART_PATIENCE: Duration = Duration::from_millis(500);
 
-/// How long one of several tries waits for whoever reads the log.
-const A_MOMENT: Duration = Duration::from_millis(5);
+/// How many bytes of the log are written again at a time.
+const REWRITTEN: usize = 1024 * 1024;
 
 pub(super) struct Log {
     /// Its file, where that is to survive a power loss.
@@ -41,8 +42,8 @@ pub(super) struct Log {
     /// In the log after the last commit, as SQLite told.
     pages: Arc<AtomicU64>,
     checkpoint_at: u64,
-    /// It was started anew since the opening. Before, it may hold pages that a failed sync left in the system's cache:
-    /// they look written, and are not (E3).
+    /// It was started anew, or written again, since the opening. Before, it may hold pages that a failed sync left in the
+    /// system's cache: they look written, and are not (E3).
     is_fresh: bool,
     /// The next commit is its first: SQLite then syncs the log's header, in the relaxed mode as well.
     is_empty: bool,
@@ -82,28 +83,55 @@ impl Log {
     }
 
     /// `Ok` while its files are those that SQLite has open.
-    pub(super) fn check_in_place(&self) -> Result<()> {
+    pub(super) fn check_in_place(&self) -> store_api::Result<()> {
         self.companions.iter().try_for_each(Companion::check_in_place)
     }
 
-    /// Writes all that it holds into the file, syncs that, and starts it anew, which is synced, too: a log that is back
-    /// after a power loss, without what a failed sync left in the cache, would undo what was shown since. It stays as it
-    /// is where other processes are in the way for longer than `patience`, or the disk is full.
-    pub(super) fn freshen(&mut self, connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
-        // Who checkpoints or commits without a pause leaves only moments: SQLite does not wait for the one at all, and
-        // for the other it looks too seldom.
-        match retry_while_busy(patience, || checkpoint(connection, CheckpointMode::TRUNCATE, patience.min(A_MOMENT))) {
-            Ok(_) => {
-                self.sync_file()?;
-                self.is_fresh = true;
-                self.started_anew();
-                self.note_files();
+    /// Makes sure of what it holds (E3): starts it anew, or, where others are in the way of that or the file cannot grow,
+    /// [writes it again](Self::rewrite). What is synced behind that can be relied on.
+    pub(super) fn freshen(&mut self, connection: &Connection, busy: Duration) -> Result<(), Failure> {
+        if !self.start_anew(connection).map_err(failed)? {
+            self.rewrite(connection, busy)?;
+        }
+        self.is_fresh = true;
+        self.note_files();
+        Ok(())
+    }
+
+    /// The same, unless others are in the way at this moment, or the disk takes nothing.
+    pub(super) fn try_to_freshen(&mut self, connection: &Connection) -> Result<(), Failure> {
+        match self.freshen(connection, Duration::ZERO) {
+            Err(Failure::Failed(error)) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::NoSpace) => {
                 Ok(())
             }
-            // What the log holds is synced before it is copied: where the file cannot grow, only the copy is missing.
-            Err(error) if is_busy(&error) || is_full(&error) => Ok(()),
+            freshened => freshened,
+        }
+    }
+
+    /// Writes all that it holds into the file, syncs that, and starts it anew, which is synced, too: a log that is back
+    /// after a power loss, without what a failed sync left in the cache, would undo what was shown since. `false` where
+    /// other processes read or write it, or the file does not take it.
+    fn start_anew(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
+        match checkpoint(connection, CheckpointMode::TRUNCATE, Duration::ZERO) {
+            Ok(_) => {
+                self.sync_file()?;
+                self.started_anew();
+                Ok(true)
+            }
+            Err(error) if is_busy(&error) || is_full(&error) || is_failed_write(&error) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Writes its bytes to their places once more, and syncs them: what a failed sync left in the system's cache is to be
+    /// written again by that. It takes no room, and disturbs nobody who reads; nobody else writes meanwhile.
+    fn rewrite(&self, connection: &Connection, busy: Duration) -> Result<(), Failure> {
+        let Some(file) = &self.file else { return Ok(()) };
+        retry_while_busy(busy, || connection.execute_batch("BEGIN IMMEDIATE")).map_err(failed)?;
+        let rewritten = rewrite(file).map_err(|error| Failure::Failed(io_error("the log cannot be written", error)));
+        let ended = connection.execute_batch("ROLLBACK").map_err(failed);
+        rewritten.and(ended)?;
+        self.sync_file().map_err(failed)
     }
 
     /// Syncs its file, which SQLite cuts without doing that, and the names in its folder, which SQLite does without looking
@@ -147,6 +175,24 @@ impl Log {
         self.pages.store(0, Ordering::Relaxed);
         self.checkpoint_at = CHECKPOINT_PAGES;
         self.is_empty = true;
+    }
+}
+
+/// Writes the bytes of a file to their places once more. The locks of the store lie on other files, so that this one can
+/// be closed.
+fn rewrite(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut bytes = vec![0; REWRITTEN];
+    let mut at = 0;
+    loop {
+        file.seek(SeekFrom::Start(at))?;
+        let len = file.read(&mut bytes)?;
+        if len == 0 {
+            return Ok(());
+        }
+        file.seek(SeekFrom::Start(at))?;
+        file.write_all(&bytes[..len])?;
+        at += len as u64;
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use benches::Single;
+use benches::{Measured, Single};
 use serde::Deserialize;
 use store_api::Result;
 
@@ -39,6 +39,13 @@ struct Estimates {
 struct Estimate {
     /// In nanoseconds.
     point_estimate: f64,
+    confidence_interval: Interval,
+}
+
+#[derive(Deserialize)]
+struct Interval {
+    lower_bound: f64,
+    upper_bound: f64,
 }
 
 fn collect(directory: &Path, found: &mut Vec<Single>) -> io::Result<()> {
@@ -57,7 +64,8 @@ fn collect(directory: &Path, found: &mut Vec<Single>) -> io::Result<()> {
 fn estimate(directory: &Path) -> io::Result<Option<Single>> {
     let Benchmark { group_id, function_id, value_str } = parsed(&directory.join("benchmark.json"))?;
     let Estimates { median } = parsed(&directory.join("estimates.json"))?;
-    let median_us = median.point_estimate / 1000.0;
+    let Interval { lower_bound, upper_bound } = median.confidence_interval;
+    let median_us = Measured::new(median.point_estimate, lower_bound, upper_bound).times(0.001);
     let value_len = value_str.and_then(|len| len.parse().ok());
     Ok(function_id.zip(value_len).map(|(subject, value_len)| Single {
         operation: group_id,

@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use crate::engines::rocksdb::{cache, options};
 
 /// The lengths of values, and how many of them a batch has.
-const SIZES: [(usize, usize); 2] = [(128, 1000), (4096, 1000)];
+const SIZES: [(usize, usize); 3] = [(128, 1000), (4096, 1000), (1 << 20, 16)];
 
 /// Random values of one length: none comes twice.
 struct Values {

@@ -6,6 +6,7 @@
 mod content;
 #[path = "../../engines/mod.rs"]
 mod engines;
+mod keyed;
 mod wrapped;
 
 use std::{
@@ -13,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use benches::{Client, NullStore, Store, Subject};
+use benches::{NullStore, Store, Subject};
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion};
 use fastrand::Rng;
@@ -23,6 +24,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use self::{
     engines::{map::Map, ours::Ours, rocksdb::RawRocksdb, sqlite::RawSqlite},
+    keyed::Keyed,
     wrapped::{Wrapped, prefixed, traced},
 };
 
@@ -79,7 +81,7 @@ struct Rows<'a, C> {
     entries: Entries,
 }
 
-impl<C: Client> Rows<'_, C> {
+impl<C: Keyed> Rows<'_, C> {
     fn row(&mut self, operation: &str, mut run: impl AsyncFnMut(&mut C, &mut Entries) -> Result<()>) {
         let Self { criterion, runtime, id, client, entries } = self;
         let mut group = criterion.benchmark_group(operation);
@@ -94,11 +96,17 @@ impl<C: Client> Rows<'_, C> {
         });
         let absent = Key::new("bench/absent").expect("letters and a slash are a key");
         self.row("find, miss", async |client, _| client.find(&absent).await.map(|found| drop(black_box(found))));
+        self.row("mem", async |client, entries| {
+            client.mem(entries.next().0).await.map(|found| assert!(found, "the store has its entries"))
+        });
         let under = Key::new("bench").expect("letters are a key");
         // A map has no ranges, and the floor has no entries.
         if self.runtime.block_on(self.client.scan(&under)).is_ok_and(|count| count > 0) {
             self.row("scan of all", async |client, _| {
                 client.scan(&under).await.map(|count| assert!(count > 0, "the store has entries"))
+            });
+            self.row("list of all", async |client, _| {
+                client.list(&under).await.map(|count| assert!(count > 0, "the store has entries"))
             });
         }
     }
@@ -111,15 +119,42 @@ impl<C: Client> Rows<'_, C> {
             assert!(ended.is_applied(), "another client is at work");
             Ok(())
         });
+        self.row("set", async |client, entries| {
+            let (key, _, new) = entries.next();
+            client.set(key, new.clone()).await
+        });
+    }
+
+    /// Those for which it matters what the store has.
+    fn writes_that_depend(&mut self) {
         self.row("test_and_set, mismatch", async |client, entries| {
             let (key, _, new) = entries.next();
             let ended = client.test_and_set(key, Some(Bytes::from_static(b"other")), Some(new.clone())).await?;
             assert!(matches!(ended, TestAndSet::Mismatch { .. }), "no entry has this value");
             Ok(())
         });
-        self.row("set", async |client, entries| {
-            let (key, _, new) = entries.next();
-            client.set(key, new.clone()).await
+        self.removals();
+    }
+
+    /// The clock runs while entries are removed, and stands while they are set again.
+    fn removals(&mut self) {
+        let Self { criterion, runtime, id, client, entries } = self;
+        criterion.benchmark_group("remove").bench_function(id.clone(), |bencher| {
+            bencher.iter_custom(|turns| {
+                let (mut left, mut spent) = (turns, Duration::ZERO);
+                while left > 0 {
+                    let some = left.min(entries.keys.len() as u64);
+                    let first = entries.turn;
+                    runtime.block_on(time(some, async || {
+                        let (key, _, new) = entries.next();
+                        client.set(key, new.clone()).await
+                    }));
+                    entries.turn = first;
+                    spent += runtime.block_on(time(some, async || client.remove(entries.next().0).await));
+                    left -= some;
+                }
+                spent
+            });
         });
     }
 }
@@ -133,13 +168,10 @@ async fn time(turns: u64, mut run: impl AsyncFnMut() -> Result<()>) -> Duration 
     began.elapsed()
 }
 
-fn measure<S: Subject>(
-    criterion: &mut Criterion,
-    runtime: &Runtime,
-    subject: &S,
-    sizes: &[(usize, usize)],
-    writes: bool,
-) {
+fn measure<S: Subject>(criterion: &mut Criterion, runtime: &Runtime, subject: &S, sizes: &[(usize, usize)], keeps: bool)
+where
+    S::Store: Store<Client: Keyed>,
+{
     for &(len, count) in sizes {
         let place = TempDir::new().expect("a directory is made");
         let entries = Entries::new(len, count);
@@ -149,8 +181,9 @@ fn measure<S: Subject>(
         let id = BenchmarkId::new(subject.facts().name, len);
         let mut rows = Rows { criterion, runtime, id, client, entries };
         rows.reads();
-        if writes {
-            rows.writes();
+        rows.writes();
+        if keeps {
+            rows.writes_that_depend();
         }
         drop(rows);
         runtime.block_on(store.close()).expect("the store closes");

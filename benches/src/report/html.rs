@@ -76,7 +76,7 @@ impl Report {
     fn plots(&self) -> impl Display {
         from_fn(move |f| {
             for durability in DURABILITIES {
-                let basic = Workload::ALL.into_iter().filter(|workload| workload.is_basic());
+                let basic = self.workloads().into_iter().filter(|workload| workload.is_basic());
                 let load = basic.flat_map(|workload| {
                     [self.throughput(workload, durability), self.percentiles(workload, durability)]
                 });

@@ -2,7 +2,10 @@
 
 use store_api::{Durability, Visibility};
 
-use super::{CheckedSubject, Report, Series, Single, headline::Target};
+use super::{
+    CheckedSubject, Report, Series, Single,
+    headline::{Measured, Target},
+};
 use crate::{Driven, Growth, Latency, Role, Stage, Workload};
 
 /// A table with what has to be known to read it.
@@ -88,18 +91,20 @@ impl Report {
                 Target::AtLeast(least) => format!("at least {least} {unit}"),
                 Target::AtMost(most) => format!("at most {most} {unit}"),
             };
-            let measured =
-                headline.measured.map_or_else(|| "-".into(), |measured| format!("{} {unit}", digits(measured)));
+            let measured = headline.measured.map_or_else(|| "-".into(), |measured| in_unit(measured, unit));
             let verdict = match headline.is_met {
                 Some(true) => "met",
                 Some(false) => "missed",
+                None if headline.measured.is_some() => "too close to tell",
                 None => "not measured",
             };
             Row { role: None, cells: vec![headline.what.clone(), target, measured, verdict.into()] }
         };
         Section {
             title: "Ratios to look at first".into(),
-            about: "Each within this run. A time is that of half of the operations of one client (p50).".into(),
+            about: "Each within this run. A time is that of half of the operations of one client (p50). In brackets, what \
+                    the figure lies between with a confidence of 95 %; where the target does as well, there is no verdict."
+                .into(),
             head: ["what", "target", "measured", ""].map(Into::into).into(),
             rows: self.headlines.iter().map(row).collect(),
         }
@@ -151,14 +156,17 @@ impl Report {
             }
         }
         let row = |(operation, subject): (&str, &str)| {
-            let times = lens.iter().map(|len| self.single(operation, subject, *len).map_or_else(|| "-".into(), time));
+            let times = lens.iter().map(|len| {
+                self.single(operation, subject, *len).map_or_else(|| "-".into(), |median| time(median.value))
+            });
             let cells = [operation.to_owned(), subject.to_owned()].into_iter().chain(times).collect();
             Row { role: None, cells }
         };
         Section {
             title: "One call after another".into(),
             about: "The median time of an operation by a single client, with nothing synced, by the length of values. A \
-                    scan reads all entries, of which there are fewer the longer they are; a batch has a thousand values."
+                    scan reads all entries, a list all keys: 10,000, 1,000 or 32, the fewer the longer the values are; a \
+                    batch has a thousand values, of 1 MiB sixteen."
                 .into(),
             head: ["operation".into(), String::new()]
                 .into_iter()
@@ -166,6 +174,16 @@ impl Report {
                 .collect(),
             rows: names.into_iter().map(row).collect(),
         }
+    }
+
+    /// What was run, in its order.
+    pub(super) fn workloads(&self) -> Vec<Workload> {
+        self.load.iter().fold(Vec::new(), |mut found, series| {
+            if !found.contains(&series.workload) {
+                found.push(series.workload);
+            }
+            found
+        })
     }
 
     /// The numbers of clients that a workload was run with.
@@ -179,7 +197,7 @@ impl Report {
 
     fn load_tables(&self, durability: Durability) -> impl Iterator<Item = Section> {
         let value_len = self.plan.value_len;
-        Workload::ALL.into_iter().map(move |workload| {
+        self.workloads().into_iter().map(move |workload| {
             let clients = self.clients_of(workload);
             let row = |subject: &CheckedSubject| {
                 let name = &subject.facts.name;
@@ -194,7 +212,7 @@ impl Report {
                 title: format!("{workload}, where a write {}", survives(durability)),
                 about: format!(
                     "{}; values of {value_len} bytes. Operations per second, p50 / p99; the spread of the runs at its widest.",
-                    sentence(workload.about()),
+                    sentence(&workload.about()),
                 ),
                 head: [String::new()]
                     .into_iter()
@@ -217,7 +235,7 @@ impl Report {
         clients.dedup();
         let rows = self.pairs().flat_map(|(subject, raw)| {
             let clients = &clients;
-            Workload::ALL.into_iter().filter_map(move |workload| {
+            self.workloads().into_iter().filter_map(move |workload| {
                 let name = &subject.facts.name;
                 let ratio = |clients: &usize| self.throughput_ratio(workload, (name, *clients), (raw, *clients));
                 let ratios: Vec<Option<f64>> = clients.iter().map(ratio).collect();
@@ -345,7 +363,7 @@ impl Report {
         let clients = self.plan.typical_clients.get();
         let of = |subject: &CheckedSubject, workload| self.series(&subject.facts.name, workload, clients);
         let is_run = |workload: &Workload| self.subjects.iter().any(|subject| of(subject, *workload).is_some());
-        let workloads: Vec<Workload> = Workload::ALL.into_iter().filter(is_run).collect();
+        let workloads: Vec<Workload> = self.workloads().into_iter().filter(is_run).collect();
         let row = |subject: &CheckedSubject| {
             let rates: Vec<_> = workloads.iter().map(|workload| of(subject, *workload)).collect();
             let facts = &subject.facts;
@@ -364,9 +382,9 @@ impl Report {
                 counted(clients, "client"),
             ),
             head: ["", "a write ..", "is seen by"]
-                .into_iter()
-                .chain(workloads.iter().map(|workload| workload.name()))
                 .map(Into::into)
+                .into_iter()
+                .chain(workloads.iter().map(ToString::to_string))
                 .collect(),
             rows: self.subjects.iter().filter_map(row).collect(),
         };
@@ -413,6 +431,15 @@ fn figures(series: &Series) -> String {
 fn both(latency: &Latency) -> String {
     let [p50, _, p99, ..] = latency.points().map(time_if_told);
     format!("{p50} / {p99}")
+}
+
+/// A figure, and in brackets the interval that it lies in, where there is one.
+fn in_unit(Measured { value, between: (low, high) }: Measured, unit: &str) -> String {
+    if low < high {
+        format!("{} {unit} ({} to {})", digits(value), digits(low), digits(high))
+    } else {
+        format!("{} {unit}", digits(value))
+    }
 }
 
 fn time_if_told(us: Option<f64>) -> String {

@@ -308,8 +308,14 @@ async fn no_changes(context: Context) -> Outcome {
         for change in CHANGES {
             context.disk().fail(format_args!("{change} {answer}"))?;
         }
-        while attempts.write(&instance).await.is_ok() {
+        let refused = loop {
+            if let Err(error) = attempts.write(&instance).await {
+                break error;
+            }
             ensure!(attempts.len() < WRITES, "A10: {WRITES} writes were acknowledged on a disk that takes no changes");
+        };
+        if answer == "EDQUOT" {
+            expect_error!(Err::<(), _>(refused), NoSpace, "E1: the error of a write beyond a quota");
         }
         for _ in 0..3 {
             // Whatever it is told, it is to be true.

@@ -9,10 +9,12 @@ use store_api::{Init, Key, Result, TestAndSet, Watch};
 use crate::{Instance, LOG, writer::Write};
 
 impl EntryStore for Instance {
-    const CONTEXT: Context = LOG;
-
     /// Behind this key.
     type Cursor = Option<Key>;
+
+    fn context(&self) -> Context {
+        LOG
+    }
 
     fn gate(&self) -> &Arc<Gate> {
         &self.gate

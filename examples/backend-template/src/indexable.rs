@@ -9,10 +9,12 @@ use store_api::{ContentHash, ContentKey, HashFunction, Result};
 use crate::{Instance, LOG, writer::Write};
 
 impl ContentStore for Instance {
-    const CONTEXT: Context = LOG;
-
     /// Behind this hash.
     type Cursor = Option<ContentHash>;
+
+    fn context(&self) -> Context {
+        LOG
+    }
 
     fn gate(&self) -> &Arc<Gate> {
         &self.gate

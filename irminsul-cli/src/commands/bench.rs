@@ -4,7 +4,7 @@ mod stores;
 
 use std::{
     io,
-    num::NonZeroUsize,
+    num::{NonZeroU64, NonZeroUsize},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -55,6 +55,13 @@ pub(crate) struct Bench {
     /// ycsb-f [default: all, and then watchers, and a neighbour of the loaded store]
     #[arg(long = "workload", value_name = "NAME", value_delimiter = ',', value_parser = workload)]
     workloads: Vec<Workload>,
+    /// Mixes of reads and writes of any record: how many of a hundred operations are reads, such as 80 or 50,95; nothing
+    /// else is run unless a --workload is named
+    #[arg(long, value_name = "PERCENT", value_delimiter = ',', value_parser = reads)]
+    reads: Vec<u8>,
+    /// How many runs there are of each, of which the median counts [default: 5, or 1 with --quick]
+    #[arg(long, value_name = "N")]
+    runs: Option<NonZeroU64>,
     /// Write report.html, report.json and report.md into a directory
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -92,6 +99,7 @@ impl Bench {
         }
         plan.value_len = self.value.unwrap_or(plan.value_len);
         plan.records = self.records.map_or(plan.records, NonZeroUsize::get);
+        plan.runs = self.runs.map_or(plan.runs, NonZeroU64::get);
         plan.check()?;
         Ok(plan)
     }
@@ -122,7 +130,7 @@ impl Bench {
             .each_ref()
             .map(|(durability, subjects)| (*durability, Load { subjects, workloads: &workloads, plan: &plan }));
         let watch = DeliveryPlan { watchers: vec![0, 1, 100], changes: 200, value_len: plan.value_len };
-        let watched: &[&Benched] = if self.workloads.is_empty() { &benched } else { &[] };
+        let watched: &[&Benched] = if self.is_all() { &benched } else { &[] };
         let others = watched.len() * (watch.watchers.len() + 1);
         let mut report = Report::new(self.command(), machine, plan.clone());
         for warning in report.warnings() {
@@ -144,10 +152,16 @@ impl Bench {
         Ok(report.ended())
     }
 
+    /// Whether nothing in particular was asked for.
+    fn is_all(&self) -> bool {
+        self.workloads.is_empty() && self.reads.is_empty()
+    }
+
     /// Those that were asked for, in the order in which they are due: some insert.
     fn workloads(&self) -> Vec<Workload> {
-        let asked = |workload: &Workload| self.workloads.is_empty() || self.workloads.contains(workload);
-        Workload::ALL.into_iter().filter(asked).collect()
+        let asked = |workload: &Workload| self.is_all() || self.workloads.contains(workload);
+        let mixes = self.reads.iter().map(|&reads| Workload::Mixed { reads });
+        mixes.chain(Workload::ALL.into_iter().filter(asked)).collect()
     }
 
     /// What measures it again.
@@ -160,9 +174,19 @@ impl Bench {
         let clients = (!clients.is_empty()).then(|| clients.join(","));
         let value = self.value.map(|len| len.to_string());
         let records = self.records.map(|records| records.to_string());
-        let workloads: Vec<String> = self.workloads.iter().map(|workload| as_argument(*workload)).collect();
+        let workloads: Vec<String> = self.workloads.iter().map(|workload| workload.slug()).collect();
         let workloads = (!workloads.is_empty()).then(|| workloads.join(","));
-        let options = [("--clients", clients), ("--value", value), ("--records", records), ("--workload", workloads)];
+        let reads: Vec<String> = self.reads.iter().map(ToString::to_string).collect();
+        let reads = (!reads.is_empty()).then(|| reads.join(","));
+        let runs = self.runs.map(|runs| runs.to_string());
+        let options = [
+            ("--clients", clients),
+            ("--value", value),
+            ("--records", records),
+            ("--workload", workloads),
+            ("--reads", reads),
+            ("--runs", runs),
+        ];
         for (option, given) in options {
             command.extend(given.map(|given| format!(" {option} {given}")));
         }
@@ -189,14 +213,18 @@ fn clients(count: &str) -> Result<NonZeroUsize, String> {
 /// A workload by its name, with dashes or spaces between its words.
 fn workload(name: &str) -> Result<Workload, String> {
     let name = name.to_lowercase().replace(' ', "-");
-    Workload::ALL.into_iter().find(|workload| as_argument(*workload) == name).ok_or_else(|| {
-        let names = Workload::ALL.map(as_argument).join(", ");
+    Workload::ALL.into_iter().find(|workload| workload.slug() == name).ok_or_else(|| {
+        let names = Workload::ALL.map(Workload::slug).join(", ");
         format!("the workloads are {names}")
     })
 }
 
-fn as_argument(workload: Workload) -> String {
-    workload.name().to_lowercase().replace(' ', "-")
+fn reads(percent: &str) -> Result<u8, String> {
+    percent
+        .parse()
+        .ok()
+        .filter(|reads| *reads <= 100)
+        .ok_or_else(|| "give whole numbers from 0 to 100, such as 80".into())
 }
 
 /// The directory of the first store that lies in files.

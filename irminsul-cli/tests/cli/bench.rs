@@ -49,6 +49,16 @@ fn only_the_workloads_that_are_asked_for_are_measured() {
 }
 
 #[test]
+fn a_mix_of_reads_and_writes_is_measured_as_often_as_it_is_asked_for() {
+    let arguments = ["bench", "mem:", "--quick", "--clients", "1", "--records", "10", "--reads", "80", "--runs", "2"];
+    let told = Sandbox::new().ok(&[&arguments[..], &["--report", "out"]].concat());
+    assert!(told.contains("irminsul bench --quick --clients 1 --records 10 --reads 80 --runs 2 mem:\n"), "{told}");
+    assert!(told.contains("80 % reads, where a write survives nothing\n"), "{told}");
+    assert!(told.contains("80 % reads, 20 % writes of any record; "), "{told}");
+    assert!(!told.contains("YCSB") && !told.contains("Delivery to watchers"), "{told}");
+}
+
+#[test]
 fn the_help_names_every_workload_that_can_be_asked_for() {
     let sandbox = Sandbox::new();
     let told = sandbox.ok(&["bench", "--help"]);
@@ -99,6 +109,7 @@ fn what_no_run_can_have_is_refused_in_one_line() {
         (&["bench", "nosuch:"], "the scheme `nosuch` is not known"),
         (&["bench", "mem:", "--clients", "0"], "--clients <N>: give whole numbers from 1 on, such as 1,64"),
         (&["bench", "mem:", "--clients", "1,a"], "--clients <N>: give whole numbers from 1 on, such as 1,64"),
+        (&["bench", "mem:", "--reads", "101"], "--reads <PERCENT>: give whole numbers from 0 to 100, such as 80"),
         (&["bench", "mem:", "--value", "0"], "give them 1 or more"),
         (&["bench", "mem:", "--value", "60000000", "--records", "1000000"], "ask for fewer, or for shorter values"),
         (
