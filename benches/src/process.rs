@@ -29,10 +29,10 @@ mod tests {
 
     #[test]
     fn memory_that_is_used_is_resident() {
-        let before = resident_bytes().unwrap();
         // An optimizer would do without memory that is never looked at.
         let used = std::hint::black_box(vec![1_u8; 64 << 20]);
-        assert!(resident_bytes().unwrap() >= before + (48 << 20), "{}", used.len());
+        // All of it, and not more than before: the tests beside this one give memory back.
+        assert!(resident_bytes().unwrap() >= 64 << 20, "{}", used.len());
     }
 
     #[test]
