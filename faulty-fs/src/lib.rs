@@ -12,6 +12,7 @@ mod protocol;
 mod serve;
 mod session;
 mod tree;
+mod trials;
 mod words;
 
 pub use crate::{
@@ -22,4 +23,5 @@ pub use crate::{
     mount::{FaultyFs, MountError, Mounted, serve_if_asked},
     protocol::Stats,
     serve::serve,
+    trials::run_trials,
 };

@@ -10,8 +10,7 @@ use std::{
 use backend_rocksdb::{Rocksdb, RocksdbOptions, Sync};
 use bytes::Bytes;
 use fastrand::Rng;
-use faulty_fs::{Control, Failure, Fault, FaultyFs, Op};
-use libtest_mimic::{Arguments, Completion, Trial};
+use faulty_fs::{Control, Failure, Fault, Op};
 use store_api::{Append, AtomicWrite, Backend, Effect, Error, ErrorKind, Indexable, Key};
 use tokio::runtime::Runtime;
 
@@ -26,27 +25,9 @@ const CLAIMS: [(&str, Claim); 5] = [
 ];
 
 fn main() -> ExitCode {
-    if let Some(served) = faulty_fs::serve_if_asked() {
-        return served;
-    }
-    let mounted = FaultyFs::mount_temporary();
-    let missing = mounted.as_ref().err().map(|error| (error.is_unavailable(), error.to_string()));
-    // The trials know the place only: the guard stays here, to be dropped before the process ends.
-    let place = mounted.as_ref().ok().map(|mounted| mounted.path().to_owned());
-    let trials = CLAIMS.map(|(name, claim)| {
-        let (place, missing) = (place.clone(), missing.clone());
-        Trial::ignorable_test(name, move || match (place, missing) {
-            (Some(place), _) => {
-                claim(Disk::new(&place, name));
-                Ok(Completion::Completed)
-            }
-            (None, Some((true, reason))) => Ok(Completion::ignored_with(format!("untested: {reason}"))),
-            (None, missing) => Err(missing.map(|(_, reason)| reason).unwrap_or_default().into()),
-        })
-    });
-    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.into());
-    drop(mounted);
-    conclusion.exit_code()
+    faulty_fs::run_trials(
+        CLAIMS.map(|(name, claim)| (name, move |mount: &Path, disk: &str| claim(Disk::new(mount, disk)))),
+    )
 }
 
 fn run(claim: impl Future<Output = ()>) {
@@ -56,15 +37,15 @@ fn run(claim: impl Future<Output = ()>) {
 /// A disk for one trial.
 struct Disk {
     control: Control,
-    name: &'static str,
+    name: String,
     path: PathBuf,
 }
 
 impl Disk {
-    fn new(mount: &Path, name: &'static str) -> Self {
+    fn new(mount: &Path, name: &str) -> Self {
         let path = mount.join(name);
         fs::create_dir(&path).unwrap();
-        Self { control: Control::at(mount), name, path }
+        Self { control: Control::at(mount), name: name.to_owned(), path }
     }
 
     async fn open(&self, sync: Sync) -> Rocksdb {
@@ -73,11 +54,11 @@ impl Disk {
 
     /// Leaves room for some writes.
     fn fill(&self) {
-        self.control.full(self.name, Some(2 * 1024 * 1024)).unwrap();
+        self.control.full(&self.name, Some(2 * 1024 * 1024)).unwrap();
     }
 
     fn mend(&self) {
-        self.control.clear(self.name).unwrap();
+        self.control.clear(&self.name).unwrap();
     }
 }
 
@@ -156,8 +137,8 @@ async fn close_when_full(disk: Disk) {
 async fn close_with_little_room(disk: Disk) {
     let store = disk.open(Sync::Off).await;
     store.atomic_write().unwrap().set(&key(0), value(0)).await.unwrap();
-    let used = disk.control.stats(disk.name).unwrap().used;
-    disk.control.full(disk.name, Some(used + 16 * 1024 * 1024)).unwrap();
+    let used = disk.control.stats(&disk.name).unwrap().used;
+    disk.control.full(&disk.name, Some(used + 16 * 1024 * 1024)).unwrap();
     store.close().await.unwrap();
     for file in fs::read_dir(disk.path.join("store")).unwrap() {
         let file = file.unwrap().path();
@@ -204,7 +185,7 @@ async fn write_beyond_quota(disk: Disk) {
     let store = disk.open(Sync::On).await;
     let entries = store.atomic_write().unwrap();
     entries.set(&key(0), value(0)).await.unwrap();
-    disk.control.inject(disk.name, Fault::new(Op::Write, Failure::Edquot)).unwrap();
+    disk.control.inject(&disk.name, Fault::new(Op::Write, Failure::Edquot)).unwrap();
     for _ in 0..2 {
         assert_no_space(&entries.set(&key(1), value(1)).await.unwrap_err());
     }

@@ -9,8 +9,7 @@ use std::{
 
 use backend_sqlite::{Sqlite, SqliteOptions, Sync};
 use bytes::Bytes;
-use faulty_fs::{Control, Failure, Fault, FaultyFs, Loss, Op};
-use libtest_mimic::{Arguments, Completion, Trial};
+use faulty_fs::{Control, Failure, Fault, Loss, Op};
 use rusqlite::{Connection, config::DbConfig};
 use store_api::{Append, AtomicWrite, Backend, Effect, ErrorKind, Key};
 use tokio::runtime::Runtime;
@@ -30,27 +29,9 @@ const CLAIMS: [(&str, Claim); 5] = [
 ];
 
 fn main() -> ExitCode {
-    if let Some(served) = faulty_fs::serve_if_asked() {
-        return served;
-    }
-    let mounted = FaultyFs::mount_temporary();
-    let missing = mounted.as_ref().err().map(|error| (error.is_unavailable(), error.to_string()));
-    // The trials know the place only: the guard stays here, to be dropped before the process ends.
-    let place = mounted.as_ref().ok().map(|mounted| mounted.path().to_owned());
-    let trials = CLAIMS.map(|(name, claim)| {
-        let (place, missing) = (place.clone(), missing.clone());
-        Trial::ignorable_test(name, move || match (place, missing) {
-            (Some(place), _) => {
-                claim(Disk::new(&place, name));
-                Ok(Completion::Completed)
-            }
-            (None, Some((true, reason))) => Ok(Completion::ignored_with(format!("untested: {reason}"))),
-            (None, missing) => Err(missing.map(|(_, reason)| reason).unwrap_or_default().into()),
-        })
-    });
-    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.into());
-    drop(mounted);
-    conclusion.exit_code()
+    faulty_fs::run_trials(
+        CLAIMS.map(|(name, claim)| (name, move |mount: &Path, disk: &str| claim(Disk::new(mount, disk)))),
+    )
 }
 
 fn run(claim: impl Future<Output = ()>) {
@@ -60,15 +41,15 @@ fn run(claim: impl Future<Output = ()>) {
 /// A disk for one trial.
 struct Disk {
     control: Control,
-    name: &'static str,
+    name: String,
     path: PathBuf,
 }
 
 impl Disk {
-    fn new(mount: &Path, name: &'static str) -> Self {
+    fn new(mount: &Path, name: &str) -> Self {
         let path = mount.join(name);
         fs::create_dir(&path).unwrap();
-        Self { control: Control::at(mount), name, path }
+        Self { control: Control::at(mount), name: name.to_owned(), path }
     }
 
     fn file(&self) -> PathBuf {
@@ -80,11 +61,11 @@ impl Disk {
     }
 
     fn fail(&self, fault: Fault) {
-        self.control.inject(self.name, fault).unwrap();
+        self.control.inject(&self.name, fault).unwrap();
     }
 
     fn mend(&self) {
-        self.control.clear(self.name).unwrap();
+        self.control.clear(&self.name).unwrap();
     }
 
     /// Leaves a log whose end a failed sync left in the system's cache alone, as a killed process does: the next one
@@ -106,7 +87,7 @@ impl Disk {
 
     /// Forgets what was not synced. Nobody writes any more.
     async fn lose_power(&self, store: Sqlite) {
-        self.control.lose(self.name, Loss::default()).unwrap();
+        self.control.lose(&self.name, Loss::default()).unwrap();
         store.close().await.unwrap();
     }
 }
