@@ -1,5 +1,6 @@
-//! What holds of the objects of a bucket, of their names, and of a service's answers, whatever bytes they are: each function panics where it does
-//! not. What a parser sees only behind a checksum is given the right one, since no fuzzer finds it.
+//! What holds of the objects of a bucket, of their names, and of a service's answers, whatever bytes they are: each
+//! function panics where it does not. What a parser sees only behind a checksum is given the right one, since no fuzzer
+//! finds it.
 
 use bytes::Bytes;
 use object_store::path::Path;

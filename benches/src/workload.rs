@@ -81,7 +81,7 @@ impl Workload {
         })
     }
 
-    /// Its name without capitals and spaces, as in addresses, arguments and JSON.
+    /// Its name without capitals and spaces, as in arguments and JSON.
     #[must_use]
     pub fn slug(self) -> String {
         self.name().to_lowercase().replace(' ', "-")

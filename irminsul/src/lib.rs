@@ -249,9 +249,9 @@
 //!
 //! The first five are accepted by every scheme, and `sync` and `create` by both that keep files, so that a configuration
 //! can switch engines; `mem`, `s3` and `az` refuse `sync`, whose promise is not theirs to keep. The same choices are typed
-//! in [`mem::MemOptions`], [`sqlite::SqliteOptions`], [`rocksdb::RocksdbOptions`][rocksdb-options] and `s3::S3Options`, which have a few that
-//! an address has not, such as `change_log`; what an address calls `batch` is `batch_limit` there. A [`Registry`] is what [`open`] asks; [`Opener`] shows how an engine of your
-//! own is given to it.
+//! in [`mem::MemOptions`], [`sqlite::SqliteOptions`], [`rocksdb::RocksdbOptions`][rocksdb-options] and `s3::S3Options`,
+//! which have a few that an address has not, such as `change_log`; what an address calls `batch` is `batch_limit` there. A
+//! [`Registry`] is what [`open`] asks; [`Opener`] shows how an engine of your own is given to it.
 //!
 //! Credentials of S3 and Azure come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, ..), never from
 //! an address; the profiles in `~/.aws` are not read.
