@@ -70,7 +70,7 @@ thread_local! {
 }
 
 /// Whether nobody waits any more for the client of this thread: its case was given up.
-fn is_given_up() -> bool {
+pub(crate) fn is_given_up() -> bool {
     WAITED_FOR.with_borrow(|waited_for| waited_for.as_ref().is_some_and(|waits| waits.strong_count() == 0))
 }
 

@@ -7,10 +7,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use store_api::{
     Append, Batch, ContentHash, ContentKey, ContentRead, IndexLevel, Indexable, Indexed, IndexedExt, Result,
 };
+use tokio::time::sleep;
 
 use crate::{
     Context,
     failure::{Failure, Outcome, demanded_here, ensure, ensure_eq},
+    patience::TICK,
 };
 
 /// The ways to add a value.
@@ -134,7 +136,7 @@ pub(crate) async fn ensure_indexed_by_another(context: &Context, content: &dyn C
         let hash = content.hash_function().hash(value);
         let there = async {
             while content.index(&hash).await?.is_none() {
-                tokio::task::yield_now().await;
+                sleep(TICK).await;
             }
             Outcome::Ok(())
         };

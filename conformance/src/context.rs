@@ -256,9 +256,9 @@ impl Context {
     /// The same of what meets as often as this.
     pub(crate) fn luck_at(&self, pace: Pace, hopes: Hopes) -> Arc<Luck> {
         let Hopes { floor, enough, rounds } = hopes;
+        // What shows something in a quick run does so in a long one, which has not so much longer.
         let floor = self.run.claims.meetings(floor, pace, self.patience());
-        let [floor, enough] = [floor, enough].map(|met| self.rounds(met));
-        let hopes = Hopes { floor, enough, rounds: rounds.map(|rounds| self.rounds(rounds)) };
+        let hopes = Hopes { floor, enough: self.rounds(enough), rounds: rounds.map(|rounds| self.rounds(rounds)) };
         let [moment, a_while, at_last] = [A_MOMENT, A_WHILE, self.patience()].map(|time| self.thoroughly(time));
         Arc::new(Luck::new(hopes, Times { moment, a_while, at_last }, Arc::clone(&self.run.measured)))
     }
@@ -299,7 +299,8 @@ impl Context {
         patience::soon(self.patience() / 4, what, future)
     }
 
-    /// Waits for what another instance is to know within the lag that the store declares, and some answers.
+    /// Waits for what another instance is to know within the lag that the store declares, and some answers; and the rest of
+    /// the machine may be busy meanwhile.
     #[track_caller]
     pub(crate) fn within_the_lag<T>(
         &self,
@@ -307,11 +308,9 @@ impl Context {
         future: impl Future<Output = T>,
     ) -> impl Future<Output = Outcome<T>> {
         let declared = self.guarantees().watch_lag.others.unwrap_or_default();
-        patience::soon(
-            self.patience().min(self.run.claims.answers().saturating_add(declared).saturating_add(HURRY)),
-            what,
-            future,
-        )
+        let patience = self.patience();
+        let late = self.run.claims.answers().saturating_add(declared).saturating_add(patience / 4);
+        patience::soon(patience.min(late), what, future)
     }
 
     /// Waits for what may take long, as long as `steps` grows meanwhile.

@@ -19,10 +19,10 @@ const STRACE: &str = "strace";
 /// What is written down: how files are opened, written and synced.
 /// Some systems lack some.
 const CALLS: &str = "trace=?open,?creat,openat,?openat2,write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync,syncfs,sync,\
-     ?msync,?sync_file_range,?io_uring_enter";
+     ?msync,?io_uring_enter";
 
-/// What may sync a file without telling which bytes.
-const OTHER_SYNCS: [&str; 3] = ["msync", "sync_file_range", "io_uring_enter"];
+/// What io_uring does is not seen.
+const RING: &str = "io_uring_enter";
 
 /// Longer than what is written at once by those who are traced.
 const LONGEST: &str = "200000";
@@ -135,9 +135,10 @@ impl Calls {
         if writes().next().is_some() { Fate::Late } else { Fate::Unseen }
     }
 
-    /// A call that may have synced what seems not to be.
+    /// A call that may have written and synced something without telling which bytes.
     pub(crate) fn other_sync(&self) -> Option<&str> {
-        self.calls.iter().map(|call| call.name.as_str()).find(|name| OTHER_SYNCS.contains(name))
+        let syncs = |call: &&Call| call.name == RING || call.name == "msync" && call.text.contains("MS_SYNC");
+        self.calls.iter().find(syncs).map(|call| call.name.as_str())
     }
 
     /// Whether a sync of the file was begun behind a write, and had succeeded before an instant.
@@ -251,6 +252,11 @@ mod tests {
         assert_eq!(fate(&log), Fate::Written);
         assert_eq!(Calls::of(&log).other_sync(), Some("msync"));
         assert_eq!(Calls::of(&[WRITE, SYNC, ANSWER].concat()).other_sync(), None);
+        assert_eq!(Calls::of("7 msync(0x7f12, 4096, MS_ASYNC) = 0\n").other_sync(), None);
+        assert_eq!(
+            Calls::of("7 io_uring_enter(5<anon_inode:[io_uring]>, 1, 1, 0, NULL, 8) = 1\n").other_sync(),
+            Some(RING)
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::task::yield_now;
 
 use crate::{
     case::{Case, case},
-    clients::{all, both},
+    clients::{all, both, is_given_up},
     context::Context,
     failure::{Failure, Outcome, ensure},
     handles::{Handles, Write},
@@ -108,7 +108,7 @@ async fn read_until_closed(handles: Arc<Handles>, there: Vec<Write>, close: Arc<
     Ok(Known(Vec::new()))
 }
 
-/// In how many rounds a write is to be under way when the close begins.
+/// How often writes are to be under way when a close begins.
 pub(super) const IN_FLIGHT: Hopes = Hopes { floor: 5, enough: 10, rounds: [10, 100] };
 pub(super) const IN_FLIGHT_AND_REOPENED: Hopes = Hopes { floor: 3, enough: 5, rounds: [5, 50] };
 
@@ -146,7 +146,8 @@ pub(super) async fn close_amid(
     });
     let (context, close) = (context.clone(), close(handles));
     let closes = async move {
-        while closing.answered.load(Ordering::SeqCst) < after && !closing.given_up.load(Ordering::SeqCst) {
+        let is_over = || closing.given_up.load(Ordering::SeqCst) || is_given_up();
+        while closing.answered.load(Ordering::SeqCst) < after && !is_over() {
             yield_now().await;
         }
         closing.begun.store(true, Ordering::SeqCst);

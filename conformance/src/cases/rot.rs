@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use store_api::{AtomicWrite, ContentHash, EntryRead, Indexable, Key};
+use store_api::{AtomicWrite, ContentHash, EntryRead, ErrorKind, Indexable, Key};
+use tokio::time::sleep;
 
 use crate::{
     Settings,
@@ -23,6 +24,7 @@ use crate::{
     following::State,
     luck::Hopes,
     operations::set_all,
+    patience::TICK,
     roles::{Cue, Role, role},
     show::shown,
 };
@@ -310,9 +312,12 @@ const REFUSED: Hopes = Hopes { floor: 0, enough: 12, rounds: [12, 60] };
 /// So many reads are let pass at most.
 const READS: usize = 1_000;
 
-/// Says how an `open` ended.
+/// Said of an `open` that succeeded.
 const OPENED: &str = "opened";
-const NOT_OPENED: &str = "not opened";
+
+/// How often an `open` is tried.
+const ONCE: &str = "once";
+const UNTIL_FREE: &str = "until it is free";
 
 /// What is read when the disk cannot be.
 fn to_read(seed: u64) -> State {
@@ -383,9 +388,12 @@ fn read_unreadable(context: &Context, files: &Files, opens_first: bool, readable
     if !opens_first {
         fail()?;
     }
-    let mut child = context.child("read", &[])?;
-    if child.line()? != OPENED {
-        ensure!(!opens_first, "A11: an `open` is refused, though the disk can be read");
+    // The process of the last round has closed nothing, and a store may need a moment to let go of it.
+    let attempts = if opens_first { UNTIL_FREE } else { ONCE };
+    let mut child = context.child("read", &[attempts])?;
+    let opened = child.line()?;
+    if opened != OPENED {
+        ensure!(!opens_first, "A11: an `open` is refused, though the disk can be read: {opened}");
         child.finish()?;
         return Ok(None);
     }
@@ -400,9 +408,18 @@ fn read_unreadable(context: &Context, files: &Files, opens_first: bool, readable
 /// Reads all of a store whose disk may not be read, and says how often it was refused.
 async fn read(cue: Cue) -> Outcome {
     let state = to_read(cue.seed);
-    let Ok(instance) = cue.try_open().await else {
-        say(NOT_OPENED);
-        return Ok(());
+    let until_free = cue.arguments.iter().any(|attempts| attempts == UNTIL_FREE);
+    let instance = loop {
+        match cue.try_open().await {
+            Ok(instance) => break instance,
+            Err(error) if until_free && (error.kind() == ErrorKind::InUse || error.is_retryable()) => {
+                sleep(TICK).await;
+            }
+            Err(error) => {
+                say(error);
+                return Ok(());
+            }
+        }
     };
     say(OPENED);
     hear();

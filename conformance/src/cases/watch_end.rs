@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     case::{Case, case},
-    clients::{beside, both, set_over_and_over},
+    clients::{beside, both, is_given_up, set_over_and_over},
     context::{Context, key},
     failure::{Failure, Outcome, ensure, ensure_eq},
     following::{Follower, Scope, State, next_item},
@@ -276,7 +276,8 @@ async fn close_beside_the_start(context: Context) -> Outcome {
         let progress = Arc::new(Progress::default());
         let (closing, begun, close_behind) = (Arc::clone(&entries), Arc::clone(&progress), random.usize(1..20));
         let close = async move {
-            while begun.started.load(Ordering::Acquire) < close_behind && !begun.gave_up.load(Ordering::Acquire) {
+            let is_over = || begun.gave_up.load(Ordering::Acquire) || is_given_up();
+            while begun.started.load(Ordering::Acquire) < close_behind && !is_over() {
                 yield_now().await;
             }
             begun.closing.store(true, Ordering::Release);
@@ -320,7 +321,7 @@ async fn start_until_closed(
     let mut all = Vec::new();
     loop {
         let closed = progress.closed.load(Ordering::Acquire);
-        if progress.gave_up.load(Ordering::Acquire) {
+        if progress.gave_up.load(Ordering::Acquire) || is_given_up() {
             return Ok(all);
         }
         if all.len() >= AT_MOST && !closed {
