@@ -28,7 +28,7 @@ fn listens(endpoint: Endpoint) -> bool {
     TcpStream::connect(("127.0.0.1", endpoint.port())).is_ok()
 }
 
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
         assert!(begun.elapsed() < Duration::from_mins(2), "{what}");
@@ -44,7 +44,12 @@ fn keeps_its_files_when_it_is_killed(kind: Kind) {
     assert!(!listens(endpoint));
     server.restart().unwrap();
     assert_eq!(server.endpoint().port(), endpoint.port());
-    assert!(request(endpoint, "GET", "").ends_with("kept"));
+    let mut answer = String::new();
+    wait_until("it can say what it has", || {
+        answer = request(endpoint, "GET", "");
+        !answer.starts_with("HTTP/1.1 5")
+    });
+    assert!(answer.ends_with("kept"), "{answer}");
 }
 
 #[test]

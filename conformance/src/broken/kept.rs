@@ -14,19 +14,19 @@ pub(super) const BUGS: &[Bug] = &[
         "kept-write-keeps-its-lock",
         "A write whose future is not polled keeps the lock that other writes wait for.",
         ["atomic/A7-calls-on-entries-that-nobody-polls-hold-up-no-other"],
-        KeptCallKeepsItsLock
+        waits KeptCallKeepsItsLock
     ),
     bug!(
         "kept-lookup-keeps-its-lock",
         "A lookup of content whose future is not polled keeps the lock that other lookups wait for.",
         ["atomic/A7-calls-on-content-that-nobody-polls-hold-up-no-other"],
-        KeptCallKeepsItsLock
+        waits KeptCallKeepsItsLock
     ),
     bug!(
         "close-waits-for-kept-calls",
         "A close waits for a call whose future is not polled.",
         ["handle/L3-calls-that-nobody-polls-hold-up-no-close"],
-        CloseWaitsForKeptCalls
+        waits CloseWaitsForKeptCalls
     ),
 ];
 
