@@ -13,6 +13,7 @@ mod info;
 mod log;
 mod pipes;
 mod private;
+mod read_only;
 mod sandbox;
 mod secrets;
 mod verify;
