@@ -5,7 +5,7 @@
 //! | durability | `Volatile`: a store lives as long as its last handle |
 //! | visibility | `Instance`; `Process` for a named store |
 //! | index | `Exact` |
-//! | watch lag | at once, for own and others' changes |
+//! | watch lag | own changes at once; others' at once for a named store, and there are none otherwise |
 //!
 //! Entries have no checksum here (A12): their bytes never leave the memory that they were handed over in.
 //!

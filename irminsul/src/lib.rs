@@ -76,9 +76,8 @@
 //! # Follow what changes
 //!
 //! A watch tells what differs from where it starts: from the state during the call ([`Init::Current`]), or from one
-//! that you name ([`Init::Known`]), as after a restart; `Known` of nothing tells all there is first. It misses no
-//! change, and ends in the state of the store; a reader that is slow may miss intermediate values, and delays no
-//! writer.
+//! that you name ([`Init::Known`]), as after a restart; `Known` of nothing tells all there is first. It loses no
+//! key, and ends in the state of the store; a reader that is slow may skip values in between, and delays no writer.
 //!
 //! ```
 //! use irminsul::{Diff, Event, Init, Key, prelude::*};
@@ -217,7 +216,7 @@
 //! # Addresses
 //!
 //! [`open`] takes an address: `scheme:location?option=value&option=value`. How it is written is told at [`Address`]; an
-//! unknown option is an error that lists those that there are, an ill-formed one says how it is written.
+//! unknown option is refused with the list of known ones, a malformed value with the expected form.
 //!
 //! | address | store | feature |
 //! |---|---|---|
@@ -247,7 +246,7 @@
 //! | `cache` | bytes | 67108864 | `rocksdb` only: the size of the read cache; the write buffers may take 1.4 times as much |
 //! | `compression` | `none`, `lz4`, `zstd` | `lz4` | `rocksdb` only: how what is written is compressed |
 //!
-//! The first five are accepted by every scheme, and `sync` and `create` by both that keep files, so that a configuration
+//! The first five are accepted by every scheme, `create` by all but `mem`, and `sync` by both that keep files, so that a configuration
 //! can switch engines; `mem`, `s3` and `az` refuse `sync`, whose promise is not theirs to keep. The same choices are typed
 //! in [`mem::MemOptions`], [`sqlite::SqliteOptions`], [`rocksdb::RocksdbOptions`][rocksdb-options] and `s3::S3Options`,
 //! which have a few that an address has not, such as `change_log`; what an address calls `batch` is `batch_limit` there. A
