@@ -259,7 +259,12 @@ impl Context {
         // What shows something in a quick run does so in a long one, which has not so much longer.
         let floor = self.run.claims.meetings(floor, pace, self.patience());
         let hopes = Hopes { floor, enough: self.rounds(enough), rounds: rounds.map(|rounds| self.rounds(rounds)) };
-        let [moment, a_while, at_last] = [A_MOMENT, A_WHILE, self.patience()].map(|time| self.thoroughly(time));
+        // Processes meet less often, and more of it is worth more time.
+        let a_while = match pace {
+            Pace::Clients => A_WHILE,
+            Pace::Processes => self.patience() / 2,
+        };
+        let [moment, a_while, at_last] = [A_MOMENT, a_while, self.patience()].map(|time| self.thoroughly(time));
         Arc::new(Luck::new(hopes, Times { moment, a_while, at_last }, Arc::clone(&self.run.measured)))
     }
 
