@@ -262,7 +262,7 @@ impl Context {
         // Processes meet less often, and more of it is worth more time.
         let a_while = match pace {
             Pace::Clients => A_WHILE,
-            Pace::Processes => self.patience() / 2,
+            Pace::Processes => self.patience() / 3,
         };
         let [moment, a_while, at_last] = [A_MOMENT, a_while, self.patience()].map(|time| self.thoroughly(time));
         Arc::new(Luck::new(hopes, Times { moment, a_while, at_last }, Arc::clone(&self.run.measured)))

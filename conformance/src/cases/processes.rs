@@ -53,9 +53,10 @@ fn counter() -> Key {
     key("counter")
 }
 
-/// How often increments of another process are to come between two of one: where two that meet go wrong once in a hundred
-/// times, 500 miss it with a chance of 0.7 %, and as many as are enough with one of 0.004 %.
-const MEETINGS: Hopes = Hopes { floor: 500, enough: 1_000, rounds: [1, 50] };
+/// How often increments of another process are to come between two of one. Where one compare-and-set in a hundred is two
+/// steps, and another process is between them one time in three, 500 miss it with a chance of 19 %, and as many as are
+/// enough with one of 0.005 %.
+const MEETINGS: Hopes = Hopes { floor: 500, enough: 3_000, rounds: [1, 50] };
 
 /// How many increments each process makes in the first round, and how many at most. They are doubled behind a round that is
 /// brief: a fast store is through with a few before another process has its turn.
