@@ -30,6 +30,9 @@ use crate::{
 const A_MOMENT: Duration = Duration::from_millis(60);
 const A_WHILE: Duration = Duration::from_millis(1_500);
 
+/// How long it tries that of processes, which meet less often.
+const A_WHILE_OF_PROCESSES: Duration = Duration::from_secs(10);
+
 /// So many times as long luck is tried in a run that does more rounds: each of them is done in any case.
 const LONGER: u32 = 2;
 
@@ -259,10 +262,9 @@ impl Context {
         // What shows something in a quick run does so in a long one, which has not so much longer.
         let floor = self.run.claims.meetings(floor, pace, self.patience());
         let hopes = Hopes { floor, enough: self.rounds(enough), rounds: rounds.map(|rounds| self.rounds(rounds)) };
-        // Processes meet less often, and more of it is worth more time.
         let a_while = match pace {
             Pace::Clients => A_WHILE,
-            Pace::Processes => self.patience() / 3,
+            Pace::Processes => A_WHILE_OF_PROCESSES,
         };
         let [moment, a_while, at_last] = [A_MOMENT, a_while, self.patience()].map(|time| self.thoroughly(time));
         Arc::new(Luck::new(hopes, Times { moment, a_while, at_last }, Arc::clone(&self.run.measured)))

@@ -72,6 +72,16 @@ where
 
 /// Adds one to a counter, whose number is written with so many digits at least, and gives what it made of it.
 pub(crate) async fn increment(entries: &dyn AtomicWrite, counter: &Key, width: usize) -> Outcome<u64> {
+    Ok(increment_beside_others(entries, counter, width).await?.0)
+}
+
+/// The same, and how often somebody else came between its read and its write.
+pub(crate) async fn increment_beside_others(
+    entries: &dyn AtomicWrite,
+    counter: &Key,
+    width: usize,
+) -> Outcome<(u64, usize)> {
+    let mut others = 0;
     let mut test = insist(|| entries.find(counter)).await?;
     loop {
         let next = number(test.as_ref())? + 1;
@@ -79,10 +89,11 @@ pub(crate) async fn increment(entries: &dyn AtomicWrite, counter: &Key, width: u
         let digits = next.to_string();
         let set = value(format_args!("{}{digits}", "0".repeat(width.saturating_sub(digits.len()))));
         match insist(|| entries.test_and_set(counter, test.clone(), Some(set.clone()))).await? {
-            TestAndSet::Applied => return Ok(next),
+            TestAndSet::Applied => return Ok((next, others)),
             TestAndSet::Mismatch { current } => {
                 ensure!(current != test, "A4: a mismatch whose value equals `test`");
                 test = current;
+                others += 1;
             }
         }
     }
