@@ -21,7 +21,7 @@ const STRACE: &str = "strace";
 const CALLS: &str = "trace=?open,?creat,openat,?openat2,write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync,syncfs,sync,\
      ?msync,?io_uring_enter";
 
-/// What io_uring does is not seen.
+/// What `io_uring` does is not seen.
 const RING: &str = "io_uring_enter";
 
 /// Longer than what is written at once by those who are traced.
