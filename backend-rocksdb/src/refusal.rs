@@ -41,8 +41,8 @@ pub(crate) enum End {
     NoRoom,
     /// RocksDB has lagged behind for long, and does nothing about it.
     Stuck,
-    /// RocksDB does not see the room that is there: it has failed.
-    Failed,
+    /// There is room, and RocksDB, which is at rest, does not see it.
+    RoomUnseen,
     Closed,
 }
 
@@ -92,8 +92,13 @@ impl Refusal {
             self.roomy = None;
             return Some(End::NoRoom);
         }
+        // It found the room, and writes again once it has put into its place what was only in the log.
+        if met.is_at_work {
+            self.roomy = None;
+            return None;
+        }
         let roomy = *self.roomy.get_or_insert(now);
-        (now - roomy > LOOKS_FOR_ROOM).then_some(End::Failed)
+        (now - roomy > LOOKS_FOR_ROOM).then_some(End::RoomUnseen)
     }
 }
 
@@ -149,7 +154,7 @@ mod tests {
         assert_eq!(scene.after(50, STALLED), None);
         assert_eq!(scene.after(55, FULL), None);
         assert_eq!(scene.after(63, FULL), None);
-        assert_eq!(scene.after(64, FULL), Some(End::Failed));
+        assert_eq!(scene.after(64, FULL), Some(End::RoomUnseen));
     }
 
     #[test]
@@ -159,7 +164,35 @@ mod tests {
         assert_eq!(scene.after(5, Met { has_room: false, ..FULL }), Some(End::NoRoom));
         assert_eq!(scene.after(3600, FULL), None);
         assert_eq!(scene.after(3608, FULL), None);
-        assert_eq!(scene.after(3609, FULL), Some(End::Failed));
+        assert_eq!(scene.after(3609, FULL), Some(End::RoomUnseen));
+    }
+
+    #[test]
+    fn what_rocksdb_does_with_room_that_it_found_is_waited_for() {
+        let mut scene = Scene::new();
+        let at_work = Met { is_at_work: true, ..FULL };
+        assert_eq!(scene.after(0, FULL), None);
+        assert_eq!(scene.after(8, FULL), None);
+        assert_eq!(scene.after(9, at_work), None);
+        assert_eq!(scene.after(3600, at_work), None);
+        assert_eq!(scene.after(3601, FULL), None);
+        assert_eq!(scene.after(3609, FULL), None);
+        assert_eq!(scene.after(3610, FULL), Some(End::RoomUnseen));
+        assert_eq!(scene.after(3611, at_work), None);
+    }
+
+    #[test]
+    fn a_disk_that_is_full_again_while_rocksdb_works_is_not_waited_for() {
+        let met = Met { is_at_work: true, has_room: false, ..FULL };
+        assert_eq!(Scene::new().after(0, met), Some(End::NoRoom));
+    }
+
+    #[test]
+    fn l4_a_close_ends_the_wait_for_room_that_was_found() {
+        let mut scene = Scene::new();
+        let met = Met { is_at_work: true, is_closing: true, ..FULL };
+        assert_eq!(scene.after(8, met), None);
+        assert_eq!(scene.after(9, met), Some(End::Closed));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use store_api::{ContentHash, Error, ErrorKind, HashFunction, Key, Result, TestAn
 use crate::{
     atomic_write::{names_in, open_frame},
     database::{Database, Found, Lease, Space, Tier},
-    error::{from_rocksdb, is_beyond_quota, is_fatal, is_full, no_room, not_applied, would_block},
+    error::{from_rocksdb, is_beyond_quota, is_fatal, is_full, no_room, not_applied, room_unseen, would_block},
     indexable::value_under,
     refusal::{End, Met, Refusal, Says},
     row::Row,
@@ -148,7 +148,8 @@ impl Writer {
                 None => thread::sleep(ASKS),
                 Some(End::NoRoom) => return Err(Failure::Failed(no_room(error))),
                 Some(End::Stuck) => return Err(Failure::Failed(not_applied(error))),
-                Some(End::Failed) => return Err(Failure::SyncFailed(from_rocksdb(error))),
+                // Nothing was applied, and the refusal is over as soon as a later group finds that it is.
+                Some(End::RoomUnseen) => return Err(Failure::Failed(room_unseen(error))),
                 Some(End::Closed) => return Err(Failure::Failed(Error::closed().with_source(error))),
             }
         }
