@@ -52,6 +52,12 @@ impl Disk {
         RocksdbOptions::new(self.path.join("store")).sync(sync).open().await.unwrap()
     }
 
+    /// RocksDB's write-ahead logs.
+    fn logs(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(self.path.join("store/irminsul.data")).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|file| file.extension().is_some_and(|extension| extension == "log")).collect()
+    }
+
     /// Leaves room for some writes.
     fn fill(&self) {
         self.control.full(&self.name, Some(2 * 1024 * 1024)).unwrap();
@@ -140,12 +146,9 @@ async fn close_with_little_room(disk: Disk) {
     let used = disk.control.stats(&disk.name).unwrap().used;
     disk.control.full(&disk.name, Some(used + 16 * 1024 * 1024)).unwrap();
     store.close().await.unwrap();
-    for file in fs::read_dir(disk.path.join("store")).unwrap() {
-        let file = file.unwrap().path();
-        if file.extension().is_some_and(|extension| extension == "log") {
-            fs::remove_file(file).unwrap();
-        }
-    }
+    let logs = disk.logs();
+    assert_ne!(logs, Vec::<PathBuf>::new());
+    logs.iter().for_each(|log| fs::remove_file(log).unwrap());
     check(&disk.open(Sync::Off).await, 1).await;
 }
 
