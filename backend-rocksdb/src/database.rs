@@ -129,6 +129,7 @@ impl Database {
         let families = Families::new(options);
         let opened = DB::open_cf_descriptors(&families.database, folder.path(), families.descriptors());
         let database = opened.map_err(from_rocksdb)?;
+        folder.note_opened()?;
         let mut from_memory = ReadOptions::default();
         from_memory.set_read_tier(ReadTier::BlockCache);
         let open = RwLock::new(Some(Open { database, folder }));
@@ -456,6 +457,8 @@ fn whole(write_memory: usize) -> Options {
     options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(write_memory, false));
     // Behind a log that a full disk cut, the families must not be of different ages: RocksDB would refuse to open them.
     options.set_atomic_flush(true);
+    // A log that is missing between others would be passed over.
+    options.set_track_and_verify_wals_in_manifest(true);
     // Old files are removed behind the reads and writes that let go of them.
     options.set_avoid_unnecessary_blocking_io(true);
     options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, tell));
