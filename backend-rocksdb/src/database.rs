@@ -328,32 +328,8 @@ impl Lease<'_> {
         Ok(found.is_some())
     }
 
-    /// The keys of a space from `start` on, and below `end`, as they are at this moment.
-    pub(crate) fn range(&self, space: Space, start: &[u8], end: Option<&[u8]>) -> DBRawIterator<'_> {
-        self.range_at(None, space, start, end)
-    }
-
-    /// [`range`](Self::range), as they were then.
-    pub(crate) fn range_at(
-        &self,
-        then: Option<&Snapshot<'_>>,
-        space: Space,
-        start: &[u8],
-        end: Option<&[u8]>,
-    ) -> DBRawIterator<'_> {
-        let mut options = ReadOptions::default();
-        if let Some(then) = then {
-            options.set_snapshot(then);
-        }
-        self.range_with(options, space, start, end)
-    }
-
-    /// [`range`](Self::range); what is read for it is not kept in the cache.
-    pub(crate) fn range_in_passing(&self, space: Space, start: &[u8], end: Option<&[u8]>) -> DBRawIterator<'_> {
-        self.range_with(in_passing(), space, start, end)
-    }
-
-    fn range_with(
+    /// The rows of a space from `start` on, and below `end`.
+    pub(crate) fn range(
         &self,
         mut options: ReadOptions,
         space: Space,
@@ -374,6 +350,18 @@ pub(crate) fn in_passing() -> ReadOptions {
     let mut options = ReadOptions::default();
     options.fill_cache(false);
     options
+}
+
+/// [`in_passing`], as it was then.
+pub(crate) fn in_passing_at(then: &Snapshot<'_>) -> ReadOptions {
+    let mut options = in_passing();
+    options.set_snapshot(then);
+    options
+}
+
+/// For a page of a list. What has one page only may be read again.
+pub(crate) fn for_page(is_first: bool) -> ReadOptions {
+    if is_first { ReadOptions::default() } else { in_passing() }
 }
 
 /// A cache in few parts, each with room for many blocks and for a large value: RocksDB's own choice is many small ones.

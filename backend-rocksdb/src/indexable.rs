@@ -9,7 +9,7 @@ use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result}
 use crate::{
     Instance, ROCKSDB,
     atomic_write::behind,
-    database::{Found, Lease, Space, Tier, ended},
+    database::{Found, Lease, Space, Tier, ended, for_page},
     error::malformed,
     row::Row,
     writer::Write,
@@ -152,10 +152,12 @@ pub(crate) fn value_under<T>(
 }
 
 fn page(lease: &Lease<'_>, from: Cursor) -> Result<Page<ContentKey, Cursor>> {
+    let options = for_page(from.is_none());
     let start = from.map(|last| behind(&last)).unwrap_or_default();
-    let mut rows = lease.range(Space::Hashes, &start, None);
+    let mut rows = lease.range(options, Space::Hashes, &start, None);
     let mut page = Page { items: Vec::new(), next: None };
     while let Some(name) = rows.key() {
+        lease.check_open()?;
         let hash = ContentHash::try_from(name);
         page.items.push(hash.map(ContentKey::from).map_err(|_| malformed()));
         if page.items.len() == PAGE_KEYS {

@@ -13,7 +13,7 @@ use std::{
 use backend_kit::{Addition, Change, Decision, Engine, Failure, Hub, Old, Patience, ROW_BYTES, Test, Wakers, frame};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use rocksdb::{WriteBatch, WriteOptions};
+use rocksdb::{ReadOptions, WriteBatch, WriteOptions};
 use store_api::{ContentHash, Error, ErrorKind, HashFunction, Key, Result, TestAndSet};
 
 use crate::{
@@ -338,7 +338,7 @@ impl<'l, 'w> Decided<'l, 'w> {
 
     /// One record, however much it removes.
     fn clear(&mut self) {
-        let rows = self.lease.range(Space::Entries, &[], None);
+        let rows = self.lease.range(ReadOptions::default(), Space::Entries, &[], None);
         let any = rows.key().is_some() || rows.status().is_err() || !self.entries.is_empty();
         drop(rows);
         if any {
