@@ -36,6 +36,7 @@ use crate::{
     Compression, RocksdbOptions,
     error::{from_rocksdb, would_block},
     folder::Folder,
+    long::LongRows,
 };
 
 /// From this length on, content lies in blob files.
@@ -68,7 +69,7 @@ const UNCOMPACTED_FILES: u16 = 36;
 const LOG_BYTES: u64 = 256 * 1024 * 1024;
 
 /// What is kept under keys of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Space {
     Entries,
     Hashes,
@@ -111,6 +112,7 @@ pub(crate) struct Database {
     /// before a group or behind it.
     order: Mutex<()>,
     closing: AtomicBool,
+    long: LongRows,
     from_memory: ReadOptions,
     from_disk: ReadOptions,
     in_passing: ReadOptions,
@@ -133,8 +135,10 @@ impl Database {
         let mut from_memory = ReadOptions::default();
         from_memory.set_read_tier(ReadTier::BlockCache);
         let open = RwLock::new(Some(Open { database, folder }));
+        // Two generations of memtables, and in each a group or a batch more.
+        let long = LongRows::new(write_memory(options).saturating_add(options.batch_limit.max(ROOM)).saturating_mul(2));
         let (order, closing, from_disk) = (Mutex::new(()), AtomicBool::new(false), ReadOptions::default());
-        Ok((Self { open, order, closing, from_memory, from_disk, in_passing: in_passing() }, hash))
+        Ok((Self { open, order, closing, long, from_memory, from_disk, in_passing: in_passing() }, hash))
     }
 
     /// The database, which stays open until this is dropped.
@@ -304,7 +308,15 @@ impl Lease<'_> {
         Ok(false)
     }
 
+    /// Notes that a value of this length is written, or, with none, that a row is removed.
+    pub(crate) fn note_written(&self, space: Space, key: &[u8], len: usize) {
+        self.database.long.note(space, key, len);
+    }
+
     pub(crate) fn get(&self, space: Space, key: &[u8], tier: Tier) -> Result<Found<DBPinnableSlice<'_>>> {
+        if tier == Tier::Memory && self.database.long.may_hold(space, key) {
+            return Ok(Found::NotInMemory);
+        }
         let options = match tier {
             Tier::Memory => &self.database.from_memory,
             Tier::Disk => &self.database.from_disk,
@@ -372,6 +384,11 @@ fn cache_of(capacity: usize) -> Cache {
     Cache::new_lru_cache_opts(&options)
 }
 
+/// How many bytes RocksDB is to hold of what was written and is not in its place.
+fn write_memory(options: &RocksdbOptions) -> usize {
+    options.cache.max(LEAST_WRITE_MEMORY)
+}
+
 /// How RocksDB is set up.
 struct Families {
     database: Options,
@@ -383,7 +400,7 @@ struct Families {
 impl Families {
     fn new(options: &RocksdbOptions) -> Self {
         let cache = cache_of(options.cache);
-        let write_memory = options.cache.max(LEAST_WRITE_MEMORY);
+        let write_memory = write_memory(options);
         let compression = match options.compression {
             Compression::None => DBCompressionType::None,
             Compression::Lz4 => DBCompressionType::Lz4,

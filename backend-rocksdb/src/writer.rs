@@ -316,6 +316,7 @@ impl<'l, 'w> Decided<'l, 'w> {
             Some(value) => self.batch.put(name, frame::seal(name, value)),
             None => self.batch.delete(name),
         }
+        self.lease.note_written(Space::Entries, name, set.map_or(0, |value| frame::len(value.len())));
         match self.entries.entry(key.clone()) {
             Entry::Occupied(mut pending) => pending.get_mut().new = set.cloned(),
             Entry::Vacant(vacant) => {
@@ -365,6 +366,7 @@ impl<'l, 'w> Decided<'l, 'w> {
             let row = Row::of(value);
             if row == Row::Apart {
                 self.batch.put_cf(content, hash.as_bytes(), value);
+                self.lease.note_written(Space::Content, hash.as_bytes(), value.len());
             }
             self.batch.put_cf(hashes, hash.as_bytes(), row.seal());
         }
