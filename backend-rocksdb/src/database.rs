@@ -65,6 +65,9 @@ const LEAST_WRITE_MEMORY: usize = 8 * 1024 * 1024;
 /// cannot be ended; the writer waits by itself.
 const UNCOMPACTED_FILES: u16 = 36;
 
+/// How many times a memtable may be cleared: each read goes through the ranges that were removed in it.
+const CLEARS_IN_MEMORY: u32 = 1000;
+
 /// How long the write-ahead logs may become, and with them the next open after a crash.
 const LOG_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -128,7 +131,7 @@ impl Database {
     /// Opens what is in the folder of the options, and says how the store hashes.
     pub(crate) fn open(options: &RocksdbOptions) -> Result<(Self, HashFunction)> {
         let (folder, hash) = Folder::open(&options.path, options.create, options.hash)?;
-        let families = Families::new(options);
+        let families = Families::new(options)?;
         let opened = DB::open_cf_descriptors(&families.database, folder.path(), families.descriptors());
         let database = opened.map_err(from_rocksdb)?;
         folder.note_opened()?;
@@ -398,7 +401,7 @@ struct Families {
 }
 
 impl Families {
-    fn new(options: &RocksdbOptions) -> Self {
+    fn new(options: &RocksdbOptions) -> Result<Self> {
         let cache = cache_of(options.cache);
         let write_memory = write_memory(options);
         let compression = match options.compression {
@@ -418,8 +421,10 @@ impl Families {
         blocks.set_partition_filters(true);
         blocks.set_metadata_block_size(INDEX_PART);
         blocks.set_pin_top_level_index_and_filter(true);
-        let family = || {
-            let mut family = Options::default();
+        let family = || -> Result<Options> {
+            // There is no other way to set it.
+            let bounded = format!("memtable_max_range_deletions={CLEARS_IN_MEMORY}");
+            let mut family = Options::default().get_options_from_string(bounded).map_err(from_rocksdb)?;
             family.set_block_based_table_factory(&blocks);
             family.set_compression_type(compression);
             // One is written to while another is put into its place.
@@ -427,14 +432,14 @@ impl Families {
             family.set_level_zero_slowdown_writes_trigger(UNCOMPACTED_FILES.into());
             family.set_level_zero_stop_writes_trigger(UNCOMPACTED_FILES.into());
             family.set_soft_pending_compaction_bytes_limit(0);
-            family
+            Ok(family)
         };
-        let mut content = family();
+        let mut content = family()?;
         content.set_enable_blob_files(true);
         content.set_min_blob_size(BLOB_LEN);
         content.set_blob_compression_type(compression);
         content.set_blob_cache(&cache);
-        Self { database: whole(write_memory), entries: family(), hashes: family(), content }
+        Ok(Self { database: whole(write_memory), entries: family()?, hashes: family()?, content })
     }
 
     fn descriptors(&self) -> impl Iterator<Item = ColumnFamilyDescriptor> {
@@ -492,9 +497,26 @@ pub(crate) fn ended(rows: &DBRawIterator<'_>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use rocksdb::properties::NUM_ENTRIES_ACTIVE_MEM_TABLE;
     use tempfile::TempDir;
 
     use super::*;
+
+    #[test]
+    fn a8_what_was_cleared_often_is_put_into_its_place() {
+        let directory = TempDir::new().unwrap();
+        let (database, _) = Database::open(&RocksdbOptions::new(directory.path().join("store"))).unwrap();
+        let lease = database.lease().unwrap();
+        let rocksdb = lease.rocksdb();
+        let in_memory = || rocksdb.property_int_value(NUM_ENTRIES_ACTIVE_MEM_TABLE).unwrap().unwrap();
+        for round in 0..3 * CLEARS_IN_MEMORY {
+            let mut batch = WriteBatch::default();
+            batch.put(b"key", b"frame");
+            batch.delete_range(b"".as_slice(), b"\xff".as_slice());
+            rocksdb.write(batch).unwrap();
+            assert!(in_memory() < 3 * u64::from(CLEARS_IN_MEMORY), "{} rows in round {round}", in_memory());
+        }
+    }
 
     #[test]
     fn l4_a_flush_that_would_wait_for_compactions_is_foreseen() {
