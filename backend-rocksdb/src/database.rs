@@ -26,8 +26,8 @@ use rocksdb::{
     DBPinnableSlice, DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, FlushOptions, InfoLogger, LogLevel, LruCacheOptions,
     Options, ReadOptions, ReadTier, Snapshot, WriteBatch, WriteBufferManager, WriteOptions,
     properties::{
-        CUR_SIZE_ALL_MEM_TABLES, IS_WRITE_STOPPED, NUM_IMMUTABLE_MEM_TABLE, NUM_RUNNING_COMPACTIONS,
-        NUM_RUNNING_FLUSHES, PropName, num_files_at_level,
+        COMPACTION_PENDING, CUR_SIZE_ALL_MEM_TABLES, IS_WRITE_STOPPED, MEM_TABLE_FLUSH_PENDING,
+        NUM_IMMUTABLE_MEM_TABLE, NUM_RUNNING_COMPACTIONS, NUM_RUNNING_FLUSHES, PropName, num_files_at_level,
     },
 };
 use store_api::{Error, HashFunction, Result};
@@ -37,6 +37,7 @@ use crate::{
     error::{from_rocksdb, would_block},
     folder::Folder,
     long::LongRows,
+    refusal::Work,
 };
 
 /// From this length on, content lies in blob files.
@@ -301,10 +302,26 @@ impl Lease<'_> {
         if self.is_closing() { Err(Error::closed()) } else { Ok(()) }
     }
 
-    /// Whether RocksDB is at work on what was written.
-    pub(crate) fn is_compacting(&self) -> Result<bool> {
-        for work in [NUM_RUNNING_COMPACTIONS, NUM_RUNNING_FLUSHES] {
-            if self.rocksdb().property_int_value(work).map_err(from_rocksdb)?.is_some_and(|count| count > 0) {
+    /// What RocksDB does about what was written.
+    pub(crate) fn work(&self) -> Result<Work> {
+        // Those that run are counted for all families together.
+        if self.has_any(Space::Entries, [NUM_RUNNING_COMPACTIONS, NUM_RUNNING_FLUSHES])? {
+            return Ok(Work::UnderWay);
+        }
+        for space in Space::ALL {
+            if self.has_any(space, [COMPACTION_PENDING, MEM_TABLE_FLUSH_PENDING])? {
+                return Ok(Work::Pending);
+            }
+        }
+        Ok(Work::None)
+    }
+
+    /// Whether one of the counts of a family is not zero.
+    fn has_any(&self, space: Space, counts: [&PropName; 2]) -> Result<bool> {
+        let family = self.family(space);
+        for name in counts {
+            let count = self.rocksdb().property_int_value_cf(family, name).map_err(from_rocksdb)?;
+            if count.is_some_and(|count| count > 0) {
                 return Ok(true);
             }
         }

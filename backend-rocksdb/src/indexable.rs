@@ -123,28 +123,29 @@ fn is_long(addition: &Addition) -> bool {
 
 /// Whether this value is there under its hash.
 fn holds(lease: &Lease<'_>, addition: &Addition, tier: Tier) -> Result<Found<bool>> {
-    match value_under(lease, &addition.hash, tier, |present| *present == *addition.value) {
+    match value_under(lease, &addition.hash, [tier; 2], |present| *present == *addition.value) {
         // Bytes that rotted are no value.
         Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Found::Answer(None)),
         found => found,
     }
 }
 
-/// What `take` makes of the value under a hash.
+/// What `take` makes of the value under a hash, which is looked for in the first tier, and read from the second where it
+/// is long.
 pub(crate) fn value_under<T>(
     lease: &Lease<'_>,
     hash: &ContentHash,
-    tier: Tier,
+    [row_tier, value_tier]: [Tier; 2],
     take: impl FnOnce(&[u8]) -> T,
 ) -> Result<Found<T>> {
-    let row = match lease.get(Space::Hashes, hash.as_bytes(), tier)? {
+    let row = match lease.get(Space::Hashes, hash.as_bytes(), row_tier)? {
         Found::Answer(Some(row)) => row,
         Found::Answer(None) => return Ok(Found::Answer(None)),
         Found::NotInMemory => return Ok(Found::NotInMemory),
     };
     match Row::open(&row)? {
         Row::Short(value) => Ok(Found::Answer(Some(take(value)))),
-        Row::Apart => Ok(match lease.get(Space::Content, hash.as_bytes(), tier)? {
+        Row::Apart => Ok(match lease.get(Space::Content, hash.as_bytes(), value_tier)? {
             Found::Answer(value) => Found::Answer(value.map(|value| take(&value))),
             Found::NotInMemory => Found::NotInMemory,
         }),
