@@ -80,8 +80,10 @@ fn check_vacant(path: &Path, create: bool, layout: Layout) -> Result<()> {
 #[derive(Debug)]
 pub struct LockFile {
     file: File,
-    /// Whether the file system counts the names of a file: not every one does.
-    counts_names: bool,
+    /// Its full path: whoever finds this file there finds the store.
+    path: PathBuf,
+    /// `None` on a file system that numbers a file anew while it is open: there it is not known again.
+    identity: Option<Identity>,
 }
 
 impl LockFile {
@@ -99,33 +101,49 @@ impl LockFile {
             Err(TryLockError::Error(error)) => return Err(refuse(error)),
         }
         file.set_len(0).and_then(|()| write!(file, "{}", process::id())).map_err(refuse)?;
-        let counts_names = !has_no_name(&file);
-        Ok(Self { file, counts_names })
+        let path = fs::canonicalize(path).map_err(refuse)?;
+        let [held, found] = [file.metadata(), fs::metadata(&path)].map(|file| file.as_ref().map(identity_of).ok());
+        Ok(Self { file, path, identity: found.filter(|_| found == held) })
     }
 
-    /// `Ok` while the file is in a folder: who removed it removed the store, and nobody finds what is written to the files
-    /// that are still open.
+    /// `Ok` while the file is where it was locked. Who removed it removed the store, and nobody finds what is written to
+    /// the files that are still open; where it was moved, files that are opened by their path would be another store's.
     ///
     /// # Errors
     ///
-    /// `Other` when it was removed.
+    /// `Other` when it was moved or removed, whatever lies in its place; what the system says of the path.
     pub fn check_in_place(&self) -> Result<()> {
-        if self.counts_names && has_no_name(&self.file) {
-            return Err(Error::new(ErrorKind::Other, "the folder of the store was removed; open the store again"));
+        let Some(identity) = self.identity else { return Ok(()) };
+        match fs::metadata(&self.path) {
+            Ok(found) if identity_of(&found) == identity => Ok(()),
+            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Err(io_error("the folder of the store cannot be looked at", error))
+            }
+            _ => {
+                let message = "the folder of the store was moved or removed; open the store again";
+                Err(Error::new(ErrorKind::Other, message))
+            }
         }
-        Ok(())
     }
 }
 
+/// What tells a file from all others: its device, and the file on it. The same for all where the system does not say.
+pub type Identity = (u64, u64);
+
+/// The identity of a file.
 #[cfg(unix)]
-fn has_no_name(file: &File) -> bool {
-    file.metadata().is_ok_and(|found| std::os::unix::fs::MetadataExt::nlink(&found) == 0)
+#[must_use]
+pub fn identity_of(file: &fs::Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt;
+
+    (file.dev(), file.ino())
 }
 
-/// Where a file that is open cannot be removed.
+/// The identity of a file, of which the system does not tell enough.
 #[cfg(not(unix))]
-fn has_no_name(_: &File) -> bool {
-    false
+#[must_use]
+pub fn identity_of(_: &fs::Metadata) -> Identity {
+    (0, 0)
 }
 
 impl Drop for LockFile {
@@ -222,15 +240,44 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_folder_that_was_removed_is_noticed_and_one_that_was_moved_is_still_there() {
+    fn a_folder_that_was_moved_or_removed_is_noticed_whatever_lies_in_its_place() {
         let folder = TempDir::new().unwrap();
         let (path, elsewhere) = (folder.path().join("store"), folder.path().join("elsewhere"));
         make(&path).unwrap();
         let lock = LockFile::take(&path.join("lock")).unwrap();
-        fs::rename(&path, &elsewhere).unwrap();
+        let gone = || {
+            let error = lock.check_in_place().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Other);
+            assert!(error.to_string().contains("was moved or removed"), "{error}");
+        };
         lock.check_in_place().unwrap();
-        fs::remove_dir_all(elsewhere).unwrap();
-        assert_eq!(lock.check_in_place().unwrap_err().kind(), ErrorKind::Other);
+        fs::rename(&path, &elsewhere).unwrap();
+        gone();
+        make(&path).unwrap();
+        gone();
+        let other = LockFile::take(&path.join("lock")).unwrap();
+        gone();
+        other.check_in_place().unwrap();
+        fs::remove_dir_all(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        gone();
+        fs::remove_file(&path).unwrap();
+        fs::rename(&elsewhere, &path).unwrap();
+        lock.check_in_place().unwrap();
+        fs::remove_dir_all(&path).unwrap();
+        gone();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_is_reached_by_a_link_stays_where_it_is() {
+        let folder = TempDir::new().unwrap();
+        let (path, link) = (folder.path().join("store"), folder.path().join("link"));
+        make(&path).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let lock = LockFile::take(&link.join("lock")).unwrap();
+        fs::remove_file(link).unwrap();
+        lock.check_in_place().unwrap();
     }
 
     const LAYOUT: Layout = Layout { marker: "store", new_marker: "store.new", lock: "lock" };

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use backend_kit::{Context, EntryStore, Gate, Hub, Page, Scope, Test, frame, offload, range_below};
 use bytes::Bytes;
-use rocksdb::{DBRawIterator, Snapshot};
+use rocksdb::{DBRawIterator, ReadOptions, Snapshot};
 use store_api::{Init, Key, Result, TestAndSet, Watch};
 
 use crate::{
     Instance, ROCKSDB,
-    database::{Lease, Space, ended},
+    database::{Lease, Space, ended, for_page, in_passing, in_passing_at},
     error::malformed,
     writer::Write,
 };
 
-/// How many keys, and how many bytes of values, a page of a stream has at the most.
+/// How many keys a page of a stream has at the most, and how many bytes are read for it.
 const PAGE_KEYS: usize = 1024;
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
@@ -56,14 +56,12 @@ impl EntryStore for Instance {
     }
 
     async fn page_of_keys(self: Arc<Self>, under: Key, from: Cursor) -> Result<Page<Key, Cursor>> {
-        offload(move || page(&self.database.lease()?, &under, from, |key, _| (Ok(key.clone()), 0))).await?
+        offload(move || page(&self.database.lease()?, &under, from, |key, _| Ok(key.clone()))).await?
     }
 
     async fn page_of_entries(self: Arc<Self>, under: Key, from: Cursor) -> Result<Page<(Key, Bytes), Cursor>> {
-        let item = |key: &Key, frame: &[u8]| {
-            let value = open_frame(key, frame).map(|value| (key.clone(), Bytes::copy_from_slice(value)));
-            (value, frame.len())
-        };
+        let item =
+            |key: &Key, frame: &[u8]| open_frame(key, frame).map(|value| (key.clone(), Bytes::copy_from_slice(value)));
         offload(move || page(&self.database.lease()?, &under, from, item)).await?
     }
 
@@ -114,12 +112,12 @@ fn pass_over() {
 
 /// The rows of a scope, as they were then: that of its own path, and those below it.
 fn rows_of<'l>(lease: &'l Lease<'_>, then: &Snapshot<'_>, scope: &Scope) -> [Option<DBRawIterator<'l>>; 2] {
-    let own = own_row(lease, Some(then), scope.path());
+    let own = own_row(lease, in_passing_at(then), scope.path());
     let below = match scope {
         Scope::Key(_) => None,
         Scope::Under(under) => {
             let (start, end) = bounds_below(under);
-            Some(lease.range_at(Some(then), Space::Entries, &start, end.as_deref()))
+            Some(lease.range(in_passing_at(then), Space::Entries, &start, end.as_deref()))
         }
     };
     [own, below]
@@ -133,7 +131,7 @@ pub(crate) fn names_in(lease: &Lease<'_>, scope: &Scope, names: &mut Vec<Key>) -
     }
     let Scope::Under(under) = scope else { return Ok(()) };
     let (start, end) = bounds_below(under);
-    let mut rows = lease.range_in_passing(Space::Entries, &start, end.as_deref());
+    let mut rows = lease.range(in_passing(), Space::Entries, &start, end.as_deref());
     while let Some(name) = rows.key() {
         lease.check_open()?;
         match key_of(name) {
@@ -146,12 +144,12 @@ pub(crate) fn names_in(lease: &Lease<'_>, scope: &Scope, names: &mut Vec<Key>) -
 }
 
 /// The row of a key alone, where it can have one.
-fn own_row<'l>(lease: &'l Lease<'_>, then: Option<&Snapshot<'_>>, key: &Key) -> Option<DBRawIterator<'l>> {
+fn own_row<'l>(lease: &'l Lease<'_>, options: ReadOptions, key: &Key) -> Option<DBRawIterator<'l>> {
     if key.is_root() {
         return None;
     }
     let start = key.as_str().as_bytes();
-    Some(lease.range_at(then, Space::Entries, start, Some(&behind(start))))
+    Some(lease.range(options, Space::Entries, start, Some(&behind(start))))
 }
 
 /// From where on, and up to where, the keys below a path are.
@@ -174,31 +172,27 @@ fn page<T>(
     lease: &Lease<'_>,
     under: &Key,
     from: Cursor,
-    item: impl Fn(&Key, &[u8]) -> (Result<T>, usize),
+    item: impl Fn(&Key, &[u8]) -> Result<T>,
 ) -> Result<Page<T, Cursor>> {
+    let item = |key: &Key, frame: &[u8]| item(key, frame).map_err(|error| error.with_key(key));
     let mut page = Page { items: Vec::new(), next: None };
+    let (mut bytes, is_first) = (0, from.is_none());
     let (mut start, end) = bounds_below(under);
     match from {
         None => {
-            if let Some(rows) = own_row(lease, None, under) {
-                page.items.extend(rows.value().map(|frame| item(under, frame).0));
+            if let Some(rows) = own_row(lease, for_page(is_first), under) {
+                page.items.extend(rows.value().map(|frame| item(under, frame)));
+                bytes += rows.value().map_or(0, <[u8]>::len);
                 ended(&rows)?;
             }
         }
         Some(last) => start = behind(&last),
     }
-    let mut rows = lease.range(Space::Entries, &start, end.as_deref());
-    let mut bytes = 0;
+    let mut rows = lease.range(for_page(is_first), Space::Entries, &start, end.as_deref());
     while let Some((name, frame)) = rows.item() {
-        let (found, len) = match key_of(name) {
-            Ok(key) => {
-                let (found, len) = item(&key, frame);
-                (found.map_err(|error| error.with_key(&key)), len)
-            }
-            Err(error) => (Err(error), 0),
-        };
-        page.items.push(found);
-        bytes += len;
+        lease.check_open()?;
+        page.items.push(key_of(name).and_then(|key| item(&key, frame)));
+        bytes += frame.len();
         if page.items.len() >= PAGE_KEYS || bytes >= PAGE_BYTES {
             page.next = Some(Some(name.to_owned()));
             return Ok(page);
@@ -228,11 +222,12 @@ pub(crate) fn open_frame<'f>(key: &Key, frame: &'f [u8]) -> Result<&'f [u8]> {
 #[cfg(test)]
 mod tests {
     use futures_util::StreamExt;
+    use rocksdb::properties::BLOCK_CACHE_USAGE;
     use store_api::{AtomicWrite, Backend, Diff, EntryRead, ErrorKind, Event};
     use tempfile::TempDir;
 
     use super::*;
-    use crate::{Rocksdb, RocksdbOptions};
+    use crate::{Rocksdb, RocksdbOptions, Sync};
 
     /// A store with the entries `a` and `b`, and a row between them whose key is none.
     async fn store_in(directory: &TempDir) -> Rocksdb {
@@ -269,6 +264,59 @@ mod tests {
         let lease = store.instance.database.lease().unwrap();
         let named = names_in(&lease, &Scope::Under(Key::root()), &mut Vec::new());
         assert_eq!(named.unwrap_err().kind(), ErrorKind::Closed);
+        let listed = page_of_keys(&lease, None).map(drop);
+        assert_eq!(listed.unwrap_err().kind(), ErrorKind::Closed);
+    }
+
+    fn page_of_keys(lease: &Lease<'_>, from: Cursor) -> Result<Page<Key, Cursor>> {
+        page(lease, &Key::root(), from, |key, _| Ok(key.clone()))
+    }
+
+    /// Sets entries of values that do not compress, closes the store, and opens it again: nothing is in memory.
+    async fn store_of(directory: &TempDir, entries: usize, value_len: usize) -> Rocksdb {
+        let options = RocksdbOptions::new(directory.path().join("store")).sync(Sync::Off);
+        let store = options.clone().open().await.unwrap();
+        for number in 0..entries {
+            let mut value = vec![0; value_len];
+            fastrand::fill(&mut value);
+            let key = Key::new(format!("{number:06}")).unwrap();
+            store.atomic_write().unwrap().set(&key, value.into()).await.unwrap();
+        }
+        store.close().await.unwrap();
+        options.open().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_page_of_keys_reads_no_more_than_its_bytes() {
+        let directory = TempDir::new().unwrap();
+        let store = store_of(&directory, 6, PAGE_BYTES / 4).await;
+        let lease = store.instance.database.lease().unwrap();
+        let first = page_of_keys(&lease, None).unwrap();
+        assert_eq!(first.items.len(), 4);
+        let second = page_of_keys(&lease, first.next.unwrap()).unwrap();
+        assert!(second.items.len() == 2 && second.next.is_none(), "{second:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_scanned_does_not_take_the_place_of_what_is_read_again() {
+        let directory = TempDir::new().unwrap();
+        let store = store_of(&directory, 2 * PAGE_KEYS, 1024).await;
+        let lease = store.instance.database.lease().unwrap();
+        let cached = || lease.rocksdb().property_int_value(BLOCK_CACHE_USAGE).unwrap().unwrap();
+        let unread = cached();
+        let first = page_of_keys(&lease, None).unwrap();
+        let read = cached();
+        assert!(read > unread, "the first page is kept: {read}");
+        let second = page_of_keys(&lease, first.next.unwrap()).unwrap();
+        assert_eq!(second.items.len(), PAGE_KEYS);
+        assert_eq!(cached(), read);
+        let snapshot = lease.rocksdb().snapshot();
+        for mut rows in rows_of(&lease, &snapshot, &Scope::Under(Key::root())).into_iter().flatten() {
+            while rows.valid() {
+                rows.next();
+            }
+        }
+        assert_eq!(cached(), read);
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use rocksdb::{DBRawIterator, Snapshot};
 use store_api::{Error, ErrorKind, Result};
 
 use crate::{
-    database::{Lease, Space, ended, in_passing},
+    database::{Lease, Space, ended, in_passing_at},
     error::malformed,
     row::Row,
 };
@@ -47,11 +47,7 @@ fn check_content(lease: &Lease<'_>, mut hashes: DBRawIterator<'_>, mut content: 
 
 /// All rows of a space.
 fn rows<'l>(lease: &'l Lease<'_>, then: &Snapshot<'_>, space: Space) -> DBRawIterator<'l> {
-    let mut options = in_passing();
-    options.set_snapshot(then);
-    let mut rows = lease.rocksdb().raw_iterator_cf_opt(lease.family(space), options);
-    rows.seek_to_first();
-    rows
+    lease.range(in_passing_at(then), space, &[], None)
 }
 
 /// Whether there is one more row.

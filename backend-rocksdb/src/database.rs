@@ -26,8 +26,8 @@ use rocksdb::{
     DBPinnableSlice, DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, FlushOptions, InfoLogger, LogLevel, LruCacheOptions,
     Options, ReadOptions, ReadTier, Snapshot, WriteBatch, WriteBufferManager, WriteOptions,
     properties::{
-        CUR_SIZE_ALL_MEM_TABLES, IS_WRITE_STOPPED, NUM_IMMUTABLE_MEM_TABLE, NUM_RUNNING_COMPACTIONS,
-        NUM_RUNNING_FLUSHES, PropName, num_files_at_level,
+        COMPACTION_PENDING, CUR_SIZE_ALL_MEM_TABLES, IS_WRITE_STOPPED, MEM_TABLE_FLUSH_PENDING,
+        NUM_IMMUTABLE_MEM_TABLE, NUM_RUNNING_COMPACTIONS, NUM_RUNNING_FLUSHES, PropName, num_files_at_level,
     },
 };
 use store_api::{Error, HashFunction, Result};
@@ -36,6 +36,8 @@ use crate::{
     Compression, RocksdbOptions,
     error::{from_rocksdb, would_block},
     folder::Folder,
+    long::LongRows,
+    refusal::Work,
 };
 
 /// From this length on, content lies in blob files.
@@ -64,11 +66,14 @@ const LEAST_WRITE_MEMORY: usize = 8 * 1024 * 1024;
 /// cannot be ended; the writer waits by itself.
 const UNCOMPACTED_FILES: u16 = 36;
 
+/// How many times a memtable may be cleared: each read goes through the ranges that were removed in it.
+const CLEARS_IN_MEMORY: u32 = 1000;
+
 /// How long the write-ahead logs may become, and with them the next open after a crash.
 const LOG_BYTES: u64 = 256 * 1024 * 1024;
 
 /// What is kept under keys of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Space {
     Entries,
     Hashes,
@@ -111,6 +116,7 @@ pub(crate) struct Database {
     /// before a group or behind it.
     order: Mutex<()>,
     closing: AtomicBool,
+    long: LongRows,
     from_memory: ReadOptions,
     from_disk: ReadOptions,
     in_passing: ReadOptions,
@@ -126,14 +132,17 @@ impl Database {
     /// Opens what is in the folder of the options, and says how the store hashes.
     pub(crate) fn open(options: &RocksdbOptions) -> Result<(Self, HashFunction)> {
         let (folder, hash) = Folder::open(&options.path, options.create, options.hash)?;
-        let families = Families::new(options);
+        let families = Families::new(options)?;
         let opened = DB::open_cf_descriptors(&families.database, folder.path(), families.descriptors());
         let database = opened.map_err(from_rocksdb)?;
+        folder.note_opened()?;
         let mut from_memory = ReadOptions::default();
         from_memory.set_read_tier(ReadTier::BlockCache);
         let open = RwLock::new(Some(Open { database, folder }));
+        // Two generations of memtables, and in each a group or a batch more.
+        let long = LongRows::new(write_memory(options).saturating_add(options.batch_limit.max(ROOM)).saturating_mul(2));
         let (order, closing, from_disk) = (Mutex::new(()), AtomicBool::new(false), ReadOptions::default());
-        Ok((Self { open, order, closing, from_memory, from_disk, in_passing: in_passing() }, hash))
+        Ok((Self { open, order, closing, long, from_memory, from_disk, in_passing: in_passing() }, hash))
     }
 
     /// The database, which stays open until this is dropped.
@@ -293,17 +302,41 @@ impl Lease<'_> {
         if self.is_closing() { Err(Error::closed()) } else { Ok(()) }
     }
 
-    /// Whether RocksDB is at work on what was written.
-    pub(crate) fn is_compacting(&self) -> Result<bool> {
-        for work in [NUM_RUNNING_COMPACTIONS, NUM_RUNNING_FLUSHES] {
-            if self.rocksdb().property_int_value(work).map_err(from_rocksdb)?.is_some_and(|count| count > 0) {
+    /// What RocksDB does about what was written.
+    pub(crate) fn work(&self) -> Result<Work> {
+        // Those that run are counted for all families together.
+        if self.has_any(Space::Entries, [NUM_RUNNING_COMPACTIONS, NUM_RUNNING_FLUSHES])? {
+            return Ok(Work::UnderWay);
+        }
+        for space in Space::ALL {
+            if self.has_any(space, [COMPACTION_PENDING, MEM_TABLE_FLUSH_PENDING])? {
+                return Ok(Work::Pending);
+            }
+        }
+        Ok(Work::None)
+    }
+
+    /// Whether one of the counts of a family is not zero.
+    fn has_any(&self, space: Space, counts: [&PropName; 2]) -> Result<bool> {
+        let family = self.family(space);
+        for name in counts {
+            let count = self.rocksdb().property_int_value_cf(family, name).map_err(from_rocksdb)?;
+            if count.is_some_and(|count| count > 0) {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
+    /// Notes that a value of this length is written, or, with none, that a row is removed.
+    pub(crate) fn note_written(&self, space: Space, key: &[u8], len: usize) {
+        self.database.long.note(space, key, len);
+    }
+
     pub(crate) fn get(&self, space: Space, key: &[u8], tier: Tier) -> Result<Found<DBPinnableSlice<'_>>> {
+        if tier == Tier::Memory && self.database.long.may_hold(space, key) {
+            return Ok(Found::NotInMemory);
+        }
         let options = match tier {
             Tier::Memory => &self.database.from_memory,
             Tier::Disk => &self.database.from_disk,
@@ -327,32 +360,8 @@ impl Lease<'_> {
         Ok(found.is_some())
     }
 
-    /// The keys of a space from `start` on, and below `end`, as they are at this moment.
-    pub(crate) fn range(&self, space: Space, start: &[u8], end: Option<&[u8]>) -> DBRawIterator<'_> {
-        self.range_at(None, space, start, end)
-    }
-
-    /// [`range`](Self::range), as they were then.
-    pub(crate) fn range_at(
-        &self,
-        then: Option<&Snapshot<'_>>,
-        space: Space,
-        start: &[u8],
-        end: Option<&[u8]>,
-    ) -> DBRawIterator<'_> {
-        let mut options = ReadOptions::default();
-        if let Some(then) = then {
-            options.set_snapshot(then);
-        }
-        self.range_with(options, space, start, end)
-    }
-
-    /// [`range`](Self::range); what is read for it is not kept in the cache.
-    pub(crate) fn range_in_passing(&self, space: Space, start: &[u8], end: Option<&[u8]>) -> DBRawIterator<'_> {
-        self.range_with(in_passing(), space, start, end)
-    }
-
-    fn range_with(
+    /// The rows of a space from `start` on, and below `end`.
+    pub(crate) fn range(
         &self,
         mut options: ReadOptions,
         space: Space,
@@ -375,12 +384,29 @@ pub(crate) fn in_passing() -> ReadOptions {
     options
 }
 
+/// [`in_passing`], as it was then.
+pub(crate) fn in_passing_at(then: &Snapshot<'_>) -> ReadOptions {
+    let mut options = in_passing();
+    options.set_snapshot(then);
+    options
+}
+
+/// For a page of a list. What has one page only may be read again.
+pub(crate) fn for_page(is_first: bool) -> ReadOptions {
+    if is_first { ReadOptions::default() } else { in_passing() }
+}
+
 /// A cache in few parts, each with room for many blocks and for a large value: RocksDB's own choice is many small ones.
 fn cache_of(capacity: usize) -> Cache {
     let mut options = LruCacheOptions::default();
     options.set_capacity(capacity);
     options.set_num_shard_bits((capacity / CACHE_PART).max(1).ilog2().min(6).cast_signed());
     Cache::new_lru_cache_opts(&options)
+}
+
+/// How many bytes RocksDB is to hold of what was written and is not in its place.
+fn write_memory(options: &RocksdbOptions) -> usize {
+    options.cache.max(LEAST_WRITE_MEMORY)
 }
 
 /// How RocksDB is set up.
@@ -392,9 +418,9 @@ struct Families {
 }
 
 impl Families {
-    fn new(options: &RocksdbOptions) -> Self {
+    fn new(options: &RocksdbOptions) -> Result<Self> {
         let cache = cache_of(options.cache);
-        let write_memory = options.cache.max(LEAST_WRITE_MEMORY);
+        let write_memory = write_memory(options);
         let compression = match options.compression {
             Compression::None => DBCompressionType::None,
             Compression::Lz4 => DBCompressionType::Lz4,
@@ -412,8 +438,10 @@ impl Families {
         blocks.set_partition_filters(true);
         blocks.set_metadata_block_size(INDEX_PART);
         blocks.set_pin_top_level_index_and_filter(true);
-        let family = || {
-            let mut family = Options::default();
+        let family = || -> Result<Options> {
+            // There is no other way to set it.
+            let bounded = format!("memtable_max_range_deletions={CLEARS_IN_MEMORY}");
+            let mut family = Options::default().get_options_from_string(bounded).map_err(from_rocksdb)?;
             family.set_block_based_table_factory(&blocks);
             family.set_compression_type(compression);
             // One is written to while another is put into its place.
@@ -421,14 +449,14 @@ impl Families {
             family.set_level_zero_slowdown_writes_trigger(UNCOMPACTED_FILES.into());
             family.set_level_zero_stop_writes_trigger(UNCOMPACTED_FILES.into());
             family.set_soft_pending_compaction_bytes_limit(0);
-            family
+            Ok(family)
         };
-        let mut content = family();
+        let mut content = family()?;
         content.set_enable_blob_files(true);
         content.set_min_blob_size(BLOB_LEN);
         content.set_blob_compression_type(compression);
         content.set_blob_cache(&cache);
-        Self { database: whole(write_memory), entries: family(), hashes: family(), content }
+        Ok(Self { database: whole(write_memory), entries: family()?, hashes: family()?, content })
     }
 
     fn descriptors(&self) -> impl Iterator<Item = ColumnFamilyDescriptor> {
@@ -456,6 +484,8 @@ fn whole(write_memory: usize) -> Options {
     options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(write_memory, false));
     // Behind a log that a full disk cut, the families must not be of different ages: RocksDB would refuse to open them.
     options.set_atomic_flush(true);
+    // A log that is missing between others would be passed over.
+    options.set_track_and_verify_wals_in_manifest(true);
     // Old files are removed behind the reads and writes that let go of them.
     options.set_avoid_unnecessary_blocking_io(true);
     options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, tell));
@@ -484,9 +514,26 @@ pub(crate) fn ended(rows: &DBRawIterator<'_>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use rocksdb::properties::NUM_ENTRIES_ACTIVE_MEM_TABLE;
     use tempfile::TempDir;
 
     use super::*;
+
+    #[test]
+    fn a8_what_was_cleared_often_is_put_into_its_place() {
+        let directory = TempDir::new().unwrap();
+        let (database, _) = Database::open(&RocksdbOptions::new(directory.path().join("store"))).unwrap();
+        let lease = database.lease().unwrap();
+        let rocksdb = lease.rocksdb();
+        let in_memory = || rocksdb.property_int_value(NUM_ENTRIES_ACTIVE_MEM_TABLE).unwrap().unwrap();
+        for round in 0..3 * CLEARS_IN_MEMORY {
+            let mut batch = WriteBatch::default();
+            batch.put(b"key", b"frame");
+            batch.delete_range(b"".as_slice(), b"\xff".as_slice());
+            rocksdb.write(batch).unwrap();
+            assert!(in_memory() < 3 * u64::from(CLEARS_IN_MEMORY), "{} rows in round {round}", in_memory());
+        }
+    }
 
     #[test]
     fn l4_a_flush_that_would_wait_for_compactions_is_foreseen() {

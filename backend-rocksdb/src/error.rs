@@ -80,6 +80,12 @@ pub(crate) fn no_room(error: rocksdb::Error) -> Error {
     Error::new(ErrorKind::NoSpace, NO_SPACE).with_source(error)
 }
 
+/// The error of a write that was not made because RocksDB takes the disk for full, and will not see that it is not.
+pub(crate) fn room_unseen(error: rocksdb::Error) -> Error {
+    let message = "the disk was full, and RocksDB does not see that there is room; open the store again";
+    Error::new(ErrorKind::NoSpace, message).with_source(error)
+}
+
 /// The error of a write that was not appended whole.
 pub(crate) fn not_applied(error: rocksdb::Error) -> Error {
     from_rocksdb(error).with_effect(Effect::NotApplied)

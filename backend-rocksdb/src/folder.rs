@@ -29,7 +29,7 @@ const LAYOUT: Layout = Layout { marker: INSIDE, new_marker: NEW_INSIDE, lock: "i
 
 pub(crate) const MARKER: &str = "irminsul";
 
-/// Written when the store is closed.
+/// Written when the store is closed, and before that when it was opened for the first time.
 const CLOSED: &str = "irminsul.closed";
 
 /// What RocksDB finds its files by.
@@ -46,6 +46,9 @@ struct Manifest {
 }
 
 impl Manifest {
+    /// In the note of a store that was not closed yet. RocksDB's numbers begin with 1.
+    const NONE: Self = Self { number: 0, len: 0 };
+
     /// The one in a note.
     fn parse(note: &[u8]) -> Option<Self> {
         let (name, len) = std::str::from_utf8(note).ok()?.split_once(' ')?;
@@ -65,8 +68,11 @@ impl fmt::Display for Manifest {
     }
 }
 
+/// The ending of a write-ahead log.
+const LOG: &str = "log";
+
 /// The endings of the files in which RocksDB keeps data.
-const DATA: [&str; 3] = ["sst", "blob", "log"];
+const DATA: [&str; 3] = ["sst", "blob", LOG];
 
 /// The first words of a marker; the version and the hash function follow.
 const FORMAT: &str = "irminsul-rocksdb";
@@ -88,8 +94,12 @@ impl Folder {
         // With the lock: another instance may have been creating it.
         let exists = this.path.try_exists().map_err(|error| io_error("the store cannot be read", error))?;
         let hash = if exists { check_hash(wanted, this.marker()?)? } else { this.create(&around, wanted)? };
-        this.check_whole()?;
-        this.check_closed()?;
+        let names = folder::names(&this.path)?;
+        if !names.iter().any(|name| name == CURRENT) {
+            check_empty(&names)?;
+            sync_place(&around)?;
+        }
+        this.check_closed(&names)?;
         Ok((this, hash))
     }
 
@@ -104,46 +114,70 @@ impl Folder {
         disk.f_bavail.checked_mul(disk.f_frsize)
     }
 
+    /// Behind an open of RocksDB's: from here on the store has a log that survives a power loss, unless it was closed, and
+    /// a missing one is noticed.
+    ///
+    /// RocksDB makes a new log before the manifest that names it, and removes no log before that. On most file systems the
+    /// sync that comes with the manifest keeps the names of both, and elsewhere (btrfs) no name is gone for good before an
+    /// older one is there for good. What is left is the first log, which is synced here, before the note.
+    pub(crate) fn note_opened(&self) -> Result<()> {
+        let note = || {
+            folder::sync(&self.path)?;
+            if self.noted()?.is_none() { self.note(Manifest::NONE) } else { Ok(()) }
+        };
+        note().map_err(|error| io_error("the store cannot be noted as opened", error))
+    }
+
     /// Notes how long the manifest was that the last instance left behind: RocksDB takes one that was cut short for that
     /// of a crash, and removes the data that it does not name any more.
     pub(crate) fn note_closed(&self) {
-        let note = || {
-            let note = frame::seal(CLOSED.as_bytes(), self.manifest()?.to_string().as_bytes());
-            let mut file = File::create(self.path.join(CLOSED))?;
-            file.write_all(&note)?;
-            file.sync_all()
-        };
-        if let Err(error) = note() {
+        let noted = self.manifest().and_then(|manifest| self.note(manifest));
+        if let Err(error) = noted {
             // The next open then finds no note, or none that is whole, and does without.
             tracing::warn!(error = %error, "the end of the store could not be noted");
         }
     }
 
-    /// `Corrupt` where the manifest is not what the last instance left behind.
+    fn note(&self, manifest: Manifest) -> io::Result<()> {
+        let mut file = File::create(self.path.join(CLOSED))?;
+        file.write_all(&frame::seal(CLOSED.as_bytes(), manifest.to_string().as_bytes()))?;
+        file.sync_all()
+    }
+
+    /// The manifest in the note, where there is a whole one: a crash may have left another.
+    fn noted(&self) -> io::Result<Option<Manifest>> {
+        match fs::read(self.path.join(CLOSED)) {
+            Ok(note) => Ok(frame::open(CLOSED.as_bytes(), &note).ok().and_then(Manifest::parse)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `Corrupt` where the manifest is not what the last instance left behind, or where that was not closed, and left no
+    /// log: RocksDB would begin without what it has not put into its place.
     ///
     /// RocksDB appends to no manifest that it finds: behind an open it begins one with a greater number. So the note holds
     /// until `CURRENT` names another, whatever became of an open meanwhile, one that failed or crashed included, and says
     /// nothing about those that follow. Nobody has to remove it, and the next close writes over it.
-    fn check_closed(&self) -> Result<()> {
+    fn check_closed(&self, names: &[String]) -> Result<()> {
         let refuse = |error| io_error("the note of the last close cannot be read", error);
-        let note = match fs::read(self.path.join(CLOSED)) {
-            Ok(note) => note,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(refuse(error)),
-        };
-        // A crash left one that is not whole.
-        let Some(noted) = frame::open(CLOSED.as_bytes(), &note).ok().and_then(Manifest::parse) else { return Ok(()) };
+        let Some(noted) = self.noted().map_err(refuse)? else { return Ok(()) };
         let found = match self.manifest() {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => None,
             found => Some(found.map_err(refuse)?),
         };
-        if found.is_some_and(|found| found.number > noted.number || found == noted) {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::Corrupt,
-            "the manifest of the store is not as it was when it was closed; restore it from a copy",
-        ))
+        let what = match found {
+            // It was closed, and needs no log.
+            Some(found) if found == noted => return Ok(()),
+            Some(found) if found.number > noted.number => {
+                if names.iter().any(|name| has_ending(name, LOG)) {
+                    return Ok(());
+                }
+                "the write-ahead log of the store is missing, and with it what was written last"
+            }
+            _ => "the manifest of the store is not as it was when it was closed",
+        };
+        Err(Error::new(ErrorKind::Corrupt, format!("{what}; restore it from a copy")))
     }
 
     /// The manifest that RocksDB would open.
@@ -168,7 +202,8 @@ impl Folder {
         }
     }
 
-    /// Makes the folder around one of this library. A crash leaves no store, or one with a whole marker.
+    /// Makes the folder around one of this library. A crash leaves no store, or one with a whole marker, whose place is
+    /// still to be synced.
     fn create(&self, around: &Path, wanted: Option<HashFunction>) -> Result<HashFunction> {
         let hash = wanted.unwrap_or_default();
         let put = || {
@@ -178,28 +213,33 @@ impl Folder {
             marker.write_all(&seal_marker(hash))?;
             marker.sync_all()?;
             folder::sync(&new)?;
-            fs::rename(new, &self.path)?;
-            folder::sync(around)?;
-            // The folder may have been made a moment ago, by this instance or by one that crashed.
-            around.parent().map_or(Ok(()), folder::sync)
+            fs::rename(new, &self.path)
         };
         put().map_err(|error| io_error("the store cannot be created", error))?;
         Ok(hash)
     }
+}
 
-    /// `Corrupt` where RocksDB would find nothing, begin anew, and remove what data is there.
-    fn check_whole(&self) -> Result<()> {
-        let names = folder::names(&self.path)?;
-        let is_data =
-            |name: &String| Path::new(name).extension().is_some_and(|end| DATA.iter().any(|data| end == *data));
-        if !names.iter().any(|name| name == CURRENT) && names.iter().any(is_data) {
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                format!("the file {CURRENT} of the store is missing, and its data is there; restore it from a copy"),
-            ));
-        }
-        Ok(())
+/// `Corrupt` where RocksDB would begin anew, and remove what data is there.
+fn check_empty(names: &[String]) -> Result<()> {
+    if names.iter().any(|name| DATA.iter().any(|ending| has_ending(name, ending))) {
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("the file {CURRENT} of the store is missing, and its data is there; restore it from a copy"),
+        ));
     }
+    Ok(())
+}
+
+fn has_ending(name: &str, ending: &str) -> bool {
+    Path::new(name).extension().is_some_and(|found| found == ending)
+}
+
+/// Syncs the name of the store's data in its folder, and that of the folder in the one above. While RocksDB has made
+/// nothing, this instance or one that crashed may have made them a moment ago.
+fn sync_place(around: &Path) -> Result<()> {
+    let synced = folder::sync(around).and_then(|()| around.parent().map_or(Ok(()), folder::sync));
+    synced.map_err(|error| io_error("the store cannot be created", error))
 }
 
 fn damaged() -> Error {

@@ -9,7 +9,7 @@ use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result}
 use crate::{
     Instance, ROCKSDB,
     atomic_write::behind,
-    database::{Found, Lease, Space, Tier, ended},
+    database::{Found, Lease, Space, Tier, ended, for_page},
     error::malformed,
     row::Row,
     writer::Write,
@@ -123,28 +123,29 @@ fn is_long(addition: &Addition) -> bool {
 
 /// Whether this value is there under its hash.
 fn holds(lease: &Lease<'_>, addition: &Addition, tier: Tier) -> Result<Found<bool>> {
-    match value_under(lease, &addition.hash, tier, |present| *present == *addition.value) {
+    match value_under(lease, &addition.hash, [tier; 2], |present| *present == *addition.value) {
         // Bytes that rotted are no value.
         Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Found::Answer(None)),
         found => found,
     }
 }
 
-/// What `take` makes of the value under a hash.
+/// What `take` makes of the value under a hash, which is looked for in the first tier, and read from the second where it
+/// is long.
 pub(crate) fn value_under<T>(
     lease: &Lease<'_>,
     hash: &ContentHash,
-    tier: Tier,
+    [row_tier, value_tier]: [Tier; 2],
     take: impl FnOnce(&[u8]) -> T,
 ) -> Result<Found<T>> {
-    let row = match lease.get(Space::Hashes, hash.as_bytes(), tier)? {
+    let row = match lease.get(Space::Hashes, hash.as_bytes(), row_tier)? {
         Found::Answer(Some(row)) => row,
         Found::Answer(None) => return Ok(Found::Answer(None)),
         Found::NotInMemory => return Ok(Found::NotInMemory),
     };
     match Row::open(&row)? {
         Row::Short(value) => Ok(Found::Answer(Some(take(value)))),
-        Row::Apart => Ok(match lease.get(Space::Content, hash.as_bytes(), tier)? {
+        Row::Apart => Ok(match lease.get(Space::Content, hash.as_bytes(), value_tier)? {
             Found::Answer(value) => Found::Answer(value.map(|value| take(&value))),
             Found::NotInMemory => Found::NotInMemory,
         }),
@@ -152,10 +153,12 @@ pub(crate) fn value_under<T>(
 }
 
 fn page(lease: &Lease<'_>, from: Cursor) -> Result<Page<ContentKey, Cursor>> {
+    let options = for_page(from.is_none());
     let start = from.map(|last| behind(&last)).unwrap_or_default();
-    let mut rows = lease.range(Space::Hashes, &start, None);
+    let mut rows = lease.range(options, Space::Hashes, &start, None);
     let mut page = Page { items: Vec::new(), next: None };
     while let Some(name) = rows.key() {
+        lease.check_open()?;
         let hash = ContentHash::try_from(name);
         page.items.push(hash.map(ContentKey::from).map_err(|_| malformed()));
         if page.items.len() == PAGE_KEYS {

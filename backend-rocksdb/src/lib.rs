@@ -36,6 +36,7 @@ mod folder;
 #[doc(hidden)]
 pub mod fuzzing;
 mod indexable;
+mod long;
 mod refusal;
 mod row;
 mod writer;
@@ -286,5 +287,77 @@ impl Backend for Rocksdb {
 impl fmt::Debug for Rocksdb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rocksdb").field("options", &self.instance.options).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::FutureExt;
+    use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
+    use store_api::{Append, AtomicWrite, ContentRead, EntryRead, Key};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// What RocksDB counts of the reads on this thread, from here on.
+    fn counts() -> PerfContext {
+        set_perf_stats(PerfStatsLevel::EnableCount);
+        let mut counts = PerfContext::default();
+        counts.reset();
+        counts
+    }
+
+    /// The tests' runtime has one worker, which is their thread.
+    #[tokio::test]
+    async fn what_is_in_memory_is_read_in_place_and_what_is_not_on_another_thread() {
+        let directory = TempDir::new().unwrap();
+        let options = RocksdbOptions::new(directory.path().join("store"));
+        let store = options.clone().open().await.unwrap();
+        let key = Key::new("k").unwrap();
+        store.atomic_write().unwrap().set(&key, "value".into()).await.unwrap();
+        let values = [100, 1_000, 10_000].map(|len| Bytes::from(vec![7; len]));
+        let mut added = Vec::new();
+        for value in &values {
+            added.push(store.indexable().unwrap().add(value.clone()).await.unwrap());
+        }
+        store.close().await.unwrap();
+
+        let store = options.open().await.unwrap();
+        let (entries, content) = (store.atomic_write().unwrap(), store.indexable().unwrap());
+        let counts = counts();
+        assert_eq!(entries.find(&key).await.unwrap().unwrap(), "value");
+        for (value, key) in values.iter().zip(&added) {
+            assert!(content.find(key).await.unwrap().as_ref() == Some(value));
+        }
+        assert_eq!(counts.metric(PerfMetric::BlockReadCount), 0);
+        assert_eq!(entries.find(&key).now_or_never().unwrap().unwrap().unwrap(), "value");
+        assert!(entries.mem(&key).now_or_never().unwrap().unwrap());
+        for (value, key) in values.iter().zip(&added) {
+            assert!(content.find(key).now_or_never().unwrap().unwrap().as_ref() == Some(value), "{}", value.len());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_value_that_was_written_last_is_not_copied_on_an_async_worker() {
+        for sync in [Sync::On, Sync::Off] {
+            let directory = TempDir::new().unwrap();
+            let store = RocksdbOptions::new(directory.path().join("store")).sync(sync).open().await.unwrap();
+            let (entries, content) = (store.atomic_write().unwrap(), store.indexable().unwrap());
+            let (key, value) = (Key::new("k").unwrap(), Bytes::from(vec![7; backend_kit::OFFLOAD_LEN + 1]));
+            entries.set(&key, value.clone()).await.unwrap();
+            let added = content.add(value.clone()).await.unwrap();
+            let counts = counts();
+            assert!(entries.mem(&key).await.unwrap() && content.mem(&added).await.unwrap());
+            assert!(entries.find(&key).await.unwrap() == Some(value.clone()));
+            assert!(content.find(&added).await.unwrap() == Some(value.clone()));
+            content.add(value.clone()).await.unwrap();
+            assert!(entries.test_and_set(&key, Some(value), Some("short".into())).await.unwrap().is_applied());
+            let read = counts.metric(PerfMetric::GetReadBytes);
+            assert!(read < 1_000, "{read} bytes, with {sync:?}");
+            // A short one is.
+            assert_eq!(entries.find(&key).await.unwrap().unwrap(), "short");
+            assert!(counts.metric(PerfMetric::GetReadBytes) > read, "with {sync:?}");
+        }
     }
 }

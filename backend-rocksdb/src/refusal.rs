@@ -11,6 +11,10 @@ const LOOKS_FOR_ROOM: Duration = Duration::from_secs(8);
 /// How long RocksDB is waited for that writes nothing and does nothing about it.
 const RESTS: Duration = Duration::from_mins(1);
 
+/// How long RocksDB is waited for while its work does not begin: its threads are the process's, and may have that of
+/// other stores to do.
+const WAITS_FOR_A_THREAD: Duration = Duration::from_mins(10);
+
 /// What RocksDB says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Says {
@@ -22,14 +26,23 @@ pub(crate) enum Says {
     StalledByFull,
 }
 
+/// What RocksDB does about what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// It compacts or flushes.
+    UnderWay,
+    /// It would, and has not begun.
+    Pending,
+    None,
+}
+
 /// What a write of nothing met.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Met {
     pub(crate) says: Says,
     /// There is the room that RocksDB asks for.
     pub(crate) has_room: bool,
-    /// RocksDB compacts or flushes.
-    pub(crate) is_at_work: bool,
+    pub(crate) work: Work,
     /// The store is being closed.
     pub(crate) is_closing: bool,
 }
@@ -41,8 +54,8 @@ pub(crate) enum End {
     NoRoom,
     /// RocksDB has lagged behind for long, and does nothing about it.
     Stuck,
-    /// RocksDB does not see the room that is there: it has failed.
-    Failed,
+    /// There is room, and RocksDB, which is at rest, does not see it.
+    RoomUnseen,
     Closed,
 }
 
@@ -76,14 +89,15 @@ impl Refusal {
         if met.says == Says::StalledByFull && !met.has_room {
             return Some(End::NoRoom);
         }
-        if met.is_at_work {
+        if met.work == Work::UnderWay {
             self.worked = now;
         }
         let rests = now - self.worked;
         if rests > LOOKS_FOR_ROOM && !met.has_room {
             return Some(End::NoRoom);
         }
-        (rests > RESTS).then_some(End::Stuck)
+        let patience = if met.work == Work::Pending { WAITS_FOR_A_THREAD } else { RESTS };
+        (rests > patience).then_some(End::Stuck)
     }
 
     fn end_of_full_disk(&mut self, now: Instant, met: Met) -> Option<End> {
@@ -92,8 +106,13 @@ impl Refusal {
             self.roomy = None;
             return Some(End::NoRoom);
         }
+        // It found the room, and writes again once it has put into its place what was only in the log.
+        if met.work == Work::UnderWay {
+            self.roomy = None;
+            return None;
+        }
         let roomy = *self.roomy.get_or_insert(now);
-        (now - roomy > LOOKS_FOR_ROOM).then_some(End::Failed)
+        (now - roomy > LOOKS_FOR_ROOM).then_some(End::RoomUnseen)
     }
 }
 
@@ -101,7 +120,7 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    const STALLED: Met = Met { says: Says::Stalled, has_room: true, is_at_work: false, is_closing: false };
+    const STALLED: Met = Met { says: Says::Stalled, has_room: true, work: Work::None, is_closing: false };
     const FULL: Met = Met { says: Says::Full, ..STALLED };
 
     struct Scene {
@@ -138,7 +157,7 @@ mod tests {
         let mut scene = Scene::new();
         let met = Met { has_room: false, ..STALLED };
         assert_eq!(scene.after(8, met), None);
-        assert_eq!(scene.after(100, Met { is_at_work: true, ..met }), None);
+        assert_eq!(scene.after(100, Met { work: Work::UnderWay, ..met }), None);
         assert_eq!(scene.after(108, met), None);
         assert_eq!(scene.after(109, met), Some(End::NoRoom));
     }
@@ -149,7 +168,7 @@ mod tests {
         assert_eq!(scene.after(50, STALLED), None);
         assert_eq!(scene.after(55, FULL), None);
         assert_eq!(scene.after(63, FULL), None);
-        assert_eq!(scene.after(64, FULL), Some(End::Failed));
+        assert_eq!(scene.after(64, FULL), Some(End::RoomUnseen));
     }
 
     #[test]
@@ -159,15 +178,62 @@ mod tests {
         assert_eq!(scene.after(5, Met { has_room: false, ..FULL }), Some(End::NoRoom));
         assert_eq!(scene.after(3600, FULL), None);
         assert_eq!(scene.after(3608, FULL), None);
-        assert_eq!(scene.after(3609, FULL), Some(End::Failed));
+        assert_eq!(scene.after(3609, FULL), Some(End::RoomUnseen));
+    }
+
+    #[test]
+    fn what_rocksdb_does_with_room_that_it_found_is_waited_for() {
+        let mut scene = Scene::new();
+        let at_work = Met { work: Work::UnderWay, ..FULL };
+        assert_eq!(scene.after(0, FULL), None);
+        assert_eq!(scene.after(8, FULL), None);
+        assert_eq!(scene.after(9, at_work), None);
+        assert_eq!(scene.after(3600, at_work), None);
+        assert_eq!(scene.after(3601, FULL), None);
+        assert_eq!(scene.after(3609, FULL), None);
+        assert_eq!(scene.after(3610, FULL), Some(End::RoomUnseen));
+        assert_eq!(scene.after(3611, at_work), None);
+    }
+
+    #[test]
+    fn a_disk_that_is_full_again_while_rocksdb_works_is_not_waited_for() {
+        let met = Met { work: Work::UnderWay, has_room: false, ..FULL };
+        assert_eq!(Scene::new().after(0, met), Some(End::NoRoom));
+    }
+
+    #[test]
+    fn l4_a_close_ends_the_wait_for_room_that_was_found() {
+        let mut scene = Scene::new();
+        let met = Met { work: Work::UnderWay, is_closing: true, ..FULL };
+        assert_eq!(scene.after(8, met), None);
+        assert_eq!(scene.after(9, met), Some(End::Closed));
     }
 
     #[test]
     fn compactions_are_waited_for_while_they_work_and_for_a_minute_behind() {
         let mut scene = Scene::new();
-        assert_eq!(scene.after(3600, Met { is_at_work: true, ..STALLED }), None);
+        assert_eq!(scene.after(3600, Met { work: Work::UnderWay, ..STALLED }), None);
         assert_eq!(scene.after(3660, STALLED), None);
         assert_eq!(scene.after(3661, STALLED), Some(End::Stuck));
+    }
+
+    #[test]
+    fn compactions_that_wait_for_those_of_other_stores_are_waited_for_longer() {
+        let mut scene = Scene::new();
+        let pending = Met { work: Work::Pending, ..STALLED };
+        assert_eq!(scene.after(600, pending), None);
+        assert_eq!(scene.after(601, pending), Some(End::Stuck));
+        assert_eq!(scene.after(602, Met { work: Work::UnderWay, ..STALLED }), None);
+        assert_eq!(scene.after(1202, pending), None);
+        assert_eq!(scene.after(1203, pending), Some(End::Stuck));
+    }
+
+    #[test]
+    fn compactions_that_find_no_room_do_not_begin() {
+        let mut scene = Scene::new();
+        let met = Met { work: Work::Pending, has_room: false, ..STALLED };
+        assert_eq!(scene.after(8, met), None);
+        assert_eq!(scene.after(9, met), Some(End::NoRoom));
     }
 
     #[test]
@@ -180,7 +246,7 @@ mod tests {
     #[test]
     fn l4_a_close_ends_all_waits_but_short_ones() {
         let mut scene = Scene::new();
-        let met = Met { is_at_work: true, is_closing: true, ..STALLED };
+        let met = Met { work: Work::UnderWay, is_closing: true, ..STALLED };
         assert_eq!(scene.after(8, met), None);
         assert_eq!(scene.after(9, met), Some(End::Closed));
     }

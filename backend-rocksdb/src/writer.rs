@@ -13,13 +13,13 @@ use std::{
 use backend_kit::{Addition, Change, Decision, Engine, Failure, Hub, Old, Patience, ROW_BYTES, Test, Wakers, frame};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use rocksdb::{WriteBatch, WriteOptions};
+use rocksdb::{ReadOptions, WriteBatch, WriteOptions};
 use store_api::{ContentHash, Error, ErrorKind, HashFunction, Key, Result, TestAndSet};
 
 use crate::{
     atomic_write::{names_in, open_frame},
     database::{Database, Found, Lease, Space, Tier},
-    error::{from_rocksdb, is_beyond_quota, is_fatal, is_full, no_room, not_applied, would_block},
+    error::{from_rocksdb, is_beyond_quota, is_fatal, is_full, no_room, not_applied, room_unseen, would_block},
     indexable::value_under,
     refusal::{End, Met, Refusal, Says},
     row::Row,
@@ -121,6 +121,22 @@ impl Writer {
         Ok(names)
     }
 
+    /// What a group is answered that is not written: what needs no write succeeds, and the rest is refused with this error.
+    fn answer_each(
+        &mut self,
+        lease: &Lease<'_>,
+        group: &[&Write],
+        error: &Error,
+        told: &mut Wakers,
+    ) -> Vec<Result<TestAndSet>> {
+        let answer = |write| match self.write_group(lease, &[write], Patience::Wait, told) {
+            Ok(mut answers) => answers.remove(0),
+            Err(Failure::WouldBlock) => Err(error.clone()),
+            Err(failure) => Err(failure.into_error()),
+        };
+        group.iter().copied().map(answer).collect()
+    }
+
     /// Returns when RocksDB writes again. Behind a full disk it finds out by itself that there is room, and the write that
     /// asks for it succeeds.
     fn await_writes(&mut self, lease: &Lease<'_>) -> Result<(), Failure> {
@@ -141,14 +157,15 @@ impl Writer {
             let met = Met {
                 says,
                 has_room: lease.has_room(),
-                is_at_work: lease.is_compacting().map_err(Failure::Failed)?,
+                work: lease.work().map_err(Failure::Failed)?,
                 is_closing: lease.is_closing(),
             };
             match self.refusal.get_or_insert_with(|| Refusal::new(now)).end(now, met) {
                 None => thread::sleep(ASKS),
                 Some(End::NoRoom) => return Err(Failure::Failed(no_room(error))),
                 Some(End::Stuck) => return Err(Failure::Failed(not_applied(error))),
-                Some(End::Failed) => return Err(Failure::SyncFailed(from_rocksdb(error))),
+                // Nothing was applied, and the refusal is over as soon as a later group finds that it is.
+                Some(End::RoomUnseen) => return Err(Failure::Failed(room_unseen(error))),
                 Some(End::Closed) => return Err(Failure::Failed(Error::closed().with_source(error))),
             }
         }
@@ -180,7 +197,10 @@ impl Engine for Writer {
             match self.write_group(&lease, group, patience, told) {
                 // Nothing of it was written: it is decided once more.
                 Err(Failure::WouldBlock) if patience == Patience::Wait && self.refusal.is_some() => {
-                    self.await_writes(&lease)?;
+                    match self.await_writes(&lease) {
+                        Err(Failure::Failed(error)) => return Ok(self.answer_each(&lease, group, &error, told)),
+                        waited => waited?,
+                    }
                 }
                 written => return written,
             }
@@ -213,15 +233,14 @@ struct Decided<'l, 'w> {
     batch: WriteBatch,
 }
 
-/// How far it is looked for a value that could be written instead.
+/// How far it is looked for the hash of a value that could be written instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
-    /// For a short one in memory, where it is not one of many: to look for all of them costs more than to write them
-    /// unsynced.
+    /// In memory, where it is not one of many: to look for all of them costs more than to write them unsynced.
     NearIfAlone,
-    /// For a short one in memory: to read from the disk costs more than to write.
+    /// In memory: to read from the disk costs more than to write.
     Near,
-    /// For all of them on the disk, too: nothing can be written.
+    /// On the disk, too: nothing can be written.
     Far,
 }
 
@@ -315,6 +334,7 @@ impl<'l, 'w> Decided<'l, 'w> {
             Some(value) => self.batch.put(name, frame::seal(name, value)),
             None => self.batch.delete(name),
         }
+        self.lease.note_written(Space::Entries, name, set.map_or(0, |value| frame::len(value.len())));
         match self.entries.entry(key.clone()) {
             Entry::Occupied(mut pending) => pending.get_mut().new = set.cloned(),
             Entry::Vacant(vacant) => {
@@ -337,7 +357,7 @@ impl<'l, 'w> Decided<'l, 'w> {
 
     /// One record, however much it removes.
     fn clear(&mut self) {
-        let rows = self.lease.range(Space::Entries, &[], None);
+        let rows = self.lease.range(ReadOptions::default(), Space::Entries, &[], None);
         let any = rows.key().is_some() || rows.status().is_err() || !self.entries.is_empty();
         drop(rows);
         if any {
@@ -364,6 +384,7 @@ impl<'l, 'w> Decided<'l, 'w> {
             let row = Row::of(value);
             if row == Row::Apart {
                 self.batch.put_cf(content, hash.as_bytes(), value);
+                self.lease.note_written(Space::Content, hash.as_bytes(), value.len());
             }
             self.batch.put_cf(hashes, hash.as_bytes(), row.seal());
         }
@@ -380,12 +401,11 @@ impl<'l, 'w> Decided<'l, 'w> {
         if !addition.trusted {
             return self.is_news(addition, self.tier);
         }
-        let tier = match (self.look, Row::of(&addition.value)) {
-            (Look::Far, _) => self.tier,
-            (Look::NearIfAlone, Row::Short(_)) if is_alone => Tier::Memory,
-            (Look::Near, Row::Short(_)) => Tier::Memory,
-            // A long one was looked for before it queued.
-            _ => return Ok(Ok(true)),
+        // A long one was looked for before it queued: here it is found if another was faster.
+        let tier = match self.look {
+            Look::Far => self.tier,
+            Look::NearIfAlone if !is_alone => return Ok(Ok(true)),
+            Look::Near | Look::NearIfAlone => Tier::Memory,
         };
         match self.is_news(addition, tier) {
             Err(Failure::WouldBlock) => Ok(Ok(true)),
@@ -393,10 +413,12 @@ impl<'l, 'w> Decided<'l, 'w> {
         }
     }
 
-    /// Whether it is not what is there.
-    fn is_news(&self, addition: &Addition, tier: Tier) -> Result<Result<bool>, Failure> {
+    /// Whether it is not what is there, as far as its hash is looked for. Where that is found, to read the value costs less
+    /// than to write it.
+    fn is_news(&self, addition: &Addition, look: Tier) -> Result<Result<bool>, Failure> {
         // What is there is compared, not trusted: it may have been added under a false hash, or have rotted (I2, I4).
-        match value_under(self.lease, &addition.hash, tier, |present| addition.replaces(self.hash, false, present)) {
+        let replaces = |present: &[u8]| addition.replaces(self.hash, false, present);
+        match value_under(self.lease, &addition.hash, [look, self.tier], replaces) {
             Ok(Found::Answer(replaces)) => Ok(Ok(replaces.unwrap_or(true))),
             Ok(Found::NotInMemory) => Err(Failure::WouldBlock),
             // Bytes that rotted give way to the value that has the hash.
@@ -430,42 +452,102 @@ fn tell(hub: &Hub, seq: u64, entries: &HashMap<Key, Pending, RandomState>, clear
 
 #[cfg(test)]
 mod tests {
-    use backend_kit::{Gate, Scope};
+    use backend_kit::{Gate, OFFLOAD_LEN, Scope};
     use store_api::Init;
     use tempfile::TempDir;
 
     use super::*;
-    use crate::{RocksdbOptions, database::Flush};
+    use crate::{RocksdbOptions, database::Flush, refusal::Work};
 
     fn set(path: &str, value: &'static str) -> Write {
         Write::Entry { key: Key::new(path).unwrap(), test: Test::Any, set: Some(value.into()) }
     }
 
+    fn test_and_set(path: &str, test: Option<&'static str>, set: Option<&'static str>) -> Write {
+        let [test, set] = [test, set].map(|value| value.map(Bytes::from));
+        Write::Entry { key: Key::new(path).unwrap(), test: Test::Is(test), set }
+    }
+
+    fn open_in(directory: &TempDir, syncs: bool) -> (Arc<Database>, Arc<Hub>, Writer) {
+        let options = RocksdbOptions::new(directory.path().join("store"));
+        let database = Arc::new(Database::open(&options).unwrap().0);
+        let hub = Arc::new(Hub::new());
+        let writer = Writer::new(Arc::clone(&database), Arc::clone(&hub), HashFunction::default(), syncs);
+        (database, hub, writer)
+    }
+
     #[test]
     fn a_write_that_asks_for_nothing_reads_what_is_there_only_for_those_who_watch_it() {
         let directory = TempDir::new().unwrap();
-        let options = RocksdbOptions::new(directory.path().join("store"));
-        let open = || {
-            let database = Arc::new(Database::open(&options).unwrap().0);
-            let hub = Arc::new(Hub::new());
-            let writer = Writer::new(Arc::clone(&database), Arc::clone(&hub), HashFunction::default(), false);
-            (database, hub, writer)
-        };
         let commit = |writer: &mut Writer, write: &Write, patience| {
             writer.commit(&[write], patience, &mut Wakers::default()).map(|answers| answers.len())
         };
-        let (database, _, mut writer) = open();
+        let (database, _, mut writer) = open_in(&directory, false);
         for path in ["watched", "other"] {
             commit(&mut writer, &set(path, "old"), Patience::Wait).unwrap();
         }
         database.close(Flush::Yes);
 
         // Nothing is in memory.
-        let (_database, hub, mut writer) = open();
+        let (_database, hub, mut writer) = open_in(&directory, false);
         let watched = Scope::Key(Key::new("watched").unwrap());
         let _watch = hub.register(&Gate::new(), watched, Init::Current).unwrap();
         let blocked = commit(&mut writer, &set("watched", "new"), Patience::None);
         assert!(matches!(blocked, Err(Failure::WouldBlock)), "{blocked:?}");
         assert_eq!(commit(&mut writer, &set("other", "new"), Patience::None).unwrap(), 1);
+    }
+
+    /// Both found that it was not there.
+    #[test]
+    fn a_long_value_is_not_written_again_by_the_slower_of_two_additions() {
+        for (syncs, len) in [(true, 1024), (true, OFFLOAD_LEN + 1), (false, 1024), (false, OFFLOAD_LEN + 1)] {
+            let directory = TempDir::new().unwrap();
+            let (database, _, mut writer) = open_in(&directory, syncs);
+            let value = Bytes::from(vec![7; len]);
+            let addition = Addition { hash: writer.hash.hash(&value), value, trusted: true };
+            let mut add = || {
+                let write = Write::Content(vec![addition.clone()]);
+                let answers = writer.commit(&[&write], Patience::Wait, &mut Wakers::default()).unwrap();
+                assert!(answers.into_iter().all(|answer| answer.unwrap().is_applied()));
+                database.lease().unwrap().rocksdb().latest_sequence_number()
+            };
+            let first = add();
+            assert_eq!(add(), first, "of {len} bytes, synced: {syncs}");
+        }
+    }
+
+    #[test]
+    fn a3_what_needs_no_write_is_answered_beside_what_is_refused() {
+        let directory = TempDir::new().unwrap();
+        let (database, _, mut writer) = open_in(&directory, false);
+        let lease = database.lease().unwrap();
+        for value in ["old", "new"] {
+            writer.commit(&[&set("k", value)], Patience::Wait, &mut Wakers::default()).unwrap();
+            lease.rocksdb().flush().unwrap();
+        }
+        while lease.work().unwrap() != Work::None {
+            thread::yield_now();
+        }
+        // Writes wait for a compaction that never comes, and have done so for long.
+        let family = lease.family(Space::Entries);
+        let stalls = [
+            ("level0_file_num_compaction_trigger", "100"),
+            ("level0_slowdown_writes_trigger", "2"),
+            ("level0_stop_writes_trigger", "2"),
+        ];
+        lease.rocksdb().set_options_cf(family, &stalls).unwrap();
+        writer.refusal = Some(Refusal::new(Instant::now().checked_sub(Duration::from_mins(2)).unwrap()));
+        let group = [
+            test_and_set("k", Some("old"), None),
+            set("other", "value"),
+            test_and_set("k", Some("new"), Some("new")),
+            Write::Sync,
+        ];
+        let group: Vec<&Write> = group.iter().collect();
+        let answers = writer.commit(&group, Patience::Wait, &mut Wakers::default()).unwrap();
+        let answers: Vec<_> = answers.into_iter().map(|answer| answer.map_err(|error| error.kind())).collect();
+        let refused = || Err(ErrorKind::Unavailable);
+        let mismatch = TestAndSet::Mismatch { current: Some("new".into()) };
+        assert_eq!(answers, [Ok(mismatch), refused(), Ok(TestAndSet::Applied), refused()]);
     }
 }

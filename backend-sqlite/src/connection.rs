@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backend_kit::{folder::shown, io_error, io_error_kind};
+use backend_kit::{
+    folder::{Identity, identity_of, shown},
+    io_error, io_error_kind,
+};
 use rusqlite::{Connection, MAIN_DB, OpenFlags, config::DbConfig};
 use store_api::{Error, ErrorKind, Result};
 use tempfile::TempDir;
@@ -255,21 +258,6 @@ impl Companion {
 fn no_file_can_be_opened() -> bool {
     // EMFILE and ENFILE, which the standard library does not name.
     fs::File::open("/dev/null").is_err_and(|error| matches!(error.raw_os_error(), Some(23 | 24)))
-}
-
-/// The device, and the file on it.
-type Identity = (u64, u64);
-
-#[cfg(unix)]
-fn identity_of(file: &fs::Metadata) -> Identity {
-    use std::os::unix::fs::MetadataExt;
-
-    (file.dev(), file.ino())
-}
-
-#[cfg(not(unix))]
-fn identity_of(_: &fs::Metadata) -> Identity {
-    (0, 0)
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {

@@ -168,15 +168,37 @@ impl Factory for ScratchStores {
     }
 }
 
-#[cfg(all(test, feature = "rocksdb"))]
+#[cfg(test)]
 mod tests {
+    use irminsul::{Opener, OptionSpec, Options};
+
     use super::*;
+
+    /// An engine that does not look for its dust.
+    struct Shelves;
+
+    #[async_trait]
+    impl Opener for Shelves {
+        fn options(&self) -> &'static [OptionSpec] {
+            &[]
+        }
+
+        async fn open(&self, _: &Address, _: &Options) -> Result<Arc<dyn Backend>> {
+            Err(Error::new(ErrorKind::Unsupported, "the shelves are not opened here"))
+        }
+
+        fn overlooks(&self, file: &str) -> bool {
+            file == "dust"
+        }
+    }
 
     #[test]
     fn the_engine_of_the_address_says_which_of_its_files_it_overlooks() {
-        let stores = |address: &str| ScratchStores::new(&Registry::default(), &address.parse().unwrap());
-        assert!(stores("rocksdb:a").overlooks("000007.log"));
-        assert!(!stores("rocksdb:a").overlooks("000007.sst"));
-        assert!(!stores("sqlite:a.db").overlooks("000007.log"));
+        let mut registry = Registry::default();
+        registry.register("shelves", Shelves).unwrap();
+        let stores = |address: &str| ScratchStores::new(&registry, &address.parse().unwrap());
+        assert!(stores("shelves:a").overlooks("dust"));
+        assert!(!stores("shelves:a").overlooks("book"));
+        assert!(!stores("mem:a").overlooks("dust"));
     }
 }

@@ -53,15 +53,6 @@ async fn a_store_without_a_folder_is_refused() {
     assert!(shown.contains("rocksdb:data/app"), "{shown}");
 }
 
-#[test]
-fn it_says_that_it_overlooks_the_removal_of_its_log_and_of_nothing_else() {
-    let registry = Registry::default();
-    assert!(registry.overlooks("rocksdb", "000004.log"));
-    for file in ["000004.sst", "MANIFEST-000001", "CURRENT", "log"] {
-        assert!(!registry.overlooks("rocksdb", file), "{file}");
-    }
-}
-
 #[tokio::test]
 async fn an_unknown_choice_lists_the_known_ones() {
     let (kind, shown) = refusal("rocksdb:x?compression=gzip").await;

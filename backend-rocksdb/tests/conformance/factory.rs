@@ -1,6 +1,6 @@
 //! What the suite tests: a folder, in both sync settings.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use backend_rocksdb::{RocksdbOptions, Sync};
@@ -28,9 +28,5 @@ impl Factory for RocksdbFactory {
         let options =
             settings.apply(options, RocksdbOptions::hash, RocksdbOptions::verify, RocksdbOptions::batch_limit);
         Ok(Arc::new(options.open().await?))
-    }
-
-    fn overlooks(&self, file: &str) -> bool {
-        Path::new(file).extension().is_some_and(|kind| kind == "log")
     }
 }

@@ -2,7 +2,7 @@
 //! with the reason.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -10,17 +10,22 @@ use std::{
 use backend_rocksdb::{Rocksdb, RocksdbOptions, Sync};
 use bytes::Bytes;
 use fastrand::Rng;
-use faulty_fs::{Control, Failure, Fault, Op};
+use faulty_fs::{Control, Failure, Fault, Loss, Op};
+use futures_util::future::{join, join_all};
 use store_api::{Append, AtomicWrite, Backend, Effect, Error, ErrorKind, Indexable, Key};
 use tokio::runtime::Runtime;
 
 type Claim = fn(Disk);
 
-const CLAIMS: [(&str, Claim); 5] = [
+const CLAIMS: [(&str, Claim); 9] = [
     ("a10_a_sync_on_a_full_disk_is_no_space_until_there_is_room", |disk| run(sync_when_full(disk))),
     ("a_store_is_closed_on_a_full_disk_and_loses_nothing", |disk| run(close_when_full(disk))),
     ("a_close_writes_a_little_into_its_place_where_a_little_is_free", |disk| run(close_with_little_room(disk))),
     ("a3_what_needs_no_write_succeeds_on_a_full_disk", |disk| run(change_nothing_when_full(disk))),
+    ("e1_a_full_disk_refuses_an_open_until_there_is_room", |disk| run(open_when_full(disk))),
+    ("a10_writes_that_queue_share_their_syncs", |disk| run(write_at_once(disk))),
+    ("a12_a_log_that_is_missing_between_others_is_corrupt", |disk| run(miss_a_log(disk))),
+    ("a10_a_creation_that_was_killed_before_it_was_synced_is_synced_by_the_next_open", |disk| run(take_up(disk))),
     ("a_quota_that_is_used_up_is_no_space_until_the_store_is_opened_again", |disk| run(write_beyond_quota(disk))),
 ];
 
@@ -48,8 +53,18 @@ impl Disk {
         Self { control: Control::at(mount), name: name.to_owned(), path }
     }
 
+    fn options(&self) -> RocksdbOptions {
+        RocksdbOptions::new(self.path.join("store"))
+    }
+
     async fn open(&self, sync: Sync) -> Rocksdb {
-        RocksdbOptions::new(self.path.join("store")).sync(sync).open().await.unwrap()
+        self.options().sync(sync).open().await.unwrap()
+    }
+
+    /// RocksDB's write-ahead logs.
+    fn logs(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(self.path.join("store/irminsul.data")).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|file| file.extension().is_some_and(|extension| extension == "log")).collect()
     }
 
     /// Leaves room for some writes.
@@ -140,12 +155,9 @@ async fn close_with_little_room(disk: Disk) {
     let used = disk.control.stats(&disk.name).unwrap().used;
     disk.control.full(&disk.name, Some(used + 16 * 1024 * 1024)).unwrap();
     store.close().await.unwrap();
-    for file in fs::read_dir(disk.path.join("store")).unwrap() {
-        let file = file.unwrap().path();
-        if file.extension().is_some_and(|extension| extension == "log") {
-            fs::remove_file(file).unwrap();
-        }
-    }
+    let logs = disk.logs();
+    assert_ne!(logs, Vec::<PathBuf>::new());
+    logs.iter().for_each(|log| fs::remove_file(log).unwrap());
     check(&disk.open(Sync::Off).await, 1).await;
 }
 
@@ -179,6 +191,75 @@ async fn change_nothing_when_full(disk: Disk) {
         disk.mend();
         store.close().await.unwrap();
     }
+}
+
+async fn open_when_full(disk: Disk) {
+    let store = disk.open(Sync::On).await;
+    store.atomic_write().unwrap().set(&key(0), value(0)).await.unwrap();
+    store.close().await.unwrap();
+    let other = RocksdbOptions::new(disk.path.join("other"));
+    let used = disk.control.stats(&disk.name).unwrap().used;
+    disk.control.full(&disk.name, Some(used)).unwrap();
+    for options in [disk.options(), other.clone()] {
+        assert_no_space(&options.open().await.unwrap_err());
+    }
+    disk.mend();
+    check(&disk.open(Sync::On).await, 1).await;
+    other.open().await.unwrap();
+}
+
+async fn write_at_once(disk: Disk) {
+    let store = disk.options().cache(256 * 1024 * 1024).open().await.unwrap();
+    let entries = store.atomic_write().unwrap();
+    let syncs = || disk.control.stats(&disk.name).unwrap().operations.get(&Op::Fsync).copied().unwrap_or_default();
+    let before = syncs();
+    // While a long one is written, the others queue.
+    let long = key(64);
+    let first = entries.set(&long, vec![7; 16 * 1024 * 1024].into());
+    let others = join_all((0..64).map(|number| {
+        let entries = &entries;
+        async move { entries.set(&key(number), value(number)).await }
+    }));
+    let (first, others) = join(first, others).await;
+    first.unwrap();
+    others.into_iter().for_each(|written| written.unwrap());
+    let synced = syncs() - before;
+    assert!((1..=8).contains(&synced), "{synced} syncs of 65 writes");
+}
+
+async fn miss_a_log(disk: Disk) {
+    let store = disk.options().sync(Sync::Off).cache(0).open().await.unwrap();
+    // What fills the memory is not put into its place.
+    disk.control.inject(&disk.name, Fault::new(Op::Create, Failure::Enospc).path(".sst")).unwrap();
+    let (acknowledged, error) = write_until_refused(&store).await;
+    assert_no_space(&error);
+    drop(store);
+    disk.mend();
+    let mut logs = disk.logs();
+    logs.sort_unstable();
+    let [first, .., _] = &logs[..] else { panic!("{logs:?}") };
+    let aside = disk.path.join("aside");
+    fs::rename(first, &aside).unwrap();
+    let refused = disk.options().open().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused:?}");
+    fs::rename(aside, first).unwrap();
+    check(&disk.open(Sync::Off).await, acknowledged).await;
+}
+
+/// It had given the store its name, and no folder was synced.
+async fn take_up(disk: Disk) {
+    let inside = disk.path.join("store/irminsul.data");
+    fs::create_dir_all(&inside).unwrap();
+    let marker = backend_kit::frame::seal(b"irminsul", b"irminsul-rocksdb 1 blake3\n");
+    fs::write(inside.join("irminsul"), marker).unwrap();
+    for name in ["irminsul", ""] {
+        File::open(inside.join(name)).unwrap().sync_all().unwrap();
+    }
+    let store = disk.open(Sync::On).await;
+    store.atomic_write().unwrap().set(&key(0), value(0)).await.unwrap();
+    store.close().await.unwrap();
+    disk.control.lose(&disk.name, Loss::default()).unwrap();
+    check(&disk.open(Sync::On).await, 1).await;
 }
 
 async fn write_beyond_quota(disk: Disk) {

@@ -1,7 +1,8 @@
 //! What an addition leaves in the log.
 
-use backend_rocksdb::Sync;
+use backend_rocksdb::{Compression, Sync};
 use bytes::Bytes;
+use fastrand::Rng;
 use store_api::{Append, Backend, ContentRead, ErrorKind};
 
 use crate::scene::{Scene, value};
@@ -40,6 +41,30 @@ async fn a_synced_batch_of_what_is_there_writes_nothing() {
         assert_eq!(written == logs, round == 1, "in round {round}");
         logs = written;
     }
+}
+
+#[tokio::test]
+async fn long_content_lies_in_blob_files_compressed_as_the_option_says() {
+    // To be found again in itself, which LZ4 does, or in few letters, which it takes Zstandard for.
+    let mut random = Rng::with_seed(7);
+    let mut value =
+        || -> Bytes { (0..64 * 1024).map(|at| if at % 2_048 < 1_024 { 0 } else { random.u8(..16) }).collect() };
+    let values: Vec<Bytes> = (0..32).map(|_| value()).collect();
+    let whole: usize = values.iter().map(Bytes::len).sum();
+    let mut lengths = Vec::new();
+    for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
+        let scene = Scene::new();
+        let store = scene.options().compression(compression).open().await.unwrap();
+        let content = store.indexable().unwrap();
+        for value in &values {
+            content.add(value.clone()).await.unwrap();
+        }
+        store.close().await.unwrap();
+        assert!(scene.len_of("sst") < whole / 100, "{} bytes beside the values", scene.len_of("sst"));
+        lengths.push(scene.len_of("blob"));
+    }
+    let [none, lz4, zstd] = lengths[..] else { panic!("{lengths:?}") };
+    assert!(none >= whole && lz4 < whole * 6 / 10 && zstd < whole * 4 / 10, "{lengths:?} of {whole}");
 }
 
 #[tokio::test]

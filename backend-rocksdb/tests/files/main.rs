@@ -5,4 +5,5 @@ mod adding;
 mod clearing;
 mod closing;
 mod opening;
+mod permissions;
 mod scene;

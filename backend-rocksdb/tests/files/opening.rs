@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use backend_rocksdb::RocksdbOptions;
+use backend_rocksdb::{RocksdbOptions, Sync};
 use bytes::Bytes;
 use store_api::{AtomicWrite, Backend, ContentKey, ErrorKind, HashFunction};
 
@@ -150,6 +150,72 @@ async fn a12_a_manifest_that_was_cut_between_a_close_and_a_later_open_is_corrupt
     let refusal = refused(ErrorKind::Corrupt, scene.options().open().await);
     assert!(refusal.contains("not as it was when it was closed"), "{refusal}");
     fs::write(&manifest, whole).unwrap();
+    assert_eq!(scene.open().await.atomic_write().unwrap().find(&key("k")).await.unwrap(), Some(value(1)));
+}
+
+/// RocksDB makes its files by their paths: they would lie beside those of whatever is there by then.
+#[tokio::test]
+async fn a_store_that_is_moved_while_it_is_open_writes_nothing_where_it_was() {
+    for sync in [Sync::On, Sync::Off] {
+        let scene = Scene::new();
+        let store = scene.options().sync(sync).open().await.unwrap();
+        let entries = store.atomic_write().unwrap();
+        entries.set(&key("k"), value(1)).await.unwrap();
+        let elsewhere = scene.store().with_file_name("elsewhere");
+        fs::rename(scene.store(), &elsewhere).unwrap();
+        fs::create_dir_all(scene.inside()).unwrap();
+        let error = entries.set(&key("k"), value(2)).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Other && error.to_string().contains("moved or removed"), "{error:?}");
+        assert!(scene.files().is_empty());
+        fs::remove_dir_all(scene.store()).unwrap();
+        fs::rename(elsewhere, scene.store()).unwrap();
+        entries.set(&key("k"), value(3)).await.unwrap();
+        store.close().await.unwrap();
+        assert_eq!(scene.open().await.atomic_write().unwrap().find(&key("k")).await.unwrap(), Some(value(3)));
+    }
+}
+
+/// What is in no table yet is gone with the log.
+#[tokio::test]
+async fn a12_a_store_that_was_not_closed_and_has_no_log_is_corrupt_and_left_as_it_is() {
+    let scene = Scene::new();
+    for number in 0..3 {
+        // Dropped, it puts nothing into its place, as in a crash.
+        let store = scene.open().await;
+        store.atomic_write().unwrap().set(&key("k"), value(number)).await.unwrap();
+        drop(store);
+        let logs: Vec<_> = scene.logs().collect();
+        logs.iter().for_each(|(name, _)| fs::remove_file(scene.store().join(name)).unwrap());
+        let before = scene.files();
+        let refusal = refused(ErrorKind::Corrupt, scene.options().open().await);
+        assert!(refusal.contains("write-ahead log of the store is missing"), "{refusal}");
+        assert_eq!(scene.files(), before);
+        logs.iter().for_each(|(name, bytes)| fs::write(scene.store().join(name), bytes).unwrap());
+        let store = scene.open().await;
+        assert_eq!(store.atomic_write().unwrap().find(&key("k")).await.unwrap(), Some(value(number)));
+        if number == 1 {
+            store.close().await.unwrap();
+        }
+    }
+}
+
+/// RocksDB makes a manifest before its first log.
+#[tokio::test]
+async fn a_first_open_that_crashed_is_taken_up() {
+    let scene = Scene::new();
+    scene.open().await.close().await.unwrap();
+    let marker = fs::read(scene.inside().join("irminsul")).unwrap();
+    let crashed = Scene::new();
+    drop(rocksdb::DB::open_default(crashed.store()).unwrap());
+    let scene = Scene::new();
+    fs::create_dir_all(scene.inside()).unwrap();
+    fs::write(scene.inside().join("irminsul"), marker).unwrap();
+    for (name, bytes) in crashed.files() {
+        if name.extension().is_none_or(|end| end != "log") {
+            fs::write(scene.inside().join(name), bytes).unwrap();
+        }
+    }
+    scene.open().await.atomic_write().unwrap().set(&key("k"), value(1)).await.unwrap();
     assert_eq!(scene.open().await.atomic_write().unwrap().find(&key("k")).await.unwrap(), Some(value(1)));
 }
 

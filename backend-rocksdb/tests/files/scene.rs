@@ -42,6 +42,12 @@ impl Scene {
         files.map(|path| (path.strip_prefix(self.store()).unwrap().to_owned(), fs::read(&path).unwrap())).collect()
     }
 
+    /// How many bytes the files with this ending have.
+    pub(crate) fn len_of(&self, ending: &str) -> usize {
+        let files = self.files().into_iter().filter(|(path, _)| path.extension().is_some_and(|end| end == ending));
+        files.map(|(_, bytes)| bytes.len()).sum()
+    }
+
     /// Makes a block in the middle of the largest table unreadable; the store must be closed.
     pub(crate) fn rot_in_the_largest_table(&self) {
         let files = self.files().into_iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "sst"));

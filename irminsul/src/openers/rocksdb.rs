@@ -78,11 +78,6 @@ impl Opener for RocksdbOpener {
         path_of(address).ok().map(directory_of)
     }
 
-    fn overlooks(&self, file: &str) -> bool {
-        // There is no way to ask RocksDB for its log, and its next open takes one that is missing for one that was not needed.
-        Path::new(file).extension().is_some_and(|kind| kind == "log")
-    }
-
     async fn destroy(&self, address: &Address) -> Result<()> {
         let path = path_of(address)?.to_owned();
         let is_ours = path.file_name().and_then(|name| name.to_str()).is_some_and(scratch::is_name);
