@@ -82,7 +82,8 @@ impl Observer {
     ///
     /// The scope is looked at when the hub is watched already, so that a write of this instance is either seen or told;
     /// then the watch is registered under the mirror's lock. So its baseline is what the mirror has, which each key was at a time
-    /// during the call, and what the mirror tells next is not in it (W1, W2).
+    /// during the call, and what the mirror tells next is not in it (W1, W2). An entry that has changed and cannot be read
+    /// would be in the baseline as it was before, or as absent: with one, no watch begins (A11).
     pub(crate) async fn register(
         self: &Arc<Self>,
         handle: &Arc<Gate>,
@@ -93,12 +94,19 @@ impl Observer {
         let prepared = self.hub.prepare(handle, scope.clone(), init)?;
         self.start_poller(runtime)?;
         let covering = Covering::begin(self, &scope);
-        self.look(&scope).await?;
+        if let Some((_, error)) = self.look(&scope).await?.into_iter().next() {
+            return Err(error);
+        }
         let (priming, there, failing) = {
             let mut mirror = self.mirror();
             mirror.is_known(&scope);
             let priming = prepared.register()?;
-            let there = if priming.wants_current_state() { mirror.there(&scope) } else { Vec::new() };
+            let there = if priming.wants_current_state() {
+                mirror.there(&scope)
+            } else {
+                mirror.there_untold(&scope).iter().for_each(|key| priming.begins_with(key));
+                Vec::new()
+            };
             (priming, there, mirror.failing(&scope))
         };
         self.offer(&priming, there).await?;
@@ -124,16 +132,16 @@ impl Observer {
         stream::iter(there).map(Ok).try_for_each_concurrent(CONCURRENCY, offer).await
     }
 
-    /// Tells how the entries of a scope differ from what the mirror has of them. An entry that cannot be read does not
-    /// keep those beside it from being told: the watches hear of it.
-    async fn look(&self, scope: &Scope) -> Result<()> {
+    /// Tells how the entries of a scope differ from what the mirror has of them, and gives those that could not be read.
+    /// They do not keep those beside them from being told: the watches hear of them.
+    async fn look(&self, scope: &Scope) -> Result<Vec<(Key, Error)>> {
         match scope {
-            Scope::Key(key) => self.look_at(key).await,
+            Scope::Key(key) => self.look_at(key).await.map(|()| Vec::new()),
             Scope::Under(path) => {
-                self.look_below(path).await?;
+                let mut unread = self.look_below(path).await?;
                 let own = if path.is_root() { None } else { Some(path.clone()) };
-                self.confirm_all(own).await;
-                Ok(())
+                unread.extend(self.confirm_all(own).await);
+                Ok(unread)
             }
         }
     }
@@ -166,10 +174,10 @@ impl Observer {
         told.map(Wakers::wake).is_some()
     }
 
-    async fn look_below(&self, path: &Key) -> Result<()> {
+    async fn look_below(&self, path: &Key) -> Result<Vec<(Key, Error)>> {
         let listed = self.entries.client().list(&names::of_scope(path));
         let mut chunks = listed.ready_chunks(CHUNK);
-        let mut count = 0;
+        let (mut count, mut unread) = (0, Vec::new());
         while let Some(chunk) = chunks.next().await {
             let chunk: Vec<_> = chunk.into_iter().collect::<Result<_, _>>()?;
             count += chunk.len() as u64;
@@ -183,18 +191,18 @@ impl Observer {
                 let hints = seen.filter(|(key, listed)| is_hint(key, listed.version.as_ref(), is_live(listed.size)));
                 hints.map(|(key, _)| key).collect::<Vec<_>>()
             };
-            self.confirm_all(hints).await;
+            unread.extend(self.confirm_all(hints).await);
         }
         self.mirror().passed(&Scope::Under(path.clone()));
-        Ok(())
+        Ok(unread)
     }
 
-    /// Looks at entries, and says which could not be read.
-    async fn confirm_all(&self, keys: impl IntoIterator<Item = Key>) -> Vec<Key> {
+    /// Looks at entries, and gives those that could not be read.
+    async fn confirm_all(&self, keys: impl IntoIterator<Item = Key>) -> Vec<(Key, Error)> {
         let confirm = |key: Key| async move {
             let error = self.look_at(&key).await.err()?;
             self.failed(Scope::Key(key.clone()), &error);
-            Some(key)
+            Some((key, error))
         };
         let confirmed = stream::iter(keys).map(confirm).buffer_unordered(CONCURRENCY);
         confirmed.filter_map(std::future::ready).collect().await
@@ -257,7 +265,7 @@ impl Observer {
     async fn confirm_unclear(&self) {
         let unclear = self.mirror().take_unclear();
         let failed = self.confirm_all(unclear).await;
-        self.mirror().is_unclear(failed);
+        self.mirror().is_unclear(failed.into_iter().map(|(key, _)| key).collect());
     }
 
     /// Forgets what is not watched any more: there may be millions of keys, and others wait for the mirror.

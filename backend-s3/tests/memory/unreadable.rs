@@ -123,8 +123,26 @@ async fn w5_an_entry_that_cannot_be_read_keeps_no_other_from_being_told() {
             assert_eq!(told, key("b"));
         }
     }
-    let mut later = mine.watch(&Key::root(), Init::Current).await.unwrap();
-    assert_eq!(later.next().await.unwrap().unwrap_err().kind(), ErrorKind::Denied);
+}
+
+#[tokio::test(start_paused = true)]
+async fn w1_no_watch_begins_where_an_entry_has_changed_and_cannot_be_read() {
+    for was_removed in [false, true] {
+        let bucket = Arc::new(InMemory::new());
+        let (mine, others) = (Odd::new(&bucket, "entries/a_", Meets::Refusal), entries(Arc::clone(&bucket) as _).await);
+        if was_removed {
+            others.set(&key("a"), "0".into()).await.unwrap();
+            others.remove(&key("a")).await.unwrap();
+        }
+        let mine = entries(mine as _).await;
+        let mut first = mine.watch(&Key::root(), Init::Current).await.unwrap();
+        assert_eq!(next(&mut first).await, Event::CaughtUp);
+        others.set(&key("a"), "1".into()).await.unwrap();
+        for init in [Init::Current, Init::Known(vec![(key("a"), "1".into())])] {
+            let refused = mine.watch(&Key::root(), init).await.unwrap_err();
+            assert_eq!((refused.kind(), refused.key()), (ErrorKind::Denied, Some("a")));
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
