@@ -55,6 +55,8 @@ const DELETES: usize = 16;
 const PAGE: u64 = 1000;
 /// How much memory is taken for a body before it has come.
 const MAX_RESERVED: usize = 8 * 1024 * 1024;
+/// How long bytes may be that are copied to be kept.
+const OWNED_LEN: usize = 1024 * 1024;
 /// No service has a longer `ETag`. Many of them are kept.
 const MAX_TAG_LEN: usize = 256;
 
@@ -550,6 +552,12 @@ pub(crate) async fn back_off(attempt: u32) {
     sleep(longest.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
 }
 
+/// What is kept holds its own bytes, and not the large buffer that it may be a part of: the transport's, or the
+/// application's. The few that are large themselves are not copied.
+pub(crate) fn owned(bytes: Bytes) -> Bytes {
+    if bytes.len() <= OWNED_LEN { Bytes::copy_from_slice(&bytes) } else { bytes }
+}
+
 /// The bytes of an answer. Little memory is taken at the service's word: it may announce more than it sends, or send more.
 async fn collect(found: GetResult, len: u64) -> Result<Bytes, Failure> {
     let mut chunks = found.into_stream();
@@ -570,8 +578,8 @@ async fn collect(found: GetResult, len: u64) -> Result<Bytes, Failure> {
         }
         bytes.extend_from_slice(&chunk);
     }
-    // What came in one piece is not copied.
-    let bytes = if bytes.is_empty() { first } else { bytes.into() };
+    bytes.shrink_to_fit();
+    let bytes = if bytes.is_empty() { owned(first) } else { bytes.into() };
     if (bytes.len() as u64) < len {
         return Err(Failure::new(FailureKind::Ambiguous, "the answer is cut short"));
     }

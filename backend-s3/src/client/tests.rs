@@ -231,3 +231,34 @@ async fn e1_a_panic_of_the_client_is_an_error() {
     let listed = client.list("").next().await.unwrap();
     assert_eq!(listed.err().and_then(kind), Some(FailureKind::Ambiguous));
 }
+
+/// A service whose answers are a part of a larger buffer, as those of a connection are.
+#[derive(Clone, Debug)]
+struct Buffered(Bytes);
+
+#[async_trait]
+impl HttpService for Buffered {
+    async fn call(&self, _: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let mut response = HttpResponse::new(self.0.slice(..100).into());
+        response.headers_mut().insert("etag", "tag".parse().unwrap());
+        response.headers_mut().insert("content-length", 100.into());
+        Ok(response)
+    }
+}
+
+impl HttpConnector for Buffered {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(Bounded { service: self.clone(), listings: Arc::default() }))
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_holds_no_buffer_that_it_was_a_part_of() {
+    let buffer = Bytes::from(vec![b'x'; 1 << 16]);
+    let service = connect_to_s3(builder([]).with_http_connector(Buffered(buffer.clone()))).unwrap();
+    let client = Client::new(service, Path::from("prefix"), Duration::ZERO, PATIENCE);
+    let object = client.get("object", 100).await.unwrap().unwrap();
+    drop(client);
+    assert_eq!(object.bytes, buffer[..100]);
+    assert!(buffer.is_unique());
+}
