@@ -14,8 +14,8 @@
 //! | `index` of what is not | a GET for each run, GET of the root, LIST, a GET for each new pack |
 //!
 //! In memory: 100 bytes for each of the last 1,048,576 places that were learned, as much again for those of the packs
-//! that are not indexed (64 packs, or 65,536 values, until a merge is due), 6 MiB of blocks, and 150 MiB at most while
-//! a merge goes on. A page of keys has 1,024 of each run.
+//! that are not indexed (64 packs, or 65,536 values, until a merge is due), 6 MiB of blocks, and 150 MiB while a merge
+//! goes on, or more for a batch of more than 1,048,576 values. A page of keys has 1,024 of each run.
 
 mod format;
 #[cfg(feature = "fuzzing")]
@@ -62,7 +62,7 @@ use crate::{
     tasks::aside,
 };
 
-pub(crate) use self::keys::Cursor;
+pub(crate) use self::{keys::Cursor, run::MAX_RECORDS};
 
 /// How many requests of one operation are under way at a time.
 const CONCURRENCY: usize = 8;
@@ -129,7 +129,7 @@ impl Packs {
             refreshing: Refreshing::default(),
             blocks: Blocks::default(),
             queue: Mutex::new(Queue::new(options.pack)),
-            merging: Merging::default(),
+            merging: Merging::new(options.run),
             runtime,
             detached,
         }
