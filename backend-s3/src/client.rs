@@ -140,7 +140,8 @@ impl Seen {
     fn into_object(self) -> Option<Object> {
         match self {
             Self::Changed(object) => Some(object),
-            Self::Missing | Self::Unchanged => None,
+            Self::Missing => None,
+            Self::Unchanged => unreachable!("nothing is unchanged where no version was named"),
         }
     }
 }
@@ -398,11 +399,15 @@ impl Client {
 
     async fn read_once(&self, path: &Path, options: GetOptions, most: u64) -> Result<Seen, Failure> {
         self.counters.count(if options.head { Kind::Head } else { Kind::Get });
-        let head = options.head;
+        let (head, is_conditional) = (options.head, options.if_none_match.is_some());
         let answer = self.answered(self.patience, self.store.get_opts(path, options)).await?;
         let found = match answer {
             Ok(found) => found,
-            Err(object_store::Error::NotModified { .. }) => return Ok(Seen::Unchanged),
+            Err(object_store::Error::NotModified { .. }) if is_conditional => return Ok(Seen::Unchanged),
+            // To what was not asked. It says nothing about the object (A11).
+            Err(object_store::Error::NotModified { .. }) => {
+                return Err(Failure::new(FailureKind::Ambiguous, "a 304 answers a request without a condition"));
+            }
             Err(error) => {
                 let failure = Failure::of(&error);
                 return if failure.kind == FailureKind::Missing { Ok(Seen::Missing) } else { Err(failure) };

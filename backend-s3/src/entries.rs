@@ -129,7 +129,7 @@ impl Entries {
         let known = seen.as_ref().and_then(|state| state.version());
         match (self.ask(key, known, until).await?, seen) {
             (Some(state), _) | (None, Some(state)) => Ok(state),
-            (None, None) => Ok(Arc::new(State::Nothing)),
+            (None, None) => unreachable!("nothing is unchanged where no version was named"),
         }
     }
 

@@ -74,6 +74,21 @@ async fn a11_only_a_404_that_names_what_is_missing_is_absence() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a11_a_304_to_a_request_without_a_condition_is_no_absence() {
+    let kind = |failure: Failure| failure.kind;
+    assert_eq!(client([(304, ""); 5]).get("object", 9).await.err().map(kind), Some(FailureKind::Ambiguous));
+    assert_eq!(client([(304, ""); 5]).get_range("object", 0..1).await.err().map(kind), Some(FailureKind::Ambiguous));
+    assert_eq!(client([(304, ""); 5]).head("object").await.err().map(kind), Some(FailureKind::Ambiguous));
+    assert!(client([(304, ""), (404, NO_KEY)]).get("object", 9).await.unwrap().is_none());
+    let unless = |version: Option<Version>| async move {
+        let client = client([(304, ""); 5]);
+        client.get_unless("object", version.as_ref(), 9, client.until()).await
+    };
+    assert!(matches!(unless(Some(version())).await, Ok(Seen::Unchanged)));
+    assert_eq!(unless(None).await.err().map(kind), Some(FailureKind::Ambiguous));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a5_an_answer_to_a_write_is_a_refusal_ambiguous_or_final() {
     let cases = [
         (404, NO_KEY, FailureKind::Refused),

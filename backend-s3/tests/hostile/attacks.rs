@@ -76,6 +76,7 @@ const ATTACKS: &[Attack] = &[
     attack(Get, "an_endless_error", LITTLE, || {
         Answer::Endless(b"HTTP/1.1 403 Forbidden\r\n\r\n".into(), vec![b'x'; 65536])
     }),
+    attack(Get, "a_304_to_no_condition", LITTLE, || Answer::Bytes(head("304 Not Modified", TAG, 0))),
     attack(Put, "silence", LITTLE, || Answer::Silent(Vec::new())),
     attack(Put, "no_http", LITTLE, || Answer::Bytes(b"\x16\x03\x01".into())),
     attack(Put, "no_tag", LITTLE, || Answer::Bytes(head("200 OK", "", 0))),
@@ -118,6 +119,7 @@ const ATTACKS: &[Attack] = &[
     attack(Head, "no_http", LITTLE, || Answer::Bytes(b"\0\0\0".into())),
     attack(Head, "no_tag", LITTLE, || Answer::Bytes(head("200 OK", "", 5))),
     attack(Head, "a_giant_tag", LITTLE, || tagged(&"x".repeat(100_000))),
+    attack(Head, "a_304_to_no_condition", LITTLE, || Answer::Bytes(head("304 Not Modified", TAG, 0))),
     attack(Head, "endless_headers", LITTLE, || Answer::Endless(b"HTTP/1.1 200 OK\r\n".into(), padding())),
     attack(Head, "an_error_with_a_body_without_an_end", LITTLE, || {
         Answer::Endless(b"HTTP/1.1 403 Forbidden\r\n\r\n".into(), vec![b'x'; 65536])
