@@ -76,7 +76,7 @@ impl S3Options {
     ///
     /// # Errors
     ///
-    /// `Unsupported` when the service ignores the conditions of writes; `Incompatible` when the store has another format
+    /// `Unsupported` when the service ignores the conditions of writes, or refuses each; `Incompatible` when the store has another format
     /// or hash function (L5); `InvalidInput` when there is none and none may be made, or no bucket; `Denied`,
     /// `Unavailable`.
     pub async fn open(self) -> Result<S3> {

@@ -4,29 +4,38 @@
 //! The mirror keeps, of each watched key, the version that was told last. A listing that shows another version is only a
 //! hint: it may be older than what is known by then. It is confirmed by a read that began behind the listing.
 
+mod looks;
 mod mirror;
 
 use std::{
+    future::ready,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use backend_kit::{Gate, Hub, Priming, Scope, Wakers};
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{
+    FutureExt, Stream, StreamExt, TryStreamExt,
+    stream::{self, FuturesUnordered},
+};
 use store_api::{Error, ErrorKind, Init, Key, Result};
 use tokio::{
     runtime::Handle,
     sync::Notify,
     task::{JoinHandle, yield_now},
-    time::{Instant, timeout_at},
+    time::sleep,
 };
 
-use self::mirror::{Base, Mirror, Told};
+use self::{
+    looks::Looks,
+    mirror::{Base, Mirror, Told},
+};
 use crate::{
     S3Options,
     atomic_write::{CONCURRENCY, entry_of},
-    client::Version,
+    client::{Listed, Version},
     entries::{Entries, State, is_live},
     frame::Frame,
     names,
@@ -94,9 +103,7 @@ impl Observer {
         let prepared = self.hub.prepare(handle, scope.clone(), init)?;
         self.start_poller(runtime)?;
         let covering = Covering::begin(self, &scope);
-        if let Some((_, error)) = self.look(&scope).await?.into_iter().next() {
-            return Err(error);
-        }
+        self.look(&scope).await?;
         let (priming, there, failing) = {
             let mut mirror = self.mirror();
             mirror.is_known(&scope);
@@ -132,18 +139,30 @@ impl Observer {
         stream::iter(there).map(Ok).try_for_each_concurrent(CONCURRENCY, offer).await
     }
 
-    /// Tells how the entries of a scope differ from what the mirror has of them, and gives those that could not be read.
-    /// They do not keep those beside them from being told: the watches hear of them.
-    async fn look(&self, scope: &Scope) -> Result<Vec<(Key, Error)>> {
-        match scope {
-            Scope::Key(key) => self.look_at(key).await.map(|()| Vec::new()),
-            Scope::Under(path) => {
-                let mut unread = self.look_below(path).await?;
-                let own = if path.is_root() { None } else { Some(path.clone()) };
-                unread.extend(self.confirm_all(own).await);
-                Ok(unread)
-            }
+    /// Tells how the entries of a scope differ from what the mirror has of them.
+    async fn look(&self, scope: &Scope) -> Result<()> {
+        let path = match scope {
+            Scope::Key(key) => return self.look_at(key).await,
+            Scope::Under(path) => path,
+        };
+        let own = if path.is_root() { None } else { Some(path.clone()) };
+        self.confirm_all(own).await?;
+        let mut hints = pin!(self.hints_below(path));
+        while let Some(hints) = hints.try_next().await? {
+            self.confirm_all(hints).await?;
         }
+        self.mirror().passed(scope);
+        Ok(())
+    }
+
+    /// Looks at entries. One that cannot be read does not keep those beside it from being told: the watches hear of it.
+    async fn confirm_all(&self, keys: impl IntoIterator<Item = Key>) -> Result<()> {
+        let confirm = |key: Key| async move {
+            let looked = self.look_at(&key).await;
+            looked.inspect_err(|error| self.failed(Scope::Key(key), error))
+        };
+        let confirmed = stream::iter(keys).map(confirm).buffer_unordered(CONCURRENCY);
+        confirmed.fold(Ok(()), |before: Result<()>, confirmed| ready(before.and(confirmed))).await
     }
 
     async fn look_at(&self, key: &Key) -> Result<()> {
@@ -174,38 +193,23 @@ impl Observer {
         told.map(Wakers::wake).is_some()
     }
 
-    async fn look_below(&self, path: &Key) -> Result<Vec<(Key, Error)>> {
+    /// The entries below a path that a listing shows otherwise than the mirror has them, some at a time.
+    fn hints_below(&self, path: &Key) -> impl Stream<Item = Result<Vec<Key>>> + Send {
         let listed = self.entries.client().list(&names::of_scope(path));
-        let mut chunks = listed.ready_chunks(CHUNK);
-        let (mut count, mut unread) = (0, Vec::new());
-        while let Some(chunk) = chunks.next().await {
+        let mut count = 0;
+        listed.ready_chunks(CHUNK).map(move |chunk| {
             let chunk: Vec<_> = chunk.into_iter().collect::<Result<_, _>>()?;
             count += chunk.len() as u64;
-            if count > self.limit {
-                return Err(too_many(self.limit));
-            }
-            let seen = chunk.iter().filter_map(|listed| Some((entry_of(self.entries.client(), listed)?, listed)));
-            let hints = {
-                let mut mirror = self.mirror();
-                let mut is_hint = |key: &Key, version, is_there| !mirror.listed(key, version, is_there);
-                let hints = seen.filter(|(key, listed)| is_hint(key, listed.version.as_ref(), is_live(listed.size)));
-                hints.map(|(key, _)| key).collect::<Vec<_>>()
-            };
-            unread.extend(self.confirm_all(hints).await);
-        }
-        self.mirror().passed(&Scope::Under(path.clone()));
-        Ok(unread)
+            if count > self.limit { Err(too_many(self.limit)) } else { Ok(self.hints_among(&chunk)) }
+        })
     }
 
-    /// Looks at entries, and gives those that could not be read.
-    async fn confirm_all(&self, keys: impl IntoIterator<Item = Key>) -> Vec<(Key, Error)> {
-        let confirm = |key: Key| async move {
-            let error = self.look_at(&key).await.err()?;
-            self.failed(Scope::Key(key.clone()), &error);
-            Some((key, error))
-        };
-        let confirmed = stream::iter(keys).map(confirm).buffer_unordered(CONCURRENCY);
-        confirmed.filter_map(std::future::ready).collect().await
+    fn hints_among(&self, listed: &[Listed]) -> Vec<Key> {
+        let seen = listed.iter().filter_map(|listed| Some((entry_of(self.entries.client(), listed)?, listed)));
+        let mut mirror = self.mirror();
+        let mut is_hint = |key: &Key, version, is_there| !mirror.listed(key, version, is_there);
+        let hints = seen.filter(|(key, listed)| is_hint(key, listed.version.as_ref(), is_live(listed.size)));
+        hints.map(|(key, _)| key).collect()
     }
 
     fn failed(&self, what: Scope, error: &Error) {
@@ -231,41 +235,70 @@ impl Observer {
         Ok(())
     }
 
-    /// Looks again and again, while something is watched.
+    /// Looks again and again, while something is watched. No look waits for another: one that takes long, or fails, delays
+    /// what it is about alone. The watches go on, and catch up when a fault has passed (W10).
     async fn run(&self) {
         let _running = Running(self);
-        let mut next = Instant::now() + self.poll;
-        loop {
-            if !self.hub.is_watched() {
-                self.forget_unwatched().await;
-                self.nudge.notified().await;
-                next = Instant::now() + self.poll;
-            // Not behind a nudge: there may be one at each turn.
-            } else if Instant::now() < next && timeout_at(next, self.nudge.notified()).await.is_ok() {
-                self.confirm_unclear().await;
-            } else {
-                self.look_at_all().await;
-                next = Instant::now() + self.poll;
+        let (mut looks, mut is_timed) = (Looks::default(), false);
+        let mut turns = FuturesUnordered::from_iter([self.nudged().boxed()]);
+        while let Some(turn) = turns.next().await {
+            let is_time_taken = match turn {
+                Turn::Nudged => {
+                    turns.push(self.nudged().boxed());
+                    !is_timed
+                }
+                Turn::Due => {
+                    self.forget_unwatched().await;
+                    looks.are_due(self.hub.outermost_scopes());
+                    is_timed = self.hub.is_watched();
+                    is_timed
+                }
+                Turn::Looked(scope) => {
+                    looks.end(&scope);
+                    false
+                }
+            };
+            if is_time_taken {
+                turns.push(self.due().boxed());
+                is_timed = true;
+            }
+            looks.are_hinted(self.mirror().take_unclear());
+            while let Some(scope) = looks.begin() {
+                turns.push(self.looked(scope).boxed());
             }
         }
     }
 
-    /// Each scope is looked at, whatever the others say. The watches go on, and catch up when a fault has passed (W10).
-    async fn look_at_all(&self) {
-        let look = |scope: Scope| async move {
-            if let Err(error) = self.look(&scope).await {
-                self.failed(scope, &error);
-            }
-        };
-        self.forget_unwatched().await;
-        stream::iter(self.hub.outermost_scopes()).for_each_concurrent(CONCURRENCY, look).await;
-        self.confirm_unclear().await;
+    async fn nudged(&self) -> Turn {
+        self.nudge.notified().await;
+        Turn::Nudged
     }
 
-    async fn confirm_unclear(&self) {
-        let unclear = self.mirror().take_unclear();
-        let failed = self.confirm_all(unclear).await;
-        self.mirror().is_unclear(failed.into_iter().map(|(key, _)| key).collect());
+    async fn due(&self) -> Turn {
+        sleep(self.poll).await;
+        Turn::Due
+    }
+
+    async fn looked(&self, scope: Scope) -> Turn {
+        let looked = match &scope {
+            Scope::Key(key) => self.look_at(key).await,
+            Scope::Under(path) => self.look_below(path).await,
+        };
+        if let Err(error) = looked {
+            self.failed(scope.clone(), &error);
+        }
+        Turn::Looked(scope)
+    }
+
+    /// Looks for what has changed below a path, and leaves it to looks of its own.
+    async fn look_below(&self, path: &Key) -> Result<()> {
+        let mut hints = pin!(self.hints_below(path));
+        while let Some(hints) = hints.try_next().await? {
+            self.mirror().are_unclear(hints);
+            self.nudge.notify_one();
+        }
+        self.mirror().passed(&Scope::Under(path.clone()));
+        Ok(())
     }
 
     /// Forgets what is not watched any more: there may be millions of keys, and others wait for the mirror.
@@ -306,6 +339,16 @@ impl Observer {
     fn poller(&self) -> MutexGuard<'_, Poller> {
         self.poller.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the poller waits for.
+enum Turn {
+    /// There is something to look at, or a first watch.
+    Nudged,
+    /// All that is watched is to be looked at, be it or not that the last look at it has ended.
+    Due,
+    /// A look has ended.
+    Looked(Scope),
 }
 
 /// Tells the watches when the poller ends and nobody has stopped it: they would hear of nothing, and not know.
@@ -360,7 +403,7 @@ mod tests {
         throttle::{ThrottleConfig, ThrottledStore},
     };
     use store_api::{AtomicWrite, Backend, EntryRead, Event};
-    use tokio::time::{sleep, timeout};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -379,7 +422,7 @@ mod tests {
         let observer = Arc::clone(&mine.instance.observer);
         let nudging = tokio::spawn(async move {
             loop {
-                observer.mirror().is_unclear(vec![other.clone()]);
+                observer.mirror().are_unclear([other.clone()]);
                 observer.nudge.notify_one();
                 sleep(Duration::from_millis(1)).await;
             }

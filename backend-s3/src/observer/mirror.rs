@@ -25,7 +25,8 @@ pub(super) struct Mirror {
     covers: Covers,
     /// The keys in these scopes that have an object.
     keys: BTreeMap<Key, Record>,
-    /// What this instance wrote where it is not known whether the record is of before or after.
+    /// What others seem to have written, and what this instance wrote where it is not known whether the record is of
+    /// before or after.
     unclear: Vec<Key>,
     /// What could not be looked at, since when the watches know: an entry, or a listing.
     failing: HashMap<Scope, Error>,
@@ -313,7 +314,7 @@ impl Mirror {
         std::mem::take(&mut self.unclear)
     }
 
-    pub(super) fn is_unclear(&mut self, keys: Vec<Key>) {
+    pub(super) fn are_unclear(&mut self, keys: impl IntoIterator<Item = Key>) {
         self.unclear.extend(keys);
     }
 }

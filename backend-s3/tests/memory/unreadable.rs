@@ -13,7 +13,11 @@ use store_api::{
     Append, AtomicWrite, Backend, ContentKey, ContentRead, Diff, Effect, EntryRead, ErrorKind, Event, HashFunction,
     Init, Key, Watch,
 };
-use tokio::{sync::Semaphore, task::JoinHandle, time::Instant};
+use tokio::{
+    sync::Semaphore,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 
 /// What a GET of one object meets.
 enum Meets {
@@ -144,6 +148,35 @@ async fn w1_no_watch_begins_where_an_entry_has_changed_and_cannot_be_read() {
         for init in [Init::Current, Init::Known(vec![(key("a"), "1".into())])] {
             let refused = mine.watch(&Key::root(), init).await.unwrap_err();
             assert_eq!((refused.kind(), refused.key()), (ErrorKind::Denied, Some("a")));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w11_an_entry_that_is_read_slowly_delays_no_other() {
+    for watches_path in [false, true] {
+        let bucket = Arc::new(InMemory::new());
+        let others = entries(Arc::clone(&bucket) as _).await;
+        let slow = Odd::new(&bucket, "entries/a_", Meets::Delay { asked: Semaphore::new(0), go_on: Semaphore::new(0) });
+        let Meets::Delay { asked, go_on } = &slow.meets else { unreachable!() };
+        let mine = entries(Arc::clone(&slow) as _).await;
+        // Its first read alone is answered.
+        go_on.add_permits(1);
+        let mut first = mine.watch_key(&key("a"), Init::Current).await.unwrap();
+        let mut beside = if watches_path {
+            mine.watch(&Key::root(), Init::Current).await.unwrap()
+        } else {
+            mine.watch_key(&key("b"), Init::Current).await.unwrap()
+        };
+        for watch in [&mut first, &mut beside] {
+            assert_eq!(next(watch).await, Event::CaughtUp);
+        }
+        others.set(&key("a"), "1".into()).await.unwrap();
+        drop(asked.acquire_many(2).await.unwrap());
+        for value in ["1", "2", "3"] {
+            others.set(&key("b"), value.into()).await.unwrap();
+            let told = timeout(Duration::from_secs(2), next(&mut beside)).await.expect("it is told behind a poll");
+            assert!(matches!(&told, Event::Changed { key: told, .. } if *told == key("b")), "{told:?}");
         }
     }
 }
