@@ -104,6 +104,11 @@ impl Version {
     fn opaque(&self) -> &str {
         self.0.trim_start_matches("W/").trim_matches('"')
     }
+
+    /// As a header has it.
+    fn quoted(&self) -> String {
+        if self.0.ends_with('"') { self.0.clone().into() } else { format!("\"{}\"", self.0) }
+    }
 }
 
 impl PartialEq for Version {
@@ -357,8 +362,14 @@ impl Client {
         most: u64,
         until: Instant,
     ) -> Result<Seen, Failure> {
-        let if_none_match = version.map(|version| version.0.clone().into());
+        let if_none_match = version.map(|version| self.condition_of(version));
         self.read(name, &GetOptions { if_none_match, ..GetOptions::default() }, most, until).await
+    }
+
+    /// How a condition names a version, which may be known from a listing. The tags of a store that was given have the form
+    /// that it likes.
+    fn condition_of(&self, version: &Version) -> String {
+        if self.listings.is_some() { version.quoted() } else { version.0.clone().into() }
     }
 
     /// Whether the object is there, with its size; its bytes are empty.

@@ -277,3 +277,39 @@ async fn what_was_read_holds_no_buffer_that_it_was_a_part_of() {
     assert_eq!(object.bytes, buffer[..100]);
     assert!(buffer.is_unique());
 }
+
+/// A service where nothing has changed, with the conditions that it was sent.
+#[derive(Clone, Debug, Default)]
+struct Unchanged(Arc<Mutex<Vec<String>>>);
+
+#[async_trait]
+impl HttpService for Unchanged {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let condition = request.headers()["if-none-match"].to_str().unwrap().to_owned();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(condition);
+        let mut response = HttpResponse::new(String::new().into());
+        *response.status_mut() = 304.try_into().unwrap();
+        Ok(response)
+    }
+}
+
+impl HttpConnector for Unchanged {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(Bounded { service: self.clone(), listings: Arc::default() }))
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_was_listed_without_quotes_is_asked_for_with_them() {
+    let unchanged = Unchanged::default();
+    let service = connect_to_s3(builder([]).with_http_connector(unchanged.clone())).unwrap();
+    let service = Service { listings: Some(Arc::default()), ..service };
+    let client = Client::new(service, Path::from("prefix"), Duration::ZERO, PATIENCE);
+    for tag in ["0x8D", "\"0x8D\"", "W/\"0x8D\""] {
+        let version = Version::new(tag.into()).unwrap();
+        let seen = client.get_unless("object", Some(&version), 9, client.until()).await.unwrap();
+        assert!(matches!(seen, Seen::Unchanged));
+    }
+    let conditions = unchanged.0.lock().unwrap_or_else(PoisonError::into_inner);
+    assert_eq!(*conditions, ["\"0x8D\"", "\"0x8D\"", "W/\"0x8D\""]);
+}
