@@ -329,7 +329,7 @@ impl Packs {
 mod tests {
     use bytes::Bytes;
     use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
-    use store_api::{Append, Backend, ContentHash, ContentRead, HashFunction, Indexed};
+    use store_api::{Backend, ContentHash, ContentRead, HashFunction, Indexed};
 
     use super::*;
     use crate::{S3Options, packs::place::Place};
@@ -367,8 +367,9 @@ mod tests {
     async fn no_run_is_longer_than_it_may_be_however_much_is_indexed() {
         let (longest, bucket) = (100, Arc::new(InMemory::new()));
         let open = async || {
-            let options = S3Options::over(Arc::clone(&bucket) as _);
-            S3Options { run: longest, ..options }.open().await.unwrap()
+            let mut options = S3Options::over(Arc::clone(&bucket) as _);
+            options.run = longest;
+            options.open().await.unwrap()
         };
         let store = open().await;
         let content = store.indexable().unwrap();
