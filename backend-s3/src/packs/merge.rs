@@ -1,11 +1,10 @@
-//! Merging: the footers of many packs become a run of the index, together with the shorter runs that are there.
+//! Merging: the footers of many packs become runs of the index, together with the shorter runs that are there.
 //!
 //! Whoever notices that much is not indexed does it, in the background. Each run stays several times as long as the
 //! next, and each record is written again few times; a full run stays as it is, so that there is one for each million
-//! values besides. It takes a million values at a time, or one pack of more, and makes as many runs of them as they fill.
-//! Who loses a race for the root has wasted some requests; who is interrupted leaves objects that
-//! nobody reads, until a later merge removes them. A pack whose footer is damaged is left out, and the root says so by its
-//! floor.
+//! values besides. A merge takes the earliest packs, as many as have a million values, or one that has more. Who loses a
+//! race for the root has wasted some requests; who is interrupted leaves objects that nobody reads, until a later merge
+//! removes them. A pack that is left, or whose footer is damaged, is not indexed, and the root says so by its floor.
 
 use std::{
     collections::BTreeSet,
