@@ -95,26 +95,41 @@ impl Instance {
     /// since the watches are told of each by its answer.
     async fn remove_all(self: Arc<Self>) -> Result<()> {
         let live = self.live(&Key::root()).await?;
-        let (has_failed, places) = (AtomicBool::new(false), Semaphore::new(CONCURRENCY));
+        let clearing = Clearing { places: Semaphore::new(CONCURRENCY), has_failed: AtomicBool::new(false) };
         let remove = async |listed: Result<Option<(Key, u64)>>| {
-            let removed = self.remove_listed(listed, &places).await;
-            has_failed.fetch_or(removed.is_err(), Ordering::Relaxed);
+            let removed = self.remove_listed(listed, &clearing).await;
+            clearing.has_failed.fetch_or(removed.is_err(), Ordering::Relaxed);
             removed
         };
-        let until_failed = live.take_while(|_| ready(!has_failed.load(Ordering::Relaxed)));
+        let until_failed = live.take_while(|_| ready(!clearing.has_failed()));
         let removals = until_failed.map(remove).buffer_unordered(CONCURRENCY);
         let all = removals.fold(Ok(()), |before: Result<()>, removed| ready(before.and(removed)));
         all.await.map_err(some_removed)
     }
 
     /// Removes an entry as a listing showed it. A removal reads the value: a long one takes the places of many.
-    async fn remove_listed(&self, listed: Result<Option<(Key, u64)>>, places: &Semaphore) -> Result<()> {
+    async fn remove_listed(&self, listed: Result<Option<(Key, u64)>>, clearing: &Clearing) -> Result<()> {
         let Some((key, size)) = listed? else { return Ok(()) };
-        let taken = places_of(size);
-        let _places = places.acquire_many(taken).await.expect("nobody closes it");
+        let _places = clearing.places.acquire_many(places_of(size)).await.expect("nobody closes it");
+        if clearing.has_failed() {
+            return Ok(());
+        }
         let patience = self.client.until();
         let _turn = self.turn(&key, patience).await?;
         self.write_entry(&key, &Test::Any, None, patience).await.map(drop)
+    }
+}
+
+/// What the removals of all entries share.
+struct Clearing {
+    places: Semaphore,
+    /// No other begins.
+    has_failed: AtomicBool,
+}
+
+impl Clearing {
+    fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
     }
 }
 

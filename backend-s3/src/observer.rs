@@ -242,7 +242,7 @@ impl Observer {
         let (mut looks, mut is_timed) = (Looks::default(), false);
         let mut turns = FuturesUnordered::from_iter([self.nudged().boxed()]);
         while let Some(turn) = turns.next().await {
-            let is_time_taken = match turn {
+            let sets_timer = match turn {
                 Turn::Nudged => {
                     turns.push(self.nudged().boxed());
                     !is_timed
@@ -258,7 +258,7 @@ impl Observer {
                     false
                 }
             };
-            if is_time_taken {
+            if sets_timer {
                 turns.push(self.due().boxed());
                 is_timed = true;
             }
