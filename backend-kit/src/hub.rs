@@ -419,6 +419,13 @@ impl Priming {
         self.state.offer(key, seq, value);
     }
 
+    /// An entry that was there when the watch was registered, although the changes before said otherwise: it could not
+    /// be read. What it held is not known, and what comes next is a change. It is for a watch that began at the current
+    /// state, before the next change of the key is published.
+    pub fn begins_with(&self, key: &Key) {
+        self.state.begins_with(key);
+    }
+
     /// Entries of the known state that were neither offered nor changed are gone.
     ///
     /// An absence has no sequence number, so the changes that the reads may have seen must have been published by then:

@@ -1,17 +1,24 @@
 //! The entries, as their handles need them.
 
-use std::{convert::Infallible, pin::pin, sync::Arc};
+use std::{
+    convert::Infallible,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use backend_kit::{Context, EntryStore, Gate, Hub, Page, Scope, Test};
 use bytes::Bytes;
 use futures_util::{
     StreamExt, TryStreamExt,
-    future::{Either, select},
+    future::{Either, ready, select},
     stream::{self, BoxStream},
 };
 use store_api::{Effect, Error, ErrorKind, Init, Key, Result, TestAndSet, Watch};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
     Instance,
@@ -23,6 +30,8 @@ use crate::{
 
 /// How many requests a call has under way.
 pub(crate) const CONCURRENCY: usize = 16;
+/// A removal takes one of so many places for each of these bytes that it reads: those of long values are few at a time.
+const PLACE: u64 = 1024 * 1024;
 /// How many keys, and how many bytes of values, a page of a stream has at the most.
 const PAGE_KEYS: usize = 1000;
 const PAGE_ENTRIES: usize = 256;
@@ -82,16 +91,52 @@ impl Instance {
         Ok((found, Some(Cursor::Rest(live))))
     }
 
+    /// Removes all entries, or gives the first error: then no removal begins any more, and those that are under way end,
+    /// since the watches are told of each by its answer.
     async fn remove_all(self: Arc<Self>) -> Result<()> {
         let live = self.live(&Key::root()).await?;
-        let remove = async |listed| {
-            let Some((key, _)) = listed else { return Ok(()) };
-            let patience = self.client.until();
-            let _turn = self.turn(&key, patience).await?;
-            self.write_entry(&key, &Test::Any, None, patience).await.map(drop)
+        let clearing = Clearing { places: Semaphore::new(CONCURRENCY), has_failed: AtomicBool::new(false) };
+        let remove = async |listed: Result<Option<(Key, u64)>>| {
+            let removed = self.remove_listed(listed, &clearing).await;
+            clearing.has_failed.fetch_or(removed.is_err(), Ordering::Relaxed);
+            removed
         };
-        live.try_for_each_concurrent(CONCURRENCY, remove).await.map_err(some_removed)
+        let until_failed = live.take_while(|_| ready(!clearing.has_failed()));
+        let removals = until_failed.map(remove).buffer_unordered(CONCURRENCY);
+        let all = removals.fold(Ok(()), |before: Result<()>, removed| ready(before.and(removed)));
+        all.await.map_err(some_removed)
     }
+
+    /// Removes an entry as a listing showed it. A removal reads the value: a long one takes the places of many.
+    async fn remove_listed(&self, listed: Result<Option<(Key, u64)>>, clearing: &Clearing) -> Result<()> {
+        let Some((key, size)) = listed? else { return Ok(()) };
+        let _places = clearing.places.acquire_many(places_of(size)).await.expect("nobody closes it");
+        if clearing.has_failed() {
+            return Ok(());
+        }
+        let patience = self.client.until();
+        let _turn = self.turn(&key, patience).await?;
+        self.write_entry(&key, &Test::Any, None, patience).await.map(drop)
+    }
+}
+
+/// What the removals of all entries share.
+struct Clearing {
+    places: Semaphore,
+    /// No other begins.
+    has_failed: AtomicBool,
+}
+
+impl Clearing {
+    fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
+    }
+}
+
+/// How many places the removal of an object takes.
+fn places_of(size: u64) -> u32 {
+    let most = CONCURRENCY as u64;
+    u32::try_from(size.div_ceil(PLACE).clamp(1, most)).expect("there are few")
 }
 
 /// The error of a removal of all entries, of which some may be gone.

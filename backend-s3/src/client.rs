@@ -55,6 +55,8 @@ const DELETES: usize = 16;
 const PAGE: u64 = 1000;
 /// How much memory is taken for a body before it has come.
 const MAX_RESERVED: usize = 8 * 1024 * 1024;
+/// How long bytes may be that are copied to be kept.
+const OWNED_LEN: usize = 1024 * 1024;
 /// No service has a longer `ETag`. Many of them are kept.
 const MAX_TAG_LEN: usize = 256;
 
@@ -102,6 +104,11 @@ impl Version {
     fn opaque(&self) -> &str {
         self.0.trim_start_matches("W/").trim_matches('"')
     }
+
+    /// As a header has it.
+    fn quoted(&self) -> String {
+        if self.0.ends_with('"') { self.0.clone().into() } else { format!("\"{}\"", self.0) }
+    }
 }
 
 impl PartialEq for Version {
@@ -138,7 +145,8 @@ impl Seen {
     fn into_object(self) -> Option<Object> {
         match self {
             Self::Changed(object) => Some(object),
-            Self::Missing | Self::Unchanged => None,
+            Self::Missing => None,
+            Self::Unchanged => unreachable!("nothing is unchanged where no version was named"),
         }
     }
 }
@@ -354,8 +362,14 @@ impl Client {
         most: u64,
         until: Instant,
     ) -> Result<Seen, Failure> {
-        let if_none_match = version.map(|version| version.0.clone().into());
+        let if_none_match = version.map(|version| self.condition_of(version));
         self.read(name, &GetOptions { if_none_match, ..GetOptions::default() }, most, until).await
+    }
+
+    /// How a condition names a version, which may be known from a listing. The tags of a store that was given have the form
+    /// that it likes.
+    fn condition_of(&self, version: &Version) -> String {
+        if self.listings.is_some() { version.quoted() } else { version.0.clone().into() }
     }
 
     /// Whether the object is there, with its size; its bytes are empty.
@@ -396,11 +410,15 @@ impl Client {
 
     async fn read_once(&self, path: &Path, options: GetOptions, most: u64) -> Result<Seen, Failure> {
         self.counters.count(if options.head { Kind::Head } else { Kind::Get });
-        let head = options.head;
+        let (head, is_conditional) = (options.head, options.if_none_match.is_some());
         let answer = self.answered(self.patience, self.store.get_opts(path, options)).await?;
         let found = match answer {
             Ok(found) => found,
-            Err(object_store::Error::NotModified { .. }) => return Ok(Seen::Unchanged),
+            Err(object_store::Error::NotModified { .. }) if is_conditional => return Ok(Seen::Unchanged),
+            // To what was not asked. It says nothing about the object (A11).
+            Err(object_store::Error::NotModified { .. }) => {
+                return Err(Failure::new(FailureKind::Ambiguous, "a 304 answers a request without a condition"));
+            }
             Err(error) => {
                 let failure = Failure::of(&error);
                 return if failure.kind == FailureKind::Missing { Ok(Seen::Missing) } else { Err(failure) };
@@ -550,6 +568,12 @@ pub(crate) async fn back_off(attempt: u32) {
     sleep(longest.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
 }
 
+/// What is kept holds its own bytes, and not the large buffer that it may be a part of: the transport's, or the
+/// application's. The few that are large themselves are not copied.
+pub(crate) fn owned(bytes: Bytes) -> Bytes {
+    if bytes.len() <= OWNED_LEN { Bytes::copy_from_slice(&bytes) } else { bytes }
+}
+
 /// The bytes of an answer. Little memory is taken at the service's word: it may announce more than it sends, or send more.
 async fn collect(found: GetResult, len: u64) -> Result<Bytes, Failure> {
     let mut chunks = found.into_stream();
@@ -570,8 +594,8 @@ async fn collect(found: GetResult, len: u64) -> Result<Bytes, Failure> {
         }
         bytes.extend_from_slice(&chunk);
     }
-    // What came in one piece is not copied.
-    let bytes = if bytes.is_empty() { first } else { bytes.into() };
+    bytes.shrink_to_fit();
+    let bytes = if bytes.is_empty() { owned(first) } else { bytes.into() };
     if (bytes.len() as u64) < len {
         return Err(Failure::new(FailureKind::Ambiguous, "the answer is cut short"));
     }

@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use backend_kit::offload_long;
 use bytes::Bytes;
 use object_store::PutPayload;
-use quick_cache::{Weighter, sync::Cache};
+use quick_cache::{
+    DefaultHashBuilder, OptionsBuilder, Weighter,
+    sync::{Cache, DefaultLifecycle},
+};
 use store_api::{Key, Result};
 use tokio::time::Instant;
 
@@ -18,6 +21,9 @@ use crate::{
 /// How many bytes of entries are kept in memory, and how many entries are expected in them.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 const CACHE_ENTRIES: usize = 16 * 1024;
+/// Into how many parts the cache is divided, each under a lock of its own. A value is cached that fits into one of them:
+/// few parts hold long values, and requests take so long that nobody waits for a lock.
+const CACHE_SHARDS: usize = 4;
 /// How long what was seen is tried upon without a read. Longer would spare a read more often; but who finds that so many
 /// others wrote since that an object does not name them all cannot tell whether it was one of them (A5).
 const FRESH: Duration = Duration::from_secs(5);
@@ -101,7 +107,11 @@ impl Weighter<Key, Seen> for Weight {
 
 impl Entries {
     pub(crate) fn new(client: Arc<Client>) -> Self {
-        Self { client, seen: Cache::with_weighter(CACHE_ENTRIES, CACHE_BYTES, Weight) }
+        let mut options = OptionsBuilder::new();
+        options.shards(CACHE_SHARDS).estimated_items_capacity(CACHE_ENTRIES).weight_capacity(CACHE_BYTES);
+        let options = options.build().expect("both capacities are set");
+        let hasher = DefaultHashBuilder::default();
+        Self { client, seen: Cache::with_options(options, Weight, hasher, DefaultLifecycle::default()) }
     }
 
     pub(crate) fn client(&self) -> &Arc<Client> {
@@ -119,7 +129,7 @@ impl Entries {
         let known = seen.as_ref().and_then(|state| state.version());
         match (self.ask(key, known, until).await?, seen) {
             (Some(state), _) | (None, Some(state)) => Ok(state),
-            (None, None) => Ok(Arc::new(State::Nothing)),
+            (None, None) => unreachable!("nothing is unchanged where no version was named"),
         }
     }
 

@@ -76,7 +76,7 @@ impl S3Options {
     ///
     /// # Errors
     ///
-    /// `Unsupported` when the service ignores the conditions of writes; `Incompatible` when the store has another format
+    /// `Unsupported` when the service ignores the conditions of writes, or refuses each; `Incompatible` when the store has another format
     /// or hash function (L5); `InvalidInput` when there is none and none may be made, or no bucket; `Denied`,
     /// `Unavailable`.
     pub async fn open(self) -> Result<S3> {
@@ -145,7 +145,8 @@ impl Instance {
         let entries = Arc::new(Entries::new(Arc::clone(&client)));
         let gate = Gate::new();
         let detached = Detached::new(&gate);
-        let packs = Packs::new(Arc::clone(&client), hash, &options, runtime.clone(), detached.clone());
+        let packs =
+            Packs::new(Arc::clone(&client), hash, &options, runtime.clone(), Arc::clone(&gate), detached.clone());
         Ok(Self {
             context: options.context(),
             hash,
@@ -167,6 +168,7 @@ impl Instance {
         self.gate.close();
         self.hub.end_closed();
         self.observer.close().await;
+        self.packs.end_readings();
         // A merge of packs is waited for, or else a program that adds a little and ends would never see one through; but
         // it saves requests and nothing else.
         if timeout(self.options.busy, self.detached.ended()).await.is_err() {

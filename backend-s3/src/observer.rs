@@ -4,29 +4,38 @@
 //! The mirror keeps, of each watched key, the version that was told last. A listing that shows another version is only a
 //! hint: it may be older than what is known by then. It is confirmed by a read that began behind the listing.
 
+mod looks;
 mod mirror;
 
 use std::{
+    future::ready,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use backend_kit::{Gate, Hub, Priming, Scope, Wakers};
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{
+    FutureExt, Stream, StreamExt, TryStreamExt,
+    stream::{self, FuturesUnordered},
+};
 use store_api::{Error, ErrorKind, Init, Key, Result};
 use tokio::{
     runtime::Handle,
     sync::Notify,
     task::{JoinHandle, yield_now},
-    time::{Instant, timeout_at},
+    time::sleep,
 };
 
-use self::mirror::{Base, Mirror, Told};
+use self::{
+    looks::Looks,
+    mirror::{Base, Mirror, Told},
+};
 use crate::{
     S3Options,
     atomic_write::{CONCURRENCY, entry_of},
-    client::Version,
+    client::{Listed, Version},
     entries::{Entries, State, is_live},
     frame::Frame,
     names,
@@ -82,7 +91,8 @@ impl Observer {
     ///
     /// The scope is looked at when the hub is watched already, so that a write of this instance is either seen or told;
     /// then the watch is registered under the mirror's lock. So its baseline is what the mirror has, which each key was at a time
-    /// during the call, and what the mirror tells next is not in it (W1, W2).
+    /// during the call, and what the mirror tells next is not in it (W1, W2). An entry that has changed and cannot be read
+    /// would be in the baseline as it was before, or as absent: with one, no watch begins (A11).
     pub(crate) async fn register(
         self: &Arc<Self>,
         handle: &Arc<Gate>,
@@ -98,7 +108,12 @@ impl Observer {
             let mut mirror = self.mirror();
             mirror.is_known(&scope);
             let priming = prepared.register()?;
-            let there = if priming.wants_current_state() { mirror.there(&scope) } else { Vec::new() };
+            let there = if priming.wants_current_state() {
+                mirror.there(&scope)
+            } else {
+                mirror.there_untold(&scope).iter().for_each(|key| priming.begins_with(key));
+                Vec::new()
+            };
             (priming, there, mirror.failing(&scope))
         };
         self.offer(&priming, there).await?;
@@ -124,18 +139,30 @@ impl Observer {
         stream::iter(there).map(Ok).try_for_each_concurrent(CONCURRENCY, offer).await
     }
 
-    /// Tells how the entries of a scope differ from what the mirror has of them. An entry that cannot be read does not
-    /// keep those beside it from being told: the watches hear of it.
+    /// Tells how the entries of a scope differ from what the mirror has of them.
     async fn look(&self, scope: &Scope) -> Result<()> {
-        match scope {
-            Scope::Key(key) => self.look_at(key).await,
-            Scope::Under(path) => {
-                self.look_below(path).await?;
-                let own = if path.is_root() { None } else { Some(path.clone()) };
-                self.confirm_all(own).await;
-                Ok(())
-            }
+        let path = match scope {
+            Scope::Key(key) => return self.look_at(key).await,
+            Scope::Under(path) => path,
+        };
+        let own = if path.is_root() { None } else { Some(path.clone()) };
+        self.confirm_all(own).await?;
+        let mut hints = pin!(self.hints_below(path));
+        while let Some(hints) = hints.try_next().await? {
+            self.confirm_all(hints).await?;
         }
+        self.mirror().passed(scope);
+        Ok(())
+    }
+
+    /// Looks at entries. One that cannot be read does not keep those beside it from being told: the watches hear of it.
+    async fn confirm_all(&self, keys: impl IntoIterator<Item = Key>) -> Result<()> {
+        let confirm = |key: Key| async move {
+            let looked = self.look_at(&key).await;
+            looked.inspect_err(|error| self.failed(Scope::Key(key), error))
+        };
+        let confirmed = stream::iter(keys).map(confirm).buffer_unordered(CONCURRENCY);
+        confirmed.fold(Ok(()), |before: Result<()>, confirmed| ready(before.and(confirmed))).await
     }
 
     async fn look_at(&self, key: &Key) -> Result<()> {
@@ -166,38 +193,23 @@ impl Observer {
         told.map(Wakers::wake).is_some()
     }
 
-    async fn look_below(&self, path: &Key) -> Result<()> {
+    /// The entries below a path that a listing shows otherwise than the mirror has them, some at a time.
+    fn hints_below(&self, path: &Key) -> impl Stream<Item = Result<Vec<Key>>> + Send {
         let listed = self.entries.client().list(&names::of_scope(path));
-        let mut chunks = listed.ready_chunks(CHUNK);
         let mut count = 0;
-        while let Some(chunk) = chunks.next().await {
+        listed.ready_chunks(CHUNK).map(move |chunk| {
             let chunk: Vec<_> = chunk.into_iter().collect::<Result<_, _>>()?;
             count += chunk.len() as u64;
-            if count > self.limit {
-                return Err(too_many(self.limit));
-            }
-            let seen = chunk.iter().filter_map(|listed| Some((entry_of(self.entries.client(), listed)?, listed)));
-            let hints = {
-                let mut mirror = self.mirror();
-                let mut is_hint = |key: &Key, version, is_there| !mirror.listed(key, version, is_there);
-                let hints = seen.filter(|(key, listed)| is_hint(key, listed.version.as_ref(), is_live(listed.size)));
-                hints.map(|(key, _)| key).collect::<Vec<_>>()
-            };
-            self.confirm_all(hints).await;
-        }
-        self.mirror().passed(&Scope::Under(path.clone()));
-        Ok(())
+            if count > self.limit { Err(too_many(self.limit)) } else { Ok(self.hints_among(&chunk)) }
+        })
     }
 
-    /// Looks at entries, and says which could not be read.
-    async fn confirm_all(&self, keys: impl IntoIterator<Item = Key>) -> Vec<Key> {
-        let confirm = |key: Key| async move {
-            let error = self.look_at(&key).await.err()?;
-            self.failed(Scope::Key(key.clone()), &error);
-            Some(key)
-        };
-        let confirmed = stream::iter(keys).map(confirm).buffer_unordered(CONCURRENCY);
-        confirmed.filter_map(std::future::ready).collect().await
+    fn hints_among(&self, listed: &[Listed]) -> Vec<Key> {
+        let seen = listed.iter().filter_map(|listed| Some((entry_of(self.entries.client(), listed)?, listed)));
+        let mut mirror = self.mirror();
+        let mut is_hint = |key: &Key, version, is_there| !mirror.listed(key, version, is_there);
+        let hints = seen.filter(|(key, listed)| is_hint(key, listed.version.as_ref(), is_live(listed.size)));
+        hints.map(|(key, _)| key).collect()
     }
 
     fn failed(&self, what: Scope, error: &Error) {
@@ -223,41 +235,70 @@ impl Observer {
         Ok(())
     }
 
-    /// Looks again and again, while something is watched.
+    /// Looks again and again, while something is watched. No look waits for another: one that takes long, or fails, delays
+    /// what it is about alone. The watches go on, and catch up when a fault has passed (W10).
     async fn run(&self) {
         let _running = Running(self);
-        let mut next = Instant::now() + self.poll;
-        loop {
-            if !self.hub.is_watched() {
-                self.forget_unwatched().await;
-                self.nudge.notified().await;
-                next = Instant::now() + self.poll;
-            // Not behind a nudge: there may be one at each turn.
-            } else if Instant::now() < next && timeout_at(next, self.nudge.notified()).await.is_ok() {
-                self.confirm_unclear().await;
-            } else {
-                self.look_at_all().await;
-                next = Instant::now() + self.poll;
+        let (mut looks, mut is_timed) = (Looks::default(), false);
+        let mut turns = FuturesUnordered::from_iter([self.nudged().boxed()]);
+        while let Some(turn) = turns.next().await {
+            let sets_timer = match turn {
+                Turn::Nudged => {
+                    turns.push(self.nudged().boxed());
+                    !is_timed
+                }
+                Turn::Due => {
+                    self.forget_unwatched().await;
+                    looks.are_due(self.hub.outermost_scopes());
+                    is_timed = self.hub.is_watched();
+                    is_timed
+                }
+                Turn::Looked(scope) => {
+                    looks.end(&scope);
+                    false
+                }
+            };
+            if sets_timer {
+                turns.push(self.due().boxed());
+                is_timed = true;
+            }
+            looks.are_hinted(self.mirror().take_unclear());
+            while let Some(scope) = looks.begin() {
+                turns.push(self.looked(scope).boxed());
             }
         }
     }
 
-    /// Each scope is looked at, whatever the others say. The watches go on, and catch up when a fault has passed (W10).
-    async fn look_at_all(&self) {
-        let look = |scope: Scope| async move {
-            if let Err(error) = self.look(&scope).await {
-                self.failed(scope, &error);
-            }
-        };
-        self.forget_unwatched().await;
-        stream::iter(self.hub.outermost_scopes()).for_each_concurrent(CONCURRENCY, look).await;
-        self.confirm_unclear().await;
+    async fn nudged(&self) -> Turn {
+        self.nudge.notified().await;
+        Turn::Nudged
     }
 
-    async fn confirm_unclear(&self) {
-        let unclear = self.mirror().take_unclear();
-        let failed = self.confirm_all(unclear).await;
-        self.mirror().is_unclear(failed);
+    async fn due(&self) -> Turn {
+        sleep(self.poll).await;
+        Turn::Due
+    }
+
+    async fn looked(&self, scope: Scope) -> Turn {
+        let looked = match &scope {
+            Scope::Key(key) => self.look_at(key).await,
+            Scope::Under(path) => self.look_below(path).await,
+        };
+        if let Err(error) = looked {
+            self.failed(scope.clone(), &error);
+        }
+        Turn::Looked(scope)
+    }
+
+    /// Looks for what has changed below a path, and leaves it to looks of its own.
+    async fn look_below(&self, path: &Key) -> Result<()> {
+        let mut hints = pin!(self.hints_below(path));
+        while let Some(hints) = hints.try_next().await? {
+            self.mirror().are_unclear(hints);
+            self.nudge.notify_one();
+        }
+        self.mirror().passed(&Scope::Under(path.clone()));
+        Ok(())
     }
 
     /// Forgets what is not watched any more: there may be millions of keys, and others wait for the mirror.
@@ -298,6 +339,16 @@ impl Observer {
     fn poller(&self) -> MutexGuard<'_, Poller> {
         self.poller.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the poller waits for.
+enum Turn {
+    /// There is something to look at, or a first watch.
+    Nudged,
+    /// All that is watched is to be looked at, be it or not that the last look at it has ended.
+    Due,
+    /// A look has ended.
+    Looked(Scope),
 }
 
 /// Tells the watches when the poller ends and nobody has stopped it: they would hear of nothing, and not know.
@@ -352,7 +403,7 @@ mod tests {
         throttle::{ThrottleConfig, ThrottledStore},
     };
     use store_api::{AtomicWrite, Backend, EntryRead, Event};
-    use tokio::time::{sleep, timeout};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -371,7 +422,7 @@ mod tests {
         let observer = Arc::clone(&mine.instance.observer);
         let nudging = tokio::spawn(async move {
             loop {
-                observer.mirror().is_unclear(vec![other.clone()]);
+                observer.mirror().are_unclear([other.clone()]);
                 observer.nudge.notify_one();
                 sleep(Duration::from_millis(1)).await;
             }

@@ -15,6 +15,7 @@ use store_api::{Error, ErrorKind, HashFunction, Result};
 use crate::{
     client::{self, Connector, InTask, OfMachine, READ_ATTEMPTS},
     environment::{self, Variables},
+    packs::MAX_RECORDS,
 };
 
 /// Names of objects have at most 1,024 bytes, and those of the store's need the rest.
@@ -52,6 +53,8 @@ pub struct S3Options {
     pub(crate) verify: bool,
     pub(crate) batch_limit: usize,
     pub(crate) pack: usize,
+    /// How many records a run of the index has at the most.
+    pub(crate) run: usize,
     pub(crate) poll: Duration,
     pub(crate) busy: Duration,
     pub(crate) patience: Duration,
@@ -143,6 +146,7 @@ impl S3Options {
             verify: true,
             batch_limit: DEFAULT_BATCH_LIMIT,
             pack: 8 * 1024 * 1024,
+            run: MAX_RECORDS,
             poll: Duration::from_secs(1),
             busy: Duration::from_secs(30),
             patience: Duration::from_secs(30),

@@ -14,8 +14,8 @@
 //! | `index` of what is not | a GET for each run, GET of the root, LIST, a GET for each new pack |
 //!
 //! In memory: 100 bytes for each of the last 1,048,576 places that were learned, as much again for those of the packs
-//! that are not indexed (64 packs, or 65,536 values, until a merge is due), 6 MiB of blocks, and 150 MiB at most while
-//! a merge goes on. A page of keys has 1,024 of each run.
+//! that are not indexed (64 packs, or 65,536 values, until a merge is due), 6 MiB of blocks, and 150 MiB while a merge
+//! goes on, or more for a batch of more than 1,048,576 values. A page of keys has 1,024 of each run.
 
 mod format;
 #[cfg(feature = "fuzzing")]
@@ -33,6 +33,7 @@ mod view;
 
 use std::{
     collections::BTreeSet,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -40,11 +41,19 @@ use std::{
     time::Duration,
 };
 
-use backend_kit::{Detached, false_value, frame, offload_long};
+use backend_kit::{Detached, Gate, false_value, frame, offload_long};
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{
+    StreamExt, TryStreamExt,
+    future::{Either, select},
+    stream,
+};
 use store_api::{ContentHash, ContentKey, Error, ErrorKind, HashFunction, Result};
-use tokio::{runtime::Handle, sync::Mutex as AsyncMutex, time::Instant};
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard, Notify},
+    time::{Instant, timeout_at},
+};
 
 use self::{
     format::{Index, Tail},
@@ -62,7 +71,7 @@ use crate::{
     tasks::aside,
 };
 
-pub(crate) use self::keys::Cursor;
+pub(crate) use self::{keys::Cursor, run::MAX_RECORDS};
 
 /// How many requests of one operation are under way at a time.
 const CONCURRENCY: usize = 8;
@@ -89,6 +98,9 @@ pub(crate) struct Packs {
     queue: Mutex<Queue>,
     merging: Merging,
     runtime: Handle,
+    gate: Arc<Gate>,
+    /// The gate was closed.
+    closing: Notify,
     /// What the instance has under way: additions until they are answered, batches, merges.
     detached: Detached,
 }
@@ -118,6 +130,7 @@ impl Packs {
         hash: HashFunction,
         options: &S3Options,
         runtime: Handle,
+        gate: Arc<Gate>,
         detached: Detached,
     ) -> Self {
         Self {
@@ -129,10 +142,41 @@ impl Packs {
             refreshing: Refreshing::default(),
             blocks: Blocks::default(),
             queue: Mutex::new(Queue::new(options.pack)),
-            merging: Merging::default(),
+            merging: Merging::new(options.run),
             runtime,
+            gate,
+            closing: Notify::new(),
             detached,
         }
+    }
+
+    /// Ends what looks for others' packs, once the gate is closed: to read all footers may take long.
+    pub(crate) fn end_readings(&self) {
+        self.closing.notify_waiters();
+    }
+
+    /// What is done in a [task](aside) for a caller, unless the gate is closed before.
+    async fn aside<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let packs = Arc::clone(self);
+        let unless_closed = async move {
+            // It hears of a close from here on, polled or not.
+            let closing = packs.closing.notified();
+            packs.gate.check()?;
+            match select(pin!(closing), pin!(work)).await {
+                Either::Left(_) => Err(Error::closed()),
+                Either::Right((done, _)) => done,
+            }
+        };
+        aside(&self.runtime, unless_closed).await?
+    }
+
+    /// The right to learn of packs, for a task that gives up at a time.
+    async fn turn(&self, patience: Instant) -> Result<AsyncMutexGuard<'_, u64>> {
+        let turn = timeout_at(patience, self.refreshing.done.lock()).await;
+        turn.map_err(|_| Error::new(ErrorKind::Unavailable, "others' packs are being looked through; try again"))
     }
 
     /// When an operation that begins here gives up.
@@ -255,7 +299,7 @@ impl Packs {
     async fn refresh(self: &Arc<Self>) -> Result<()> {
         let seen = self.refreshing.begun.load(Ordering::SeqCst);
         let packs = Arc::clone(self);
-        aside(&self.runtime, async move { packs.refresh_unless_begun_since(seen).await }).await?
+        self.aside(async move { packs.refresh_unless_begun_since(seen).await }).await
     }
 
     async fn refresh_unless_begun_since(self: &Arc<Self>, seen: u64) -> Result<()> {
@@ -273,11 +317,11 @@ impl Packs {
     }
 
     /// Learns the latest epoch, without reading any footer, for a task that writes.
-    async fn list_first(&self) -> Result<()> {
+    async fn list_first(&self, patience: Instant) -> Result<()> {
         if self.view().is_listed() {
             return Ok(());
         }
-        let _turn = self.refreshing.done.lock().await;
+        let _turn = self.turn(patience).await?;
         if self.view().is_listed() { Ok(()) } else { self.list_packs().await }
     }
 

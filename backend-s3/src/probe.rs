@@ -1,6 +1,6 @@
-//! Whether the service keeps the promise that all rests on: a write takes place only if its condition holds.
+//! Whether the service keeps the promise that all rests on: a write takes place if its condition holds, and only then.
 //!
-//! Some services take conditional writes and ignore the condition. Each open asks with an object of its own, in four PUT
+//! Some services take conditional writes and ignore the condition, or refuse them all. Each open asks with an object of its own, in four PUT
 //! and a DELETE: a note that a store was probed would say nothing about the service that answers today, since the same
 //! objects may be reached by another endpoint, or by another version behind the same one. What is kept almost always, or
 //! not under a race, no probe can tell: that is for the conformance suite.
@@ -9,23 +9,47 @@ use bytes::Bytes;
 use store_api::{Error, ErrorKind, Result};
 
 use crate::{
-    client::{Client, Failure, FailureKind, Version},
+    client::{Client, Failure, FailureKind, Version, back_off},
     frame::random,
 };
 
-/// How often it asks when answers are lost.
+/// How often it asks when answers are lost, or are those of contention.
 const ATTEMPTS: u32 = 3;
 
+/// What is missing, in the words of the error.
+const CREATE: &str = "a create where there is no object (`If-None-Match: *`)";
+const CREATE_ONLY: &str = "a create only where there is no object (`If-None-Match: *`)";
+const UPDATE: &str = "an update of the current version (`If-Match`)";
+const UPDATE_ONLY: &str = "an update only of the version it names (`If-Match`)";
+
 enum Lack {
-    /// A create must be refused where there is an object.
-    Create,
-    /// An update must be refused where the object has changed.
-    Update,
+    /// A write took place whose condition does not hold, or the service says that it has no such write.
+    Of(&'static str),
+    /// A write was refused whose condition holds, as by contention that the service has inside.
+    Refused(&'static str),
     /// No answer, so that nothing is known.
     Answer(Failure),
 }
 
-/// Refuses a service that ignores conditions, naming the guarantee that is missing.
+impl Lack {
+    /// Whether the service may show none when it is asked again.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Of(_) => false,
+            Self::Refused(_) => true,
+            Self::Answer(failure) => failure.kind == FailureKind::Ambiguous,
+        }
+    }
+
+    fn into_error(self) -> Error {
+        match self {
+            Self::Of(guarantee) | Self::Refused(guarantee) => lacking(guarantee),
+            Self::Answer(failure) => failure.into(),
+        }
+    }
+}
+
+/// Refuses a service that ignores conditions, or holds none to be kept, naming the guarantee that is missing.
 pub(crate) async fn check(client: &Client) -> Result<()> {
     let mut attempt = 1;
     loop {
@@ -36,38 +60,38 @@ pub(crate) async fn check(client: &Client) -> Result<()> {
         }
         match asked {
             Ok(()) => return Ok(()),
-            Err(Lack::Create) => return Err(lacking("a create only where there is no object (`If-None-Match: *`)")),
-            Err(Lack::Update) => return Err(lacking("an update only of the version it names (`If-Match`)")),
-            Err(Lack::Answer(failure)) if failure.kind != FailureKind::Ambiguous || attempt == ATTEMPTS => {
-                return Err(failure.into());
-            }
-            Err(Lack::Answer(_)) => attempt += 1,
+            Err(lack) if attempt == ATTEMPTS || !lack.is_passing() => return Err(lack.into_error()),
+            Err(_) => back_off(attempt).await,
         }
+        attempt += 1;
     }
 }
 
 async fn ask(client: &Client, name: &str) -> Result<(), Lack> {
-    let first = client.create(name, Bytes::from_static(b"first").into()).await;
-    let first = first.map_err(|failure| lack_of(failure, Lack::Create))?;
-    let again = client.create(name, Bytes::from_static(b"again").into()).await;
-    is_refused(again, Lack::Create)?;
-    let second = client.replace(name, Bytes::from_static(b"second").into(), &first).await;
-    second.map_err(|failure| lack_of(failure, Lack::Update))?;
-    let stale = client.replace(name, Bytes::from_static(b"stale").into(), &first).await;
-    is_refused(stale, Lack::Update)
+    let first = takes_place(client.create(name, Bytes::from_static(b"first").into()).await, CREATE)?;
+    is_refused(client.create(name, Bytes::from_static(b"again").into()).await, CREATE_ONLY)?;
+    takes_place(client.replace(name, Bytes::from_static(b"second").into(), &first).await, UPDATE)?;
+    is_refused(client.replace(name, Bytes::from_static(b"stale").into(), &first).await, UPDATE_ONLY)
 }
 
-fn is_refused(answer: Result<Version, Failure>, lack: Lack) -> Result<(), Lack> {
+fn takes_place(answer: Result<Version, Failure>, guarantee: &'static str) -> Result<Version, Lack> {
+    answer.map_err(|failure| match failure.kind {
+        FailureKind::Refused => Lack::Refused(guarantee),
+        _ => lack_of(failure, guarantee),
+    })
+}
+
+fn is_refused(answer: Result<Version, Failure>, guarantee: &'static str) -> Result<(), Lack> {
     match answer {
-        Ok(_) => Err(lack),
+        Ok(_) => Err(Lack::Of(guarantee)),
         Err(failure) if failure.kind == FailureKind::Refused => Ok(()),
-        Err(failure) => Err(lack_of(failure, lack)),
+        Err(failure) => Err(lack_of(failure, guarantee)),
     }
 }
 
 /// A service that does not know a condition at all may say so.
-fn lack_of(failure: Failure, lack: Lack) -> Lack {
-    if failure.kind == FailureKind::Unsupported { lack } else { Lack::Answer(failure) }
+fn lack_of(failure: Failure, guarantee: &'static str) -> Lack {
+    if failure.kind == FailureKind::Unsupported { Lack::Of(guarantee) } else { Lack::Answer(failure) }
 }
 
 fn lacking(guarantee: &str) -> Error {

@@ -17,14 +17,11 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     Instance,
-    client::{Failure, FailureKind, Version, back_off},
+    client::{Failure, FailureKind, Version, back_off, owned},
     entries::{State, seal},
     frame::Frame,
     turns::Turn,
 };
-
-/// How long a value may be that is copied to be kept.
-const OWNED_LEN: usize = 1024 * 1024;
 
 /// What a write is tried upon.
 struct Base {
@@ -229,10 +226,4 @@ fn decide_in_place(test: &Test, state: &State, set: Option<&Bytes>) -> Result<De
 
 fn contended() -> Error {
     Error::new(ErrorKind::Unavailable, "others write this key all the time; try again")
-}
-
-/// A value that is kept holds its own bytes, and not the large buffer that it may be a part of. The few that are large
-/// themselves are not copied.
-fn owned(value: Bytes) -> Bytes {
-    if value.len() <= OWNED_LEN { Bytes::copy_from_slice(&value) } else { value }
 }

@@ -1,7 +1,15 @@
 //! Several machines on one bucket of a real server, with a network between them that loses, repeats, delays and spoils:
 //! what they see can be explained, nothing that was acknowledged is lost, and content is never wrong.
 
-use std::{collections::BTreeMap, process::ExitCode, time::Duration};
+use std::{
+    collections::BTreeMap,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use backend_s3::{S3, S3Options};
 use bytes::Bytes;
@@ -51,8 +59,26 @@ const OPERATIONS: usize = 60;
 /// How many packs there are when they begin: nearly as many as call for a merge.
 const PACKS: usize = 60;
 
+/// How many requests of those kinds suffered for which there is no fault of their own.
+#[derive(Default)]
+struct Spoiled {
+    lists: Arc<AtomicUsize>,
+    deletes: Arc<AtomicUsize>,
+}
+
+/// Injects a fault into the next request that is meant, and counts it.
+fn spoil_next(proxy: &Proxy, fault: Fault, is_meant: fn(Request<'_>) -> bool, spoiled: &Arc<AtomicUsize>) {
+    let spoiled = Arc::clone(spoiled);
+    proxy.next(fault, move |request| {
+        let is_next = is_meant(request);
+        spoiled.fetch_add(usize::from(is_next), Ordering::Relaxed);
+        is_next
+    });
+}
+
 /// Each fault once at least, as soon as there is a request for it, and then at random.
-fn spoil(proxy: &Proxy) {
+fn spoil(proxy: &Proxy) -> Spoiled {
+    let spoiled = Spoiled::default();
     for fault in OF_ALL {
         proxy.next(fault, |_| true);
         proxy.sometimes(SHARE, fault, |_| true);
@@ -66,11 +92,12 @@ fn spoil(proxy: &Proxy) {
         proxy.next(fault, |request| request.method == "GET" && request.target.contains("/packs/"));
         proxy.sometimes(SHARE, fault, |request| request.method == "GET" && !is_list(request));
     }
-    proxy.next(Fault::Truncated, is_list);
+    spoil_next(proxy, Fault::Truncated, is_list, &spoiled.lists);
     proxy.sometimes(SHARE, Fault::Truncated, is_list);
     for fault in OF_DELETES {
-        proxy.next(fault, |request| request.method == "DELETE");
+        spoil_next(proxy, fault, |request| request.method == "DELETE", &spoiled.deletes);
     }
+    spoiled
 }
 
 const KINDS: &[Kind] = &[
@@ -274,16 +301,18 @@ async fn ensure_explained(sound: &S3, recorder: Recorder) {
 /// What a watch of everything has told, put together.
 type Told = watch::Receiver<BTreeMap<Key, Bytes>>;
 
-/// Follows what a machine is told, until its store goes.
-async fn follow(machine: &S3) -> Told {
+/// Follows what a machine is told from a state that it was given, or else from what there is before anybody writes:
+/// nothing. It ends with its store.
+async fn follow(machine: &S3, known: Option<BTreeMap<Key, Bytes>>) -> Told {
     let entries = machine.atomic_write().unwrap();
     let mut events = loop {
-        match entries.watch(&Key::root(), Init::Current).await {
+        let init = known.clone().map_or(Init::Current, |known| Init::Known(known.into_iter().collect()));
+        match entries.watch(&Key::root(), init).await {
             Ok(events) => break events,
             Err(error) => assert!(error.is_retryable(), "{error}"),
         }
     };
-    let (tell, told) = watch::channel(BTreeMap::new());
+    let (tell, told) = watch::channel(known.unwrap_or_default());
     tokio::spawn(async move {
         while let Some(event) = events.next().await {
             match event {
@@ -327,13 +356,18 @@ async fn through_the_proxy(kind: Kind, seed: u64) {
     let server = shared(kind).await;
     let endpoint = server.endpoint();
     let proxy = Proxy::start(([127, 0, 0, 1], endpoint.port()).into(), seed).await.unwrap();
-    spoil(&proxy);
+    let spoiled = spoil(&proxy);
     let scene = Scene::new(endpoint, proxy.address().port()).await;
     let recorder = Recorder::new();
-    let watching = join_all(scene.machines.iter().map(follow)).await;
+    let gone = BTreeMap::from([(Key::new("gone").unwrap(), Bytes::from("since"))]);
+    let follow = |machine| [None, Some(gone.clone())].map(|known| follow(machine, known));
+    let watching = join_all(scene.machines.iter().flat_map(follow)).await;
     let added = work(&scene, &recorder, &watch::Sender::new(0)).await;
     for fault in OF_ALL.into_iter().chain(OF_PUTS).chain(OF_READS) {
         assert!(proxy.injected(fault) > 0, "{fault:?} in none of {} requests", proxy.requests());
+    }
+    for (kind, count) in [("LIST", spoiled.lists), ("DELETE", spoiled.deletes)] {
+        assert!(count.load(Ordering::Relaxed) > 0, "no {kind} of {} requests is spoiled", proxy.requests());
     }
     assert!(!added.is_empty());
     scene.ensure_merged().await;

@@ -1,15 +1,20 @@
 //! What operations cost on real servers: the requests that reach one are those that the store counts, and those that its
 //! README tells.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use backend_s3::{S3, S3Options};
 use bytes::Bytes;
-use conformance::proxy::Proxy;
-use futures_util::TryStreamExt;
+use conformance::proxy::{Fault, Proxy};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use libtest_mimic::{Arguments, Trial};
-use store_api::{Append, AtomicWrite, Backend, ContentRead, EntryRead, HashFunction, Indexed, Key, Result};
+use store_api::{
+    Append, AtomicWrite, Backend, ContentRead, EntryRead, Event, HashFunction, Indexed, Init, Key, Result, Watch,
+};
 use test_servers::{Endpoint, Kind, Shared, with_credentials};
+use tokio::{sync::watch, time::Instant};
+
+const POLL: Duration = Duration::from_millis(100);
 
 const KINDS: &[Kind] = &[
     Kind::SeaweedFs,
@@ -50,7 +55,7 @@ impl Scene {
                 Kind::Azurite => S3Options::azure(server.bucket()),
                 _ => S3Options::new(server.bucket()).region("us-east-1"),
             };
-            options.endpoint(server.url_through(port)).prefix(&prefix)
+            options.endpoint(server.url_through(port)).prefix(&prefix).poll(POLL)
         };
         let made = options(proxy.address().port()).open().await.unwrap();
         assert_eq!((made.requests().total(), proxy.requests()), (7, 7), "open of a store that is made");
@@ -69,12 +74,44 @@ impl Scene {
         assert_eq!((after.0 - before.0, after.1 - before.1), (requests, requests), "{what}: on the wire, and counted");
         done
     }
+
+    /// What a watch that has caught up, and is told of nothing, sends until so many looks have begun: one each interval.
+    async fn sent_by(&self, mut idle: Watch, looks: usize, begins_look: fn(&str) -> bool) -> Vec<String> {
+        assert_eq!(idle.next().await.unwrap().unwrap(), Event::CaughtUp);
+        let (tell, mut sent) = watch::channel(Vec::new());
+        let begun = Instant::now();
+        // Nothing is injected by this.
+        self.proxy.sometimes(0.0, Fault::LostRequest, move |request| {
+            let request = format!("{} {}", request.method, request.target);
+            tell.send_if_modified(|sent: &mut Vec<String>| {
+                // It may have been in the middle of a look.
+                let counts = !sent.is_empty() || begins_look(&request);
+                sent.extend(counts.then_some(request));
+                counts
+            });
+            false
+        });
+        let begun_in = |sent: &[String]| sent.iter().filter(|request| begins_look(request)).count();
+        let sent = sent.wait_for(|sent| begun_in(sent) >= looks).await.unwrap().clone();
+        let intervals = begun.elapsed().as_millis() / POLL.as_millis();
+        assert!(begun_in(&sent) as u128 <= intervals + 2, "{} looks in {intervals} intervals", begun_in(&sent));
+        self.proxy.heal();
+        sent
+    }
 }
 
 async fn costs(server: Endpoint) {
     let scene = Scene::new(server).await;
     entries(&scene).await;
     content(&scene).await;
+    idle_watch_of_a_key(&scene).await;
+    let pages = match server.kind() {
+        // Its pages have 5,000 names.
+        #[cfg(feature = "azure")]
+        Kind::Azurite => 1,
+        _ => 2,
+    };
+    idle_watch_of_all(&scene, pages).await;
 }
 
 fn key(path: &str) -> Key {
@@ -126,4 +163,33 @@ async fn content(scene: &Scene) {
         batch.commit().await
     };
     scene.takes(2, "a batch", batch).await;
+}
+
+async fn idle_watch_of_a_key(scene: &Scene) {
+    let (key, value) = (key("idle"), Bytes::from(vec![b'x'; 1 << 20]));
+    scene.other.set(&key, value.clone()).await.unwrap();
+    let watch = scene.counted.atomic_write().unwrap().watch_key(&key, Init::Current).await.unwrap();
+    let before = scene.proxy.bytes();
+    let sent = scene.sent_by(watch, 5, |request| request.starts_with("GET ")).await;
+    assert!(sent.iter().all(|request| request.starts_with("GET ") && request.contains("entries/idle_")), "{sent:?}");
+    assert!(scene.proxy.bytes() - before < value.len() as u64, "bodies were sent");
+}
+
+async fn idle_watch_of_all(scene: &Scene, pages: usize) {
+    // More names than a page has.
+    let names: Vec<Key> = (0..1001).map(|i| key(&format!("many/{i}"))).collect();
+    let create = |name| scene.other.test_and_set(name, None, Some("value".into()));
+    let created: Vec<_> = stream::iter(&names).map(create).buffer_unordered(16).try_collect().await.unwrap();
+    assert_eq!(created.len(), names.len());
+    let watch = scene.counted.atomic_write().unwrap().watch(&Key::root(), Init::Current).await.unwrap();
+    let is_list = |request: &String| request.contains("list-type=2") || request.contains("comp=list");
+    let sent = scene.sent_by(watch, 4, is_first_page).await;
+    assert!(sent.iter().all(is_list), "{sent:?}");
+    let looks = sent.iter().filter(|request| is_first_page(request)).count();
+    // The last one is under way.
+    assert!(((looks - 1) * pages..=looks * pages).contains(&sent.len()), "{sent:?}");
+}
+
+fn is_first_page(request: &str) -> bool {
+    !request.contains("continuation-token=") && !request.contains("marker=")
 }

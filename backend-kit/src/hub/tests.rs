@@ -293,6 +293,22 @@ fn w3_old_is_what_was_told_or_given_last() {
 }
 
 #[test]
+fn w3_an_entry_that_a_watch_began_with_is_changed_or_gone_whatever_the_others_were_told() {
+    let mut store = Store::holding(&[]);
+    let mut others = store.watch_all(Init::Current);
+    let priming = store.register("a", Init::Current);
+    ["a/1", "a/2", "a/3"].iter().for_each(|path| priming.begins_with(&key(path)));
+    let mut watch = priming.finish(Arc::new(()));
+    assert_eq!(told(&mut watch), ["caught up"]);
+    store.set("a/1", "1");
+    store.remove("a/2");
+    assert_eq!(told(&mut watch), ["a/1=?>1", "-a/2=?"]);
+    store.set("a/2", "1");
+    assert_eq!(told(&mut watch), ["+a/2=1"]);
+    assert_eq!(told(&mut others), ["caught up", "+a/1=1", "+a/2=1"]);
+}
+
+#[test]
 fn w3_old_is_unknown_only_until_a_value_was_told() {
     let store = Store::holding(&[]);
     let mut watch = store.watch_all(Init::Current);

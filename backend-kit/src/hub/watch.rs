@@ -136,6 +136,14 @@ impl WatchState {
         }
     }
 
+    pub(super) fn begins_with(&self, key: &Key) {
+        let mut inner = self.0.lock();
+        if inner.phase == Phase::Running {
+            let there = Tracked { seq: 0, told: Old::Present(None), latest: None, ticket: None };
+            inner.tracked.entry(key.clone()).or_insert(there);
+        }
+    }
+
     pub(super) fn finish_priming(&self) {
         let mut inner = self.0.lock();
         if inner.phase == Phase::Priming {

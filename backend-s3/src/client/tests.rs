@@ -74,6 +74,21 @@ async fn a11_only_a_404_that_names_what_is_missing_is_absence() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a11_a_304_to_a_request_without_a_condition_is_no_absence() {
+    let kind = |failure: Failure| failure.kind;
+    assert_eq!(client([(304, ""); 5]).get("object", 9).await.err().map(kind), Some(FailureKind::Ambiguous));
+    assert_eq!(client([(304, ""); 5]).get_range("object", 0..1).await.err().map(kind), Some(FailureKind::Ambiguous));
+    assert_eq!(client([(304, ""); 5]).head("object").await.err().map(kind), Some(FailureKind::Ambiguous));
+    assert!(client([(304, ""), (404, NO_KEY)]).get("object", 9).await.unwrap().is_none());
+    let unless = |version: Option<Version>| async move {
+        let client = client([(304, ""); 5]);
+        client.get_unless("object", version.as_ref(), 9, client.until()).await
+    };
+    assert!(matches!(unless(Some(version())).await, Ok(Seen::Unchanged)));
+    assert_eq!(unless(None).await.err().map(kind), Some(FailureKind::Ambiguous));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a5_an_answer_to_a_write_is_a_refusal_ambiguous_or_final() {
     let cases = [
         (404, NO_KEY, FailureKind::Refused),
@@ -230,4 +245,71 @@ async fn e1_a_panic_of_the_client_is_an_error() {
     assert_eq!(client.delete("object").await.err().and_then(kind), Some(FailureKind::Ambiguous));
     let listed = client.list("").next().await.unwrap();
     assert_eq!(listed.err().and_then(kind), Some(FailureKind::Ambiguous));
+}
+
+/// A service whose answers are a part of a larger buffer, as those of a connection are.
+#[derive(Clone, Debug)]
+struct Buffered(Bytes);
+
+#[async_trait]
+impl HttpService for Buffered {
+    async fn call(&self, _: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let mut response = HttpResponse::new(self.0.slice(..100).into());
+        response.headers_mut().insert("etag", "tag".parse().unwrap());
+        response.headers_mut().insert("content-length", 100.into());
+        Ok(response)
+    }
+}
+
+impl HttpConnector for Buffered {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(Bounded { service: self.clone(), listings: Arc::default() }))
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_holds_no_buffer_that_it_was_a_part_of() {
+    let buffer = Bytes::from(vec![b'x'; 1 << 16]);
+    let service = connect_to_s3(builder([]).with_http_connector(Buffered(buffer.clone()))).unwrap();
+    let client = Client::new(service, Path::from("prefix"), Duration::ZERO, PATIENCE);
+    let object = client.get("object", 100).await.unwrap().unwrap();
+    drop(client);
+    assert_eq!(object.bytes, buffer[..100]);
+    assert!(buffer.is_unique());
+}
+
+/// A service where nothing has changed, with the conditions that it was sent.
+#[derive(Clone, Debug, Default)]
+struct Unchanged(Arc<Mutex<Vec<String>>>);
+
+#[async_trait]
+impl HttpService for Unchanged {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let condition = request.headers()["if-none-match"].to_str().unwrap().to_owned();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(condition);
+        let mut response = HttpResponse::new(String::new().into());
+        *response.status_mut() = 304.try_into().unwrap();
+        Ok(response)
+    }
+}
+
+impl HttpConnector for Unchanged {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(Bounded { service: self.clone(), listings: Arc::default() }))
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_was_listed_without_quotes_is_asked_for_with_them() {
+    let unchanged = Unchanged::default();
+    let service = connect_to_s3(builder([]).with_http_connector(unchanged.clone())).unwrap();
+    let service = Service { listings: Some(Arc::default()), ..service };
+    let client = Client::new(service, Path::from("prefix"), Duration::ZERO, PATIENCE);
+    for tag in ["0x8D", "\"0x8D\"", "W/\"0x8D\""] {
+        let version = Version::new(tag.into()).unwrap();
+        let seen = client.get_unless("object", Some(&version), 9, client.until()).await.unwrap();
+        assert!(matches!(seen, Seen::Unchanged));
+    }
+    let conditions = unchanged.0.lock().unwrap_or_else(PoisonError::into_inner);
+    assert_eq!(*conditions, ["\"0x8D\"", "\"0x8D\"", "W/\"0x8D\""]);
 }

@@ -25,7 +25,8 @@ pub(super) struct Mirror {
     covers: Covers,
     /// The keys in these scopes that have an object.
     keys: BTreeMap<Key, Record>,
-    /// What this instance wrote where it is not known whether the record is of before or after.
+    /// What others seem to have written, and what this instance wrote where it is not known whether the record is of
+    /// before or after.
     unclear: Vec<Key>,
     /// What could not be looked at, since when the watches know: an entry, or a listing.
     failing: HashMap<Scope, Error>,
@@ -168,10 +169,16 @@ impl Mirror {
         next.into_iter().nth(FORGOTTEN - 1)
     }
 
-    /// The keys in a scope that are there.
+    /// The keys in a scope that are there, be it in bytes that rotted.
     pub(super) fn there(&self, scope: &Scope) -> Vec<Key> {
-        let there = self.within(scope, None).filter(|(_, record)| record.is_there);
+        let there = self.within(scope, None).filter(|(_, record)| record.is_there || record.rotten.is_some());
         there.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Those of them that appeared as rot, so that the watches were told of none.
+    pub(super) fn there_untold(&self, scope: &Scope) -> Vec<Key> {
+        let untold = self.within(scope, None).filter(|(_, record)| !record.is_there && record.rotten.is_some());
+        untold.map(|(key, _)| key.clone()).collect()
     }
 
     /// The records of a scope, behind a key.
@@ -307,17 +314,14 @@ impl Mirror {
         std::mem::take(&mut self.unclear)
     }
 
-    pub(super) fn is_unclear(&mut self, keys: Vec<Key>) {
+    pub(super) fn are_unclear(&mut self, keys: impl IntoIterator<Item = Key>) {
         self.unclear.extend(keys);
     }
 }
 
 fn publish(hub: &Hub, key: &Key, seq: u64, was_there: bool, new: Option<Bytes>) -> Wakers {
-    let old = match (was_there, &new) {
-        (false, None) => return Wakers::default(),
-        (false, Some(_)) => Old::Absent,
-        (true, _) => Old::Present(None),
-    };
+    // Also where there was none and is none: some watches began with what rotted since.
+    let old = if was_there { Old::Present(None) } else { Old::Absent };
     hub.publish(&Change { key: key.clone(), seq, old, new })
 }
 

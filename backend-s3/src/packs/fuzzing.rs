@@ -97,7 +97,7 @@ pub fn run(bytes: &[u8]) {
         place.put(&mut sealed);
     }
     assert_eq!(sealed, bytes);
-    let (run, object) = Run::seal(7, records.clone());
+    let (run, object) = Run::seal(7, &run::best_of_each(records.clone()));
     let opened = run.open(&object).expect("it was sealed");
     assert!(opened.is_sorted_by(|(one, _), (other, _)| one < other));
     for (hash, best) in &opened {

@@ -23,7 +23,7 @@ pub(super) const RECORD_LEN: usize = ContentHash::LEN + Place::LEN;
 const BLOCK_RECORDS: usize = 1024;
 const BLOCK_LEN: usize = BLOCK_RECORDS * RECORD_LEN;
 
-/// The most records of a run: 65 MiB, which a merge holds in memory.
+/// How many records runs have at the most: 65 MiB, which a merge holds in memory.
 pub(crate) const MAX_RECORDS: usize = 1 << 20;
 
 /// The folder of the runs and of their root, below the store's prefix.
@@ -43,14 +43,18 @@ struct Block {
     checksum: [u8; frame::CHECKSUM_LEN],
 }
 
+/// The best record of each hash, in the order of the hashes.
+pub(crate) fn best_of_each(mut records: Vec<Record>) -> Vec<Record> {
+    records.sort_unstable_by_key(|(hash, place)| (*hash, Reverse(place.rank())));
+    records.dedup_by_key(|(hash, _)| *hash);
+    records
+}
+
 impl Run {
-    /// Sorts records, keeps the best of each hash, and makes a run of them, with its object's bytes. No other run has its
-    /// nonce.
-    pub(crate) fn seal(nonce: u128, mut records: Vec<Record>) -> (Self, Bytes) {
-        records.sort_unstable_by_key(|(hash, place)| (*hash, Reverse(place.rank())));
-        records.dedup_by_key(|(hash, _)| *hash);
+    /// A run of records, each hash once and in their order, with its object's bytes. No other run has its nonce.
+    pub(crate) fn seal(nonce: u128, records: &[Record]) -> (Self, Bytes) {
         let mut bytes = Vec::with_capacity(records.len() * RECORD_LEN);
-        for (hash, place) in &records {
+        for (hash, place) in records {
             bytes.extend_from_slice(hash.as_bytes());
             place.put(&mut bytes);
         }

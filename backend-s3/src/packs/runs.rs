@@ -14,7 +14,7 @@ use super::{
     root::Root,
     run::{Record, Run, place_in},
 };
-use crate::{client::Version, tasks::aside};
+use crate::client::Version;
 
 /// How many blocks are remembered: 6 MiB.
 const REMEMBERED: usize = 64;
@@ -79,7 +79,7 @@ impl Packs {
             let _turn = packs.refreshing.done.lock().await;
             packs.complete_in_turn().await
         };
-        aside(&self.runtime, complete).await?
+        self.aside(complete).await
     }
 
     async fn complete_in_turn(&self) -> Result<()> {
@@ -125,7 +125,7 @@ impl Packs {
     /// Goes on from a root one of whose runs is lost: to the one that has replaced it, or else without any.
     pub(super) async fn replace_root(self: &Arc<Self>, lost: &Version) -> Result<()> {
         let (packs, lost) = (Arc::clone(self), lost.clone());
-        aside(&self.runtime, async move { packs.replace_lost_root(&lost).await }).await?
+        self.aside(async move { packs.replace_lost_root(&lost).await }).await
     }
 
     async fn replace_lost_root(&self, lost: &Version) -> Result<()> {

@@ -189,7 +189,7 @@ impl Packs {
     /// Writes a pack, and returns when everyone will find it.
     async fn write(self: &Arc<Self>, additions: &Arc<BTreeMap<ContentHash, Addition>>) -> Result<Index> {
         let patience = self.patience();
-        self.list_first().await?;
+        self.list_first(patience).await?;
         let unknown = |error: Error| error.with_effect(Effect::Unknown);
         for names in 0..NAMES {
             let name = PackName::new(self.view().next_epoch(additions.keys()))?;
@@ -219,7 +219,7 @@ impl Packs {
             return Ok(false);
         }
         // How far the others are is told by few names, behind the floor of the root.
-        let _turn = self.refreshing.done.lock().await;
+        let _turn = self.turn(patience).await?;
         self.list_packs().await?;
         Ok(true)
     }

@@ -76,6 +76,7 @@ const ATTACKS: &[Attack] = &[
     attack(Get, "an_endless_error", LITTLE, || {
         Answer::Endless(b"HTTP/1.1 403 Forbidden\r\n\r\n".into(), vec![b'x'; 65536])
     }),
+    attack(Get, "a_304_to_no_condition", LITTLE, || Answer::Bytes(head("304 Not Modified", TAG, 0))),
     attack(Put, "silence", LITTLE, || Answer::Silent(Vec::new())),
     attack(Put, "no_http", LITTLE, || Answer::Bytes(b"\x16\x03\x01".into())),
     attack(Put, "no_tag", LITTLE, || Answer::Bytes(head("200 OK", "", 0))),
@@ -118,6 +119,7 @@ const ATTACKS: &[Attack] = &[
     attack(Head, "no_http", LITTLE, || Answer::Bytes(b"\0\0\0".into())),
     attack(Head, "no_tag", LITTLE, || Answer::Bytes(head("200 OK", "", 5))),
     attack(Head, "a_giant_tag", LITTLE, || tagged(&"x".repeat(100_000))),
+    attack(Head, "a_304_to_no_condition", LITTLE, || Answer::Bytes(head("304 Not Modified", TAG, 0))),
     attack(Head, "endless_headers", LITTLE, || Answer::Endless(b"HTTP/1.1 200 OK\r\n".into(), padding())),
     attack(Head, "an_error_with_a_body_without_an_end", LITTLE, || {
         Answer::Endless(b"HTTP/1.1 403 Forbidden\r\n\r\n".into(), vec![b'x'; 65536])
@@ -214,6 +216,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_listing_without_an_end_costs_little_memory", fresh_names),
         trial("a_store_that_is_removed_keeps_no_names_of_a_listing_without_an_end", destroy_fresh_names),
         trial("a_close_ends_a_clear_over_a_listing_without_an_end", close_amid_a_clear_without_an_end),
+        trial("w7_what_is_kept_of_a_value_holds_no_buffer_of_the_transport", own_bytes),
         trial("sizes_that_no_sum_has_room_for_are_listed", giant_sizes),
         trial("k2_names_that_cannot_be_read_are_passed_over", illegible_names),
     ];
@@ -281,6 +284,16 @@ async fn close_amid_a_clear_without_an_end() {
     drop(listed.acquire_many(3).await.unwrap());
     timeout(LONGEST, scene.store.close()).await.expect("the close ends").unwrap();
     assert_eq!(clearing.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+}
+
+async fn own_bytes() {
+    let server = Server::start().await;
+    let scene = Scene::new(&server).await;
+    let found = scene.entries().find(&crate::scene::key("entry")).await.unwrap().unwrap();
+    // The cache goes with the store, and the connection some time later.
+    drop(scene);
+    let buffer = found.try_into_mut().expect("nobody else has it");
+    assert_eq!(buffer.capacity(), VALUE.len());
 }
 
 async fn giant_sizes() {

@@ -1,6 +1,13 @@
 //! What an open refuses, and what it leaves behind.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use backend_s3::S3Options;
@@ -18,6 +25,10 @@ enum Fails {
     Create,
     /// It ignores the condition of an update.
     Update,
+    /// It refuses each update, as if its condition did not hold.
+    EachUpdate,
+    /// It refuses the next update alone.
+    OneUpdate,
     /// Whoever asks may not write.
     Put,
     /// Whoever asks may not delete.
@@ -25,7 +36,23 @@ enum Fails {
 }
 
 /// A service that is not as it should be.
-struct Odd(InMemory, Fails);
+struct Odd {
+    inner: InMemory,
+    fails: Fails,
+    updates: AtomicUsize,
+}
+
+impl Odd {
+    fn new(fails: Fails) -> Arc<Self> {
+        Arc::new(Self { inner: InMemory::new(), fails, updates: AtomicUsize::new(0) })
+    }
+
+    /// Whether an update is refused whose condition may hold.
+    fn refuses_update(&self) -> bool {
+        let earlier = self.updates.fetch_add(1, Ordering::Relaxed);
+        self.fails == Fails::EachUpdate || (self.fails == Fails::OneUpdate && earlier == 0)
+    }
+}
 
 fn denied(at: &Path) -> Error {
     Error::PermissionDenied { path: at.to_string(), source: "403".into() }
@@ -34,18 +61,21 @@ fn denied(at: &Path) -> Error {
 #[async_trait]
 impl ObjectStore for Odd {
     async fn put_opts(&self, at: &Path, payload: PutPayload, mut options: PutOptions) -> Result<PutResult> {
-        match (&options.mode, self.1) {
+        match (&options.mode, self.fails) {
+            (PutMode::Update(_), _) if self.refuses_update() => {
+                return Err(Error::Precondition { path: at.to_string(), source: "412".into() });
+            }
             (PutMode::Create, Fails::Create) | (PutMode::Update(_), Fails::Update) => {
                 options.mode = PutMode::Overwrite;
             }
             (_, Fails::Put) => return Err(denied(at)),
             _ => {}
         }
-        self.0.put_opts(at, payload, options).await
+        self.inner.put_opts(at, payload, options).await
     }
 
     async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {
-        self.0.get_opts(at, options).await
+        self.inner.get_opts(at, options).await
     }
 
     async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
@@ -53,22 +83,22 @@ impl ObjectStore for Odd {
     }
 
     fn delete_stream(&self, at: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        if self.1 == Fails::Delete {
+        if self.fails == Fails::Delete {
             return at.map(|at| Err(denied(&at?))).boxed();
         }
-        self.0.delete_stream(at)
+        self.inner.delete_stream(at)
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.0.list(prefix).boxed()
+        self.inner.list(prefix).boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.0.list_with_delimiter(prefix).await
+        self.inner.list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.0.copy_opts(from, to, options).await
+        self.inner.copy_opts(from, to, options).await
     }
 }
 
@@ -91,7 +121,7 @@ async fn objects(store: &dyn ObjectStore) -> Vec<String> {
 #[tokio::test]
 async fn a_service_that_ignores_a_condition_is_refused_by_its_name() {
     for (ignored, named) in [(Fails::Create, "If-None-Match"), (Fails::Update, "If-Match")] {
-        let store = Arc::new(Odd(InMemory::new(), ignored));
+        let store = Odd::new(ignored);
         let error = S3Options::over(Arc::clone(&store) as _).open().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains(named), "{error}");
@@ -99,10 +129,20 @@ async fn a_service_that_ignores_a_condition_is_refused_by_its_name() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_service_that_refuses_each_update_is_refused_by_its_name_and_one_that_is_contended_is_not() {
+    let store = Odd::new(Fails::EachUpdate);
+    let error = S3Options::over(Arc::clone(&store) as _).open().await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unsupported, false));
+    assert!(error.to_string().contains("an update of the current version"), "{error}");
+    assert_eq!(objects(&*store).await, [""; 0]);
+    S3Options::over(Odd::new(Fails::OneUpdate)).open().await.unwrap();
+}
+
 #[tokio::test]
 async fn who_may_not_write_cannot_open_and_who_may_not_delete_leaves_the_probe_behind() {
     let open = async |fails| {
-        let store = Arc::new(Odd(InMemory::new(), fails));
+        let store = Odd::new(fails);
         let opened = S3Options::over(Arc::clone(&store) as _).open().await;
         (opened.map(drop).map_err(|error| error.kind()), objects(&*store).await)
     };

@@ -103,6 +103,20 @@ async fn a_read_takes_one_and_what_is_known_is_not_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_value_of_some_mebibytes_that_is_known_is_not_sent_again() {
+    let (bucket, key) = (Arc::new(InMemory::new()), key("k"));
+    for len in [1 << 20, 3 << 20] {
+        let value = Bytes::from(vec![b'x'; len]);
+        Scene::in_bucket(&bucket).await.entries.set(&key, value.clone()).await.unwrap();
+        let scene = Scene::in_bucket(&bucket).await;
+        assert_eq!(scene.entries.find(&key).await.unwrap().unwrap(), value);
+        let down = scene.store.requests().down;
+        assert_eq!(scene.count(scene.entries.find(&key)).await, (0, 1, 0));
+        assert_eq!(scene.store.requests().down, down, "{len}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_list_takes_one_for_each_thousand_names_and_one_for_its_scope() {
     let scene = Scene::with(&[("a", "1"), ("a/b", "2"), ("c", "3")]).await;
     let list = |under: &str| {

@@ -7,7 +7,7 @@ use std::{
 
 use backend_s3::{S3, S3Options};
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
 use store_api::{
     Append, AtomicWrite, Backend, ContentHash, ContentRead, Diff, EntryRead, ErrorKind, Event, HashFunction, Init, Key,
@@ -111,6 +111,34 @@ async fn a12_a_watch_that_must_tell_a_rotten_value_at_its_start_is_refused() {
     scene.entries.set(&key(), "again".into()).await.unwrap();
     let repaired = Diff::Updated { old: None, new: "again".into() };
     assert_eq!(watch.next().await.unwrap().unwrap(), Event::Changed { key: key(), diff: repaired });
+}
+
+#[tokio::test(start_paused = true)]
+async fn w3_an_entry_that_appeared_as_rot_is_there_for_the_watches_that_begin_behind_it() {
+    for repair in [Some("well"), None] {
+        let Scene { bucket, entries } = Scene::new().await;
+        let key = Key::new("m").unwrap();
+        let mut first = entries.watch(&Key::root(), Init::Current).await.unwrap();
+        assert_eq!(first.next().await.unwrap().unwrap(), Event::CaughtUp);
+        bucket.put(&Path::from("entries/m_"), "rotten".into()).await.unwrap();
+        assert_eq!(first.next().await.unwrap().unwrap_err().kind(), ErrorKind::Corrupt);
+        let known = Init::Known(vec![(key.clone(), "well".into())]);
+        let refused = entries.watch(&Key::root(), known).await.unwrap_err();
+        assert_eq!((refused.kind(), refused.key()), (ErrorKind::Corrupt, Some("m")));
+        let mut second = entries.watch(&Key::root(), Init::Current).await.unwrap();
+        assert_eq!(second.next().await.unwrap().unwrap(), Event::CaughtUp);
+        let (told_first, told_second) = if let Some(value) = repair {
+            entries.set(&key, value.into()).await.unwrap();
+            (Some(Diff::Added(value.into())), Diff::Updated { old: None, new: value.into() })
+        } else {
+            entries.remove(&key).await.unwrap();
+            (None, Diff::Removed { old: None })
+        };
+        let changed = |diff| Event::Changed { key: key.clone(), diff };
+        assert_eq!(second.next().await.unwrap().unwrap(), changed(told_second));
+        let told = first.next().now_or_never().map(|told| told.unwrap().unwrap());
+        assert_eq!(told, told_first.map(changed));
+    }
 }
 
 /// What a store has in all kinds of objects: entries, one of them removed, and content in packs, most of them indexed.

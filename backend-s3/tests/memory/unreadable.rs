@@ -1,16 +1,23 @@
-//! Watches beside an entry that cannot be read, reads that are slow, and a runtime that ends.
+//! Watches beside an entry that cannot be read, reads that are slow or have no answer, and a runtime that ends.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use backend_s3::S3Options;
-use futures_util::stream::BoxStream;
+use backend_s3::{S3, S3Options};
+use futures_util::{TryStreamExt, stream::BoxStream};
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
 };
-use store_api::{AtomicWrite, Backend, Diff, EntryRead, ErrorKind, Event, Init, Key, Watch};
-use tokio::sync::Semaphore;
+use store_api::{
+    Append, AtomicWrite, Backend, ContentKey, ContentRead, Diff, Effect, EntryRead, ErrorKind, Event, HashFunction,
+    Init, Key, Watch,
+};
+use tokio::{
+    sync::Semaphore,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 
 /// What a GET of one object meets.
 enum Meets {
@@ -123,8 +130,55 @@ async fn w5_an_entry_that_cannot_be_read_keeps_no_other_from_being_told() {
             assert_eq!(told, key("b"));
         }
     }
-    let mut later = mine.watch(&Key::root(), Init::Current).await.unwrap();
-    assert_eq!(later.next().await.unwrap().unwrap_err().kind(), ErrorKind::Denied);
+}
+
+#[tokio::test(start_paused = true)]
+async fn w1_no_watch_begins_where_an_entry_has_changed_and_cannot_be_read() {
+    for was_removed in [false, true] {
+        let bucket = Arc::new(InMemory::new());
+        let (mine, others) = (Odd::new(&bucket, "entries/a_", Meets::Refusal), entries(Arc::clone(&bucket) as _).await);
+        if was_removed {
+            others.set(&key("a"), "0".into()).await.unwrap();
+            others.remove(&key("a")).await.unwrap();
+        }
+        let mine = entries(mine as _).await;
+        let mut first = mine.watch(&Key::root(), Init::Current).await.unwrap();
+        assert_eq!(next(&mut first).await, Event::CaughtUp);
+        others.set(&key("a"), "1".into()).await.unwrap();
+        for init in [Init::Current, Init::Known(vec![(key("a"), "1".into())])] {
+            let refused = mine.watch(&Key::root(), init).await.unwrap_err();
+            assert_eq!((refused.kind(), refused.key()), (ErrorKind::Denied, Some("a")));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w11_an_entry_that_is_read_slowly_delays_no_other() {
+    for watches_path in [false, true] {
+        let bucket = Arc::new(InMemory::new());
+        let others = entries(Arc::clone(&bucket) as _).await;
+        let slow = Odd::new(&bucket, "entries/a_", Meets::Delay { asked: Semaphore::new(0), go_on: Semaphore::new(0) });
+        let Meets::Delay { asked, go_on } = &slow.meets else { unreachable!() };
+        let mine = entries(Arc::clone(&slow) as _).await;
+        // Its first read alone is answered.
+        go_on.add_permits(1);
+        let mut first = mine.watch_key(&key("a"), Init::Current).await.unwrap();
+        let mut beside = if watches_path {
+            mine.watch(&Key::root(), Init::Current).await.unwrap()
+        } else {
+            mine.watch_key(&key("b"), Init::Current).await.unwrap()
+        };
+        for watch in [&mut first, &mut beside] {
+            assert_eq!(next(watch).await, Event::CaughtUp);
+        }
+        others.set(&key("a"), "1".into()).await.unwrap();
+        drop(asked.acquire_many(2).await.unwrap());
+        for value in ["1", "2", "3"] {
+            others.set(&key("b"), value.into()).await.unwrap();
+            let told = timeout(Duration::from_secs(2), next(&mut beside)).await.expect("it is told behind a poll");
+            assert!(matches!(&told, Event::Changed { key: told, .. } if *told == key("b")), "{told:?}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,6 +201,40 @@ async fn w4_a_slow_read_that_a_listing_has_overtaken_is_not_told() {
     others.set(&key("a"), "3".into()).await.unwrap();
     assert_eq!(next(&mut all).await, Event::CaughtUp);
     assert_eq!(next(&mut all).await, changed("a", Diff::Updated { old: None, new: "3".into() }));
+}
+
+/// A store where a GET of one object is not answered, with its instance and a look for what is not there, which waits.
+async fn looking(object: &str, bucket: &Arc<InMemory>) -> (S3, JoinHandle<store_api::Result<Option<ContentKey>>>) {
+    let slow = Odd::new(bucket, object, Meets::Delay { asked: Semaphore::new(0), go_on: Semaphore::new(0) });
+    let options = S3Options::over(Arc::clone(&slow) as _).busy(Duration::from_secs(2));
+    let store = options.patience(Duration::from_hours(1)).open().await.unwrap();
+    let content = store.indexable().unwrap();
+    let looking = tokio::spawn(async move { content.index(&HashFunction::Blake3.hash(b"unknown")).await });
+    let Meets::Delay { asked, .. } = &slow.meets else { unreachable!() };
+    asked.acquire().await.unwrap().forget();
+    (store, looking)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a6_an_addition_waits_for_a_slow_look_at_others_packs_no_longer_than_the_option_says() {
+    let (store, _looking) = looking("index/root", &Arc::default()).await;
+    let begun = Instant::now();
+    let refused = store.indexable().unwrap().add("value".into()).await.unwrap_err();
+    assert_eq!((refused.kind(), refused.effect()), (ErrorKind::Unavailable, Effect::NotApplied));
+    assert_eq!(begun.elapsed().as_secs(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn l3_a_close_ends_the_look_at_others_packs() {
+    let bucket = Arc::new(InMemory::new());
+    let other = S3Options::over(Arc::clone(&bucket) as _).open().await.unwrap();
+    other.indexable().unwrap().add("theirs".into()).await.unwrap();
+    let packs: Vec<ObjectMeta> = bucket.list(Some(&Path::from("packs"))).try_collect().await.unwrap();
+    let (store, looking) = looking(packs[0].location.as_ref(), &bucket).await;
+    let begun = Instant::now();
+    store.close().await.unwrap();
+    assert_eq!(looking.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(begun.elapsed().as_secs(), 0);
 }
 
 #[tokio::test(start_paused = true)]
