@@ -337,10 +337,10 @@ pub mod mem {
     pub use backend_mem::{Mem, MemOptions};
 }
 
-/// RocksDB, by its types: `RocksdbOptions::new(path).sync(Sync::Off).open()`.
+/// RocksDB, by its types: `RocksdbOptions::new(path).sync(false).open()`.
 #[cfg(feature = "rocksdb")]
 pub mod rocksdb {
-    pub use backend_rocksdb::{Compression, Rocksdb, RocksdbOptions, Sync};
+    pub use backend_rocksdb::{Compression, Rocksdb, RocksdbOptions};
 }
 
 /// Object stores, by their types: `S3Options::new(bucket).prefix(prefix).open()`.
@@ -357,13 +357,13 @@ pub mod s3 {
 /// ```
 /// use std::sync::Arc;
 ///
-/// use irminsul::{Backend, Durability, sqlite::{SqliteOptions, Sync}};
+/// use irminsul::{Backend, Durability, sqlite::SqliteOptions};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("app.db");
-/// let options = SqliteOptions::new(path).sync(Sync::Normal).change_log(100_000);
+/// let options = SqliteOptions::new(path).sync(false).change_log(100_000);
 /// let store: Arc<dyn Backend> = Arc::new(options.open().await?);
 /// // Who needs a level asks for it, whatever the engine is.
 /// assert!(store.guarantees().durability >= Durability::Process);
@@ -373,7 +373,7 @@ pub mod s3 {
 /// ```
 #[cfg(feature = "sqlite")]
 pub mod sqlite {
-    pub use backend_sqlite::{Sqlite, SqliteOptions, Sync};
+    pub use backend_sqlite::{Sqlite, SqliteOptions};
 }
 
 /// The traits, to be imported together: `use irminsul::prelude::*`.

@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-use backend_rocksdb::{Rocksdb, RocksdbOptions, Sync};
+use backend_rocksdb::{Rocksdb, RocksdbOptions};
 use bytes::Bytes;
 use fastrand::Rng;
 use faulty_fs::{Control, Failure, Fault, Op};
@@ -48,7 +48,7 @@ impl Disk {
         Self { control: Control::at(mount), name: name.to_owned(), path }
     }
 
-    async fn open(&self, sync: Sync) -> Rocksdb {
+    async fn open(&self, sync: bool) -> Rocksdb {
         RocksdbOptions::new(self.path.join("store")).sync(sync).open().await.unwrap()
     }
 
@@ -106,14 +106,14 @@ fn assert_no_space(error: &Error) {
 }
 
 async fn sync_when_full(disk: Disk) {
-    for sync in [Sync::Off, Sync::On] {
+    for sync in [false, true] {
         let store = disk.open(sync).await;
         disk.fill();
         let (acknowledged, error) = write_until_refused(&store).await;
         assert_no_space(&error);
         let synced = store.sync().await.map_err(|error| error.kind());
         // What is acknowledged is synced where each write is.
-        assert_eq!(synced, if sync == Sync::On { Ok(()) } else { Err(ErrorKind::NoSpace) });
+        assert_eq!(synced, if sync { Ok(()) } else { Err(ErrorKind::NoSpace) });
         disk.mend();
         store.sync().await.unwrap();
         let entries = store.atomic_write().unwrap();
@@ -125,17 +125,17 @@ async fn sync_when_full(disk: Disk) {
 }
 
 async fn close_when_full(disk: Disk) {
-    let store = disk.open(Sync::On).await;
+    let store = disk.open(true).await;
     disk.fill();
     let (acknowledged, error) = write_until_refused(&store).await;
     assert_no_space(&error);
     store.close().await.unwrap();
     disk.mend();
-    check(&disk.open(Sync::On).await, acknowledged).await;
+    check(&disk.open(true).await, acknowledged).await;
 }
 
 async fn close_with_little_room(disk: Disk) {
-    let store = disk.open(Sync::Off).await;
+    let store = disk.open(false).await;
     store.atomic_write().unwrap().set(&key(0), value(0)).await.unwrap();
     let used = disk.control.stats(&disk.name).unwrap().used;
     disk.control.full(&disk.name, Some(used + 16 * 1024 * 1024)).unwrap();
@@ -146,11 +146,11 @@ async fn close_with_little_room(disk: Disk) {
             fs::remove_file(file).unwrap();
         }
     }
-    check(&disk.open(Sync::Off).await, 1).await;
+    check(&disk.open(false).await, 1).await;
 }
 
 async fn change_nothing_when_full(disk: Disk) {
-    for sync in [Sync::Off, Sync::On] {
+    for sync in [false, true] {
         let store = disk.open(sync).await;
         let (entries, content) = (store.atomic_write().unwrap(), store.indexable().unwrap());
         let (short, long) = (Bytes::from_static(b"short"), value(1_000));
@@ -182,7 +182,7 @@ async fn change_nothing_when_full(disk: Disk) {
 }
 
 async fn write_beyond_quota(disk: Disk) {
-    let store = disk.open(Sync::On).await;
+    let store = disk.open(true).await;
     let entries = store.atomic_write().unwrap();
     entries.set(&key(0), value(0)).await.unwrap();
     disk.control.inject(&disk.name, Fault::new(Op::Write, Failure::Edquot)).unwrap();
@@ -195,7 +195,7 @@ async fn write_beyond_quota(disk: Disk) {
     assert_no_space(&error);
     assert!(error.to_string().contains("open the store again"), "{error}");
     store.close().await.unwrap();
-    let store = disk.open(Sync::On).await;
+    let store = disk.open(true).await;
     check(&store, 1).await;
     let entries = store.atomic_write().unwrap();
     assert_eq!(entries.find(&key(1)).await.unwrap(), None);

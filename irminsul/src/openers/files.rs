@@ -18,9 +18,9 @@ pub(super) const SYNC: OptionSpec = OptionSpec::new(
     "on, or full: a write survives a power loss; off, or normal: a killed process",
 );
 
-/// Whether an address that has the option asks for no syncs.
-pub(super) fn is_unsynced(options: &Options) -> Option<bool> {
-    options.choice(SYNC.name).map(|choice| matches!(choice, "off" | "normal"))
+/// What an address that has the option asks for.
+pub(super) fn syncs(options: &Options) -> Option<bool> {
+    options.choice(SYNC.name).map(|choice| matches!(choice, "on" | "full"))
 }
 
 /// Whether a missing store is created.

@@ -7,10 +7,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use backend_sqlite::{SqliteOptions, Sync};
+use backend_sqlite::SqliteOptions;
 
 use super::{
-    files::{CREATE, SYNC, directory_of, is_unsynced, missing_is_fine, on_blocking_thread, scratch_at},
+    files::{CREATE, SYNC, directory_of, missing_is_fine, on_blocking_thread, scratch_at, syncs},
     scratch,
 };
 use crate::{Address, Backend, Opener, OptionSpec, Options, Result};
@@ -44,8 +44,8 @@ impl Opener for SqliteOpener {
         };
         hand_on_common!(store, options);
         hand_on!(store, options: duration("poll") => poll, duration("busy") => busy, switch("create") => create);
-        if let Some(unsynced) = is_unsynced(options) {
-            store = store.sync(if unsynced { Sync::Normal } else { Sync::Full });
+        if let Some(sync) = syncs(options) {
+            store = store.sync(sync);
         }
         Ok(Arc::new(store.open().await?))
     }
