@@ -357,7 +357,7 @@ pub mod s3 {
 /// ```
 /// use std::sync::Arc;
 ///
-/// use irminsul::{Backend, Durability, sqlite::SqliteOptions};
+/// use irminsul::{Backend, sqlite::SqliteOptions};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -366,7 +366,7 @@ pub mod s3 {
 /// let options = SqliteOptions::new(path).sync(false).change_log(100_000);
 /// let store: Arc<dyn Backend> = Arc::new(options.open().await?);
 /// // Who needs a level asks for it, whatever the engine is.
-/// assert!(store.guarantees().durability >= Durability::Process);
+/// assert!(store.guarantees().durability.survives_kill());
 /// store.close().await?;
 /// # Ok(())
 /// # }

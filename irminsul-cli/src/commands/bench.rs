@@ -118,7 +118,7 @@ impl Bench {
             }
             None => Machine::before(place, "the temporary directory")?,
         };
-        let in_memory = benched.iter().filter(|store| store.durability() == Durability::Volatile).count();
+        let in_memory = benched.iter().filter(|store| !store.durability().survives_kill()).count();
         plan.check_memory(in_memory, machine.memory_bytes)?;
         let nothing = NullStore { value: vec![b'.'; plan.value_len].into() };
         let benched: Vec<&Benched> = benched.iter().collect();
