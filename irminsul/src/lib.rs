@@ -304,8 +304,30 @@ mod update;
 use std::sync::Arc;
 
 pub use bytes::Bytes;
+
+// The contracts, name by name: what their crate gains is not by itself an interface of this one. A store, and what it
+// declares:
 #[doc(inline)]
-pub use store_api::*;
+pub use store_api::{Backend, Durability, Guarantees, IndexLevel, Visibility, WatchLag, contract};
+
+// Entries and their watches:
+#[doc(inline)]
+pub use store_api::{
+    Ancestors, AtomicWrite, EntryRead, EntryReadExt, EntryStream, Key, KeyStream, MAX_VALUE_LEN, Steps, TestAndSet,
+};
+#[doc(inline)]
+pub use store_api::{Diff, Event, Init, Watch, WatchId};
+
+// Content:
+#[doc(inline)]
+pub use store_api::{
+    Append, Batch, ContentHash, ContentKey, ContentKeyStream, ContentRead, ContentReadExt, HashFunction, Indexable,
+    Indexed, IndexedExt,
+};
+
+// Errors:
+#[doc(inline)]
+pub use store_api::{Effect, Error, ErrorKind, Result};
 
 pub use self::{
     address::{Address, IntoAddress},
