@@ -332,7 +332,7 @@ pub use store_api::{Effect, Error, ErrorKind, Result};
 pub use self::{
     address::{Address, IntoAddress},
     on_change::{OnChange, OnChangeExt},
-    options::{OptionSpec, OptionValues, Options},
+    options::{AddressOptions, OptionSpec, OptionValues},
     prefixed::Prefixed,
     registry::{Opener, Registry},
     traced::Traced,
@@ -342,7 +342,7 @@ pub use self::{
 // What an application holds goes from thread to thread.
 const _: () = {
     const fn is_shared<T: Send + Sync>() {}
-    is_shared::<(Address, Options, Registry, Prefixed, Traced)>();
+    is_shared::<(Address, AddressOptions, Registry, Prefixed, Traced)>();
     #[cfg(feature = "mem")]
     is_shared::<(mem::Mem, mem::MemOptions)>();
     #[cfg(feature = "rocksdb")]

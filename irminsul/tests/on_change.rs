@@ -88,7 +88,7 @@ async fn stopping_waits_for_a_handler_that_hangs() {
 async fn w9_unwatch_ends_it_without_an_error() {
     let entries = entries().await;
     let (mut guard, _told) = followed(&*entries).await;
-    entries.unwatch(guard.watch()).await.unwrap();
+    entries.unwatch(guard.watch_id()).await.unwrap();
     guard.ended().await.unwrap();
     guard.ended().await.unwrap();
 }

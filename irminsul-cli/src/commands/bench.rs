@@ -254,7 +254,7 @@ mod tests {
     };
 
     use clap::Parser;
-    use irminsul::{Backend, Error, ErrorKind, Opener, OptionSpec, Options, mem::MemOptions};
+    use irminsul::{AddressOptions, Backend, Error, ErrorKind, Opener, OptionSpec, mem::MemOptions};
 
     use super::*;
     use crate::failure::with_causes;
@@ -286,7 +286,7 @@ mod tests {
             &[]
         }
 
-        async fn open(&self, _: &Address, _: &Options) -> irminsul::Result<Arc<dyn Backend>> {
+        async fn open(&self, _: &Address, _: &AddressOptions) -> irminsul::Result<Arc<dyn Backend>> {
             let number = self.opened.fetch_add(1, Ordering::Relaxed);
             assert!(self.panics != Some(number), "the engine is out of order");
             if self.refused == Some(number) {

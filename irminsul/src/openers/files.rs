@@ -8,18 +8,18 @@ use std::{
 use backend_kit::io_error;
 use tokio::runtime::Handle;
 
-use crate::{Address, Error, ErrorKind, OptionSpec, OptionValues, Options, Result};
+use crate::{Address, AddressOptions, Error, ErrorKind, OptionSpec, OptionValues, Result};
 
 /// Whether a write is synced before it is acknowledged: `on` and `off`, or the words of SQLite for the two.
 pub(super) const SYNC: OptionSpec = OptionSpec::new(
     "sync",
-    OptionValues::OneOf(&["on", "off", "full", "normal"]),
+    OptionValues::Choice(&["on", "off", "full", "normal"]),
     "on",
     "on, or full: a write survives a power loss; off, or normal: a killed process",
 );
 
 /// What an address that has the option asks for.
-pub(super) fn syncs(options: &Options) -> Option<bool> {
+pub(super) fn syncs(options: &AddressOptions) -> Option<bool> {
     options.choice(SYNC.name).map(|choice| matches!(choice, "on" | "full"))
 }
 

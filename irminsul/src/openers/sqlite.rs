@@ -13,7 +13,7 @@ use super::{
     files::{CREATE, SYNC, directory_of, missing_is_fine, on_blocking_thread, scratch_at, syncs},
     scratch,
 };
-use crate::{Address, Backend, Opener, OptionSpec, Options, Result};
+use crate::{Address, AddressOptions, Backend, Opener, OptionSpec, Result};
 
 /// The database of a scratch store in a temporary directory of its own.
 const FILE: &str = "store.db";
@@ -37,7 +37,7 @@ impl Opener for SqliteOpener {
         }
     }
 
-    async fn open(&self, address: &Address, options: &Options) -> Result<Arc<dyn Backend>> {
+    async fn open(&self, address: &Address, options: &AddressOptions) -> Result<Arc<dyn Backend>> {
         let mut store = match address.location() {
             "" => SqliteOptions::temporary(),
             path => SqliteOptions::new(path),
