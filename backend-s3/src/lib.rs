@@ -76,9 +76,9 @@ impl S3Options {
     ///
     /// # Errors
     ///
-    /// `Unsupported` when the service ignores the conditions of writes; `Incompatible` when the store has another format
-    /// or hash function (L5); `InvalidInput` when there is none and none may be made, or no bucket; `Denied`,
-    /// `Unavailable`.
+    /// `Unsupported` outside a tokio runtime, and when the service ignores the conditions of writes; `Incompatible` when
+    /// the store has another format or hash function (L5); `InvalidInput` when there is none and none may be made, or no
+    /// bucket; `Denied`, `Unavailable`.
     pub async fn open(self) -> Result<S3> {
         let context = self.context();
         let opened = Instance::open(self).await;
@@ -90,10 +90,12 @@ impl S3Options {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` without a prefix, since the bucket may hold something else; `Denied`, `Unavailable`.
+    /// `InvalidInput` without a prefix, since the bucket may hold something else; `Unsupported` outside a tokio runtime;
+    /// `Denied`, `Unavailable`.
     pub async fn destroy(self) -> Result<()> {
         let context = self.context();
         let destroyed = async {
+            runtime()?;
             let prefix = self.checked_prefix()?;
             if prefix.as_ref().is_empty() {
                 return Err(Error::new(ErrorKind::InvalidInput, "a store without a prefix is removed by hand"));
@@ -102,6 +104,13 @@ impl S3Options {
         };
         destroyed.await.map_err(context.on("destroy"))
     }
+}
+
+/// The runtime of the caller, which requests need.
+fn runtime() -> Result<Handle> {
+    Handle::try_current().map_err(|_| {
+        Error::new(ErrorKind::Unsupported, "an object store needs a tokio runtime: call this from within one")
+    })
 }
 
 /// An open store. Clones are the same instance.
@@ -132,12 +141,7 @@ struct Instance {
 
 impl Instance {
     async fn open(options: S3Options) -> Result<Self> {
-        let runtime = Handle::try_current().map_err(|_| {
-            Error::new(
-                ErrorKind::InvalidInput,
-                "an object store is opened inside a tokio runtime, which its requests need",
-            )
-        })?;
+        let runtime = runtime()?;
         let client =
             Arc::new(Client::new(options.connect()?, options.checked_prefix()?, options.busy, options.patience));
         let hash = header::open(&client, &options).await?;

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use backend_s3::S3Options;
-use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream::BoxStream};
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
@@ -133,6 +133,17 @@ async fn a_store_is_not_made_where_none_may_be() {
     let error = S3Options::over(Arc::clone(&bucket) as _).create(false).open().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert_eq!(objects(&*bucket).await, [""; 0]);
+}
+
+#[test]
+fn outside_a_runtime_a_store_is_neither_opened_nor_destroyed() {
+    let options = || S3Options::over(Arc::new(InMemory::new())).prefix("a");
+    let (opened, destroyed) = (options().open().now_or_never(), options().destroy().now_or_never());
+    for refused in [opened.map(|opened| opened.map(drop)), destroyed] {
+        let error = refused.expect("said at once").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("tokio runtime"), "{error}");
+    }
 }
 
 #[tokio::test]
