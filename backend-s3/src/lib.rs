@@ -85,13 +85,17 @@ impl S3Options {
         Ok(S3 { instance: Arc::new(opened.map_err(context.on("open"))?) })
     }
 
-    /// Removes all objects below the prefix. For stores that nobody has open: a write that is under way may leave an
-    /// object behind. Objects that are not the store's go too, but for those whose names are not well-formed (`a//b`).
+    /// Removes the store: all objects below its prefix, its header last. Where there is nothing, there is nothing to do.
+    ///
+    /// - Objects that are not the store's go too, but for those whose names are not well-formed (`a//b`).
+    /// - It is for stores that nobody has open: a write that is under way may leave an object behind, which is removed by
+    ///   hand.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` without a prefix, since the bucket may hold something else; `Unsupported` outside a tokio runtime;
-    /// `Denied`, `Unavailable`.
+    /// `Incompatible` where there are objects and no header of this format, of either hash function: nothing is removed
+    /// then. `InvalidInput` without a prefix, since the bucket may hold something else; `Unsupported` outside a tokio
+    /// runtime; `Denied`, `Unavailable`.
     pub async fn destroy(self) -> Result<()> {
         let context = self.context();
         let destroyed = async {
@@ -100,7 +104,7 @@ impl S3Options {
             if prefix.as_ref().is_empty() {
                 return Err(Error::new(ErrorKind::InvalidInput, "a store without a prefix is removed by hand"));
             }
-            Arc::new(Client::new(self.connect()?, prefix, self.busy, self.patience)).delete_all().await
+            header::destroy(&Arc::new(Client::new(self.connect()?, prefix, self.busy, self.patience))).await
         };
         destroyed.await.map_err(context.on("destroy"))
     }

@@ -22,6 +22,8 @@ enum Fails {
     Put,
     /// Whoever asks may not delete.
     Delete,
+    /// Whoever asks may delete all but entries.
+    DeleteEntry,
 }
 
 /// A service that is not as it should be.
@@ -53,10 +55,14 @@ impl ObjectStore for Odd {
     }
 
     fn delete_stream(&self, at: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        if self.1 == Fails::Delete {
-            return at.map(|at| Err(denied(&at?))).boxed();
-        }
-        self.0.delete_stream(at)
+        let refused = match self.1 {
+            Fails::Delete => "",
+            Fails::DeleteEntry => "/entries/",
+            _ => return self.0.delete_stream(at),
+        };
+        let checked =
+            at.map(move |at| at.and_then(|at| if at.as_ref().contains(refused) { Err(denied(&at)) } else { Ok(at) }));
+        self.0.delete_stream(checked.boxed())
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -166,6 +172,34 @@ async fn stores_under_two_prefixes_do_not_see_each_other_and_one_is_destroyed_al
     options("a").destroy().await.unwrap();
     assert_eq!(objects(&*bucket).await, ["ab/c/entries/k_", "ab/c/store"]);
     assert_eq!(options("").destroy().await.unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+#[tokio::test]
+async fn what_is_not_a_store_is_not_destroyed() {
+    let bucket = Arc::new(InMemory::new());
+    let options = || S3Options::over(Arc::clone(&bucket) as _).prefix("a");
+    options().destroy().await.unwrap();
+    for header in [None, Some("something else"), Some("irminsul-s3 2 blake3\n")] {
+        bucket.put(&Path::from("a/precious"), "bytes".into()).await.unwrap();
+        if let Some(header) = header {
+            bucket.put(&Path::from("a/store"), header.into()).await.unwrap();
+        }
+        let before = objects(&*bucket).await;
+        assert_eq!(options().destroy().await.unwrap_err().kind(), ErrorKind::Incompatible, "{header:?}");
+        assert_eq!(objects(&*bucket).await, before, "{header:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_destroy_that_fails_leaves_the_header_so_that_it_can_be_done_again() {
+    let bucket = Arc::new(Odd(InMemory::new(), Fails::DeleteEntry));
+    let options = || S3Options::over(Arc::clone(&bucket) as _).prefix("a");
+    let store = options().open().await.unwrap();
+    store.atomic_write().unwrap().set(&Key::new("k").unwrap(), "v".into()).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(options().destroy().await.unwrap_err().kind(), ErrorKind::Denied);
+        assert_eq!(objects(&*bucket).await, ["a/entries/k_", "a/store"]);
+    }
 }
 
 #[tokio::test]
