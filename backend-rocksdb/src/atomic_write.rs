@@ -277,7 +277,7 @@ mod tests {
         let store = store_in(&directory).await;
         let mut watch = store.atomic_write().unwrap().watch(&Key::root(), Init::Known(Vec::new())).await.unwrap();
         for path in ["a", "b"] {
-            let added = Event::Changed { key: Key::new(path).unwrap(), diff: Diff::Added("value".into()) };
+            let added = Event::Changed { key: Key::new(path).unwrap(), diff: Diff::Added { new: "value".into() } };
             assert_eq!(watch.next().await.unwrap().unwrap(), added);
         }
         assert_eq!(watch.next().await.unwrap().unwrap(), Event::CaughtUp);

@@ -123,7 +123,7 @@ async fn a8_each_of_many_keys_that_are_watched_by_themselves_is_told() {
     for (number, watch) in watches.iter_mut().enumerate() {
         let (_, diff) = next_change(watch).await;
         // The removal is conflated with what followed.
-        assert_eq!(matches!(diff, Diff::Added(_)), number % 2 == 1, "{number}: {diff:?}");
+        assert_eq!(matches!(diff, Diff::Added { .. }), number % 2 == 1, "{number}: {diff:?}");
     }
 }
 
@@ -148,7 +148,7 @@ async fn a8_a_watch_is_told_of_each_of_the_many_that_are_cleared() {
     // Behind the removals nothing else is told, and the watches go on.
     entries.set(&key("many/7"), value(2)).await.unwrap();
     for watch in [&mut of_all, &mut of_one] {
-        assert_eq!(next_change(watch).await, (key("many/7"), Diff::Added(value(2))));
+        assert_eq!(next_change(watch).await, (key("many/7"), Diff::Added { new: value(2) }));
     }
 }
 

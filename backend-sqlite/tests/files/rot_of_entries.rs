@@ -212,8 +212,9 @@ async fn w5_a_watch_follows_the_rest_of_its_scope_beside_a_key_that_is_none() {
             entries_of(&other).set(&key(format!("fill/{i}")), value(i)).await.unwrap();
         }
         entries_of(&other).set(&key("last"), value("last")).await.unwrap();
-        let told =
-            async { while next(&mut watch).await.ok().flatten() != Some((key("last"), Diff::Added(value("last")))) {} };
+        let told = async {
+            while next(&mut watch).await.ok().flatten() != Some((key("last"), Diff::Added { new: value("last") })) {}
+        };
         soon("W5: the last change", told).await;
     }
 }
@@ -276,7 +277,7 @@ async fn w10_a_repair_by_another_instance_is_told() {
     }
     other.set(&k(), value("repaired")).await.unwrap();
     for watch in &mut watches {
-        assert_eq!(next(watch).await.unwrap(), Some((k(), Diff::Added(value("repaired")))));
+        assert_eq!(next(watch).await.unwrap(), Some((k(), Diff::Added { new: value("repaired") })));
     }
 }
 

@@ -37,7 +37,7 @@ impl Fold {
         let Event::Changed { key, diff } = event else { return };
         let before = self.state.remove(&key);
         match diff {
-            Diff::Added(new) => {
+            Diff::Added { new } => {
                 assert_eq!(before, None, "W3: {key:?} is added twice");
                 self.state.insert(key, new);
             }
