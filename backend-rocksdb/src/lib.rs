@@ -3,12 +3,7 @@
 //! A folder, which one instance has open at a time. Writes that queue share one write of RocksDB's, and one sync; reads
 //! of what is cached are answered in place; long content lies in files of its own, which compactions leave alone.
 //!
-//! | guarantee | level |
-//! |---|---|
-//! | durability | `Power` by default, `Process` with [`sync(false)`](RocksdbOptions::sync) |
-//! | visibility | `Instance` |
-//! | index | `Exact` |
-//! | watch lag | own changes at once; there are no others |
+//! What a store declares of itself stands in [the guarantees], beside what the other engines do.
 //!
 //! Close an instance when you are done: one that is dropped lets go of its folder, too, but blocks the thread that drops
 //! it until what has queued is written; where RocksDB has refused writes for some seconds, that is refused.
@@ -26,6 +21,8 @@
 //! store.close().await
 //! # }
 //! ```
+//!
+//! [the guarantees]: https://github.com/irminsul-rs/irminsul/blob/main/docs/guarantees.md
 
 mod atomic_write;
 mod check;

@@ -3,12 +3,7 @@
 //! Every machine that reaches the bucket shares the store. All that it needs of the service are conditional writes that
 //! keep their conditions, which each `open` probes.
 //!
-//! | guarantee | level |
-//! |---|---|
-//! | durability | `Service`: what the service promises for what it acknowledged |
-//! | visibility | `Cluster` |
-//! | index | `BestEffort` |
-//! | watch lag | own changes at once, others' within [`S3Options::poll`] and a request |
+//! What a store declares of itself stands in [the guarantees], beside what the other engines do.
 //!
 //! A store needs a tokio runtime. What operations cost in requests, and what was tested on which service, is told in
 //! the README; [`S3::requests`] counts them, and each is an event of [tracing] with the target `irminsul::requests`.
@@ -27,6 +22,7 @@
 //! # }
 //! ```
 //!
+//! [the guarantees]: https://github.com/irminsul-rs/irminsul/blob/main/docs/guarantees.md
 //! [tracing]: https://docs.rs/tracing
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

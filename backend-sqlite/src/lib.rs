@@ -3,16 +3,11 @@
 //! One file, in WAL mode, shared by the processes of a host: compare-and-set and watches hold across them, and durable
 //! writes of many tasks share a sync.
 //!
-//! | guarantee | level |
-//! |---|---|
-//! | durability | `Power` by default, `Process` with [`sync(false)`](SqliteOptions::sync), `Volatile` for a temporary store |
-//! | visibility | `Host`; `Instance` for a temporary store |
-//! | index | `Exact` |
-//! | watch lag | own changes at once, others' within [`SqliteOptions::poll`] |
+//! What a store declares of itself stands in [the guarantees], beside what the other engines do.
 //!
-//! Each instance has its own level: what an instance with `sync(false)` wrote survives a power loss only after a
-//! [`Backend::sync`], also where an instance that syncs has read it. The file belongs on a local file system: SQLite's
-//! locks do not hold on a network's.
+//! Each instance has its own durability: what an instance with [`sync(false)`](SqliteOptions::sync) wrote survives a power
+//! loss only after a [`Backend::sync`], also where an instance that syncs has read it. The file belongs on a local file
+//! system: SQLite's locks do not hold on a network's.
 //!
 //! ```no_run
 //! use backend_sqlite::SqliteOptions;
@@ -25,6 +20,8 @@
 //! store.close().await
 //! # }
 //! ```
+//!
+//! [the guarantees]: https://github.com/irminsul-rs/irminsul/blob/main/docs/guarantees.md
 
 mod atomic_write;
 mod check;

@@ -285,6 +285,10 @@
 //! - **No runtime of its own.** Stores in S3 and Azure need tokio, and so do [`update`](AtomicWriteExt::update),
 //!   [`on_change`](OnChangeExt::on_change), and [`Registry::scratch`] and [`Registry::destroy`] of engines with files; the
 //!   contracts and the embedded engines do not.
+//!
+//! The [shortcomings] have all of it, and what each engine is not good at.
+//!
+//! [shortcomings]: https://github.com/irminsul-rs/irminsul/blob/main/SHORTCOMINGS.md
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
