@@ -1,11 +1,6 @@
 //! The in-memory backend of irminsul: sharded maps behind both contracts.
 //!
-//! | guarantee | level |
-//! |---|---|
-//! | durability | `Volatile`: a store lives as long as its last handle |
-//! | visibility | `Instance`; `Process` for a named store |
-//! | index | `Exact` |
-//! | watch lag | own changes at once; others' at once for a named store, and there are none otherwise |
+//! What a store declares of itself stands in [the guarantees], beside what the other engines do.
 //!
 //! Entries have no checksum here (A12): their bytes never leave the memory that they were handed over in.
 //!
@@ -22,6 +17,8 @@
 //! # Ok::<(), store_api::Error>(())
 //! # }).unwrap();
 //! ```
+//!
+//! [the guarantees]: https://github.com/irminsul-rs/irminsul/blob/main/docs/guarantees.md
 
 mod atomic_write;
 mod content;

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backend_rocksdb::{Compression, Rocksdb, RocksdbOptions, Sync};
+use backend_rocksdb::{Compression, Rocksdb, RocksdbOptions};
 use bytes::Bytes;
 use clap::{Parser, ValueEnum};
 use fastrand::Rng;
@@ -78,7 +78,7 @@ impl Arguments {
             Compressed::Lz4 => Compression::Lz4,
             Compressed::Zstd => Compression::Zstd,
         };
-        RocksdbOptions::new(&self.path).sync(Sync::Off).cache(self.cache).compression(compression)
+        RocksdbOptions::new(&self.path).sync(false).cache(self.cache).compression(compression)
     }
 }
 

@@ -227,7 +227,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::{Rocksdb, RocksdbOptions, Sync};
+    use crate::{Rocksdb, RocksdbOptions};
 
     /// A store with the entries `a` and `b`, and a row between them whose key is none.
     async fn store_in(directory: &TempDir) -> Rocksdb {
@@ -274,7 +274,7 @@ mod tests {
 
     /// Sets entries of values that do not compress, closes the store, and opens it again: nothing is in memory.
     async fn store_of(directory: &TempDir, entries: usize, value_len: usize) -> Rocksdb {
-        let options = RocksdbOptions::new(directory.path().join("store")).sync(Sync::Off);
+        let options = RocksdbOptions::new(directory.path().join("store")).sync(false);
         let store = options.clone().open().await.unwrap();
         for number in 0..entries {
             let mut value = vec![0; value_len];
@@ -325,7 +325,7 @@ mod tests {
         let store = store_in(&directory).await;
         let mut watch = store.atomic_write().unwrap().watch(&Key::root(), Init::Known(Vec::new())).await.unwrap();
         for path in ["a", "b"] {
-            let added = Event::Changed { key: Key::new(path).unwrap(), diff: Diff::Added("value".into()) };
+            let added = Event::Changed { key: Key::new(path).unwrap(), diff: Diff::Added { new: "value".into() } };
             assert_eq!(watch.next().await.unwrap().unwrap(), added);
         }
         assert_eq!(watch.next().await.unwrap().unwrap(), Event::CaughtUp);

@@ -3,12 +3,7 @@
 //! A folder, which one instance has open at a time. Writes that queue share one write of RocksDB's, and one sync; reads
 //! of what is cached are answered in place; long content lies in files of its own, which compactions leave alone.
 //!
-//! | guarantee | level |
-//! |---|---|
-//! | durability | `Power` with [`Sync::On`] (the default), `Process` with [`Sync::Off`] |
-//! | visibility | `Instance` |
-//! | index | `Exact` |
-//! | watch lag | own changes at once; there are no others |
+//! What a store declares of itself stands in [the guarantees], beside what the other engines do.
 //!
 //! Close an instance when you are done: one that is dropped lets go of its folder, too, but blocks the thread that drops
 //! it until what has queued is written; where RocksDB has refused writes for some seconds, that is refused.
@@ -16,16 +11,18 @@
 //! missing, they serve all that is open in the process, and wait idle when nothing is.
 //!
 //! ```no_run
-//! use backend_rocksdb::{RocksdbOptions, Sync};
+//! use backend_rocksdb::RocksdbOptions;
 //! use store_api::{AtomicWrite, Backend, Key};
 //!
 //! # async fn example() -> store_api::Result<()> {
-//! let store = RocksdbOptions::new("app.rocksdb").sync(Sync::On).open().await?;
+//! let store = RocksdbOptions::new("app.rocksdb").open().await?;
 //! let entries = store.atomic_write().unwrap();
 //! entries.set(&Key::new("greeting")?, "hello".into()).await?;
 //! store.close().await
 //! # }
 //! ```
+//!
+//! [the guarantees]: https://github.com/irminsul-rs/irminsul/blob/main/docs/guarantees.md
 
 mod atomic_write;
 mod check;
@@ -62,17 +59,6 @@ use self::{
 
 const ROCKSDB: Context = Context::new("rocksdb");
 
-/// What is synced before a write is acknowledged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Sync {
-    /// Each write, together with those that queued with it: it survives a power loss.
-    #[default]
-    On,
-    /// None: a write survives a killed process, and a power loss only after [`Backend::sync`].
-    Off,
-}
-
 /// How what lies on the disk is compressed. A store can be opened with another one than it was written with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -91,7 +77,7 @@ pub enum Compression {
 #[non_exhaustive]
 pub struct RocksdbOptions {
     path: PathBuf,
-    sync: Sync,
+    sync: bool,
     create: bool,
     hash: Option<HashFunction>,
     verify: bool,
@@ -106,7 +92,7 @@ impl RocksdbOptions {
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self {
             path: path.as_ref().to_owned(),
-            sync: Sync::On,
+            sync: true,
             create: true,
             hash: None,
             verify: true,
@@ -116,9 +102,11 @@ impl RocksdbOptions {
         }
     }
 
-    /// What is synced before a write is acknowledged. [`Sync::On`] by default.
+    /// Whether each write is synced before it is acknowledged, together with those that queued with it, so that it
+    /// survives a power loss. On by default. When off, a write survives a killed process, and a power loss only after
+    /// [`Backend::sync`].
     #[must_use]
-    pub fn sync(mut self, sync: Sync) -> Self {
+    pub fn sync(mut self, sync: bool) -> Self {
         self.sync = sync;
         self
     }
@@ -204,7 +192,7 @@ impl Instance {
     fn open(options: RocksdbOptions) -> Result<Self> {
         let (database, hash) = Database::open(&options)?;
         let (database, hub) = (Arc::new(database), Arc::new(Hub::new()));
-        let syncs = options.sync == Sync::On;
+        let syncs = options.sync;
         let writer = Writer::new(Arc::clone(&database), Arc::clone(&hub), hash, syncs);
         let committer = Committer::start(writer, "irminsul-rocksdb", !syncs)?;
         Ok(Self { database, options, hash, gate: Gate::new(), hub, committer })
@@ -259,10 +247,7 @@ impl Backend for Rocksdb {
     }
 
     fn guarantees(&self) -> Guarantees {
-        let durability = match self.instance.options.sync {
-            Sync::On => Durability::Power,
-            Sync::Off => Durability::Process,
-        };
+        let durability = if self.instance.options.sync { Durability::Power } else { Durability::Process };
         Guarantees::new(durability, Visibility::Instance, IndexLevel::Exact, WatchLag::new(Duration::ZERO, None))
     }
 
@@ -340,7 +325,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_long_value_that_was_written_last_is_not_copied_on_an_async_worker() {
-        for sync in [Sync::On, Sync::Off] {
+        for sync in [true, false] {
             let directory = TempDir::new().unwrap();
             let store = RocksdbOptions::new(directory.path().join("store")).sync(sync).open().await.unwrap();
             let (entries, content) = (store.atomic_write().unwrap(), store.indexable().unwrap());

@@ -536,12 +536,21 @@ impl Client {
         }
     }
 
-    /// Removes all objects below the prefix, as they are listed: a listing goes on behind the last name of a page, which
-    /// need not be there any more.
-    pub(crate) async fn delete_all(self: &Arc<Self>) -> store_api::Result<()> {
-        let objects = self.followed(self.lists.list(Some(&self.prefix)), Course::in_any_order());
-        let delete = |object: Listed| async move { self.delete(&object.name).await };
-        Ok(objects.try_for_each_concurrent(DELETES, delete).await?)
+    /// Removes all objects below the prefix but one, as they are listed: a listing goes on behind the last name of a page,
+    /// which need not be there any more.
+    pub(crate) async fn delete_all_but(self: &Arc<Self>, kept: &str) -> Result<(), Failure> {
+        let delete =
+            |object: Listed| async move { if object.name == kept { Ok(()) } else { self.delete(&object.name).await } };
+        self.everything().try_for_each_concurrent(DELETES, delete).await
+    }
+
+    /// Whether there is no object below the prefix.
+    pub(crate) async fn is_empty(self: &Arc<Self>) -> Result<bool, Failure> {
+        Ok(self.everything().try_next().await?.is_none())
+    }
+
+    fn everything(self: &Arc<Self>) -> BoxStream<'static, Result<Listed, Failure>> {
+        self.followed(self.lists.list(Some(&self.prefix)), Course::in_any_order())
     }
 
     /// Our names need no escaping: `names` and the packs make them of plain characters.

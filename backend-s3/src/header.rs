@@ -1,5 +1,7 @@
 //! The object `store`: that there is a store below the prefix, its format and its hash function (L5).
 
+use std::sync::Arc;
+
 use backend_kit::check_hash;
 use bytes::Bytes;
 use store_api::{Error, ErrorKind, HashFunction, Result};
@@ -43,6 +45,22 @@ async fn make(client: &Client, options: &S3Options) -> Result<HashFunction> {
         }
         Err(failure) => Err(failure.into()),
     }
+}
+
+/// Removes the store below the prefix, its header last, so that what was interrupted can be done again. Where there is
+/// nothing there is nothing to remove; where there is something else nothing is removed.
+pub(crate) async fn destroy(client: &Arc<Client>) -> Result<()> {
+    if read(client).await?.is_some() {
+        client.delete_all_but(NAME).await?;
+        return Ok(client.delete(NAME).await?);
+    }
+    if client.is_empty().await? {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Incompatible,
+        format!("there are objects below the prefix and no `{NAME}` that says whose; remove them by hand"),
+    ))
 }
 
 async fn read(client: &Client) -> Result<Option<HashFunction>> {

@@ -3,12 +3,7 @@
 //! Every machine that reaches the bucket shares the store. All that it needs of the service are conditional writes that
 //! keep their conditions, which each `open` probes.
 //!
-//! | guarantee | level |
-//! |---|---|
-//! | durability | `Service`: what the service promises for what it acknowledged |
-//! | visibility | `Cluster` |
-//! | index | `BestEffort` |
-//! | watch lag | own changes at once, others' within [`S3Options::poll`] and a request |
+//! What a store declares of itself stands in [the guarantees], beside what the other engines do.
 //!
 //! A store needs a tokio runtime. What operations cost in requests, and what was tested on which service, is told in
 //! the README; [`S3::requests`] counts them, and each is an event of [tracing] with the target `irminsul::requests`.
@@ -27,6 +22,7 @@
 //! # }
 //! ```
 //!
+//! [the guarantees]: https://github.com/irminsul-rs/irminsul/blob/main/docs/guarantees.md
 //! [tracing]: https://docs.rs/tracing
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -76,32 +72,45 @@ impl S3Options {
     ///
     /// # Errors
     ///
-    /// `Unsupported` when the service ignores the conditions of writes, or refuses each; `Incompatible` when the store has another format
-    /// or hash function (L5); `InvalidInput` when there is none and none may be made, or no bucket; `Denied`,
-    /// `Unavailable`.
+    /// `Unsupported` outside a tokio runtime, and when the service ignores the conditions of writes, or refuses each;
+    /// `Incompatible` when the store has another format or hash function (L5); `InvalidInput` when there is none and none
+    /// may be made, or no bucket; `Denied`, `Unavailable`.
     pub async fn open(self) -> Result<S3> {
         let context = self.context();
         let opened = Instance::open(self).await;
         Ok(S3 { instance: Arc::new(opened.map_err(context.on("open"))?) })
     }
 
-    /// Removes all objects below the prefix. For stores that nobody has open: a write that is under way may leave an
-    /// object behind. Objects that are not the store's go too, but for those whose names are not well-formed (`a//b`).
+    /// Removes the store: all objects below its prefix, its header last. Where there is nothing, there is nothing to do.
+    ///
+    /// - Objects that are not the store's go too, but for those whose names are not well-formed (`a//b`).
+    /// - It is for stores that nobody has open: a write that is under way may leave an object behind, which is removed by
+    ///   hand.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` without a prefix, since the bucket may hold something else; `Denied`, `Unavailable`.
+    /// `Incompatible` where there are objects and no header of this format, of either hash function: nothing is removed
+    /// then. `InvalidInput` without a prefix, since the bucket may hold something else; `Unsupported` outside a tokio
+    /// runtime; `Denied`, `Unavailable`.
     pub async fn destroy(self) -> Result<()> {
         let context = self.context();
         let destroyed = async {
+            runtime()?;
             let prefix = self.checked_prefix()?;
             if prefix.as_ref().is_empty() {
                 return Err(Error::new(ErrorKind::InvalidInput, "a store without a prefix is removed by hand"));
             }
-            Arc::new(Client::new(self.connect()?, prefix, self.busy, self.patience)).delete_all().await
+            header::destroy(&Arc::new(Client::new(self.connect()?, prefix, self.busy, self.patience))).await
         };
         destroyed.await.map_err(context.on("destroy"))
     }
+}
+
+/// The runtime of the caller, which requests need.
+fn runtime() -> Result<Handle> {
+    Handle::try_current().map_err(|_| {
+        Error::new(ErrorKind::Unsupported, "an object store needs a tokio runtime: call this from within one")
+    })
 }
 
 /// An open store. Clones are the same instance.
@@ -132,12 +141,7 @@ struct Instance {
 
 impl Instance {
     async fn open(options: S3Options) -> Result<Self> {
-        let runtime = Handle::try_current().map_err(|_| {
-            Error::new(
-                ErrorKind::InvalidInput,
-                "an object store is opened inside a tokio runtime, which its requests need",
-            )
-        })?;
+        let runtime = runtime()?;
         let client =
             Arc::new(Client::new(options.connect()?, options.checked_prefix()?, options.busy, options.patience));
         let hash = header::open(&client, &options).await?;

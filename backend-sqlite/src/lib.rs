@@ -3,28 +3,25 @@
 //! One file, in WAL mode, shared by the processes of a host: compare-and-set and watches hold across them, and durable
 //! writes of many tasks share a sync.
 //!
-//! | guarantee | level |
-//! |---|---|
-//! | durability | `Power` with [`Sync::Full`] (the default), `Process` with [`Sync::Normal`], `Volatile` for a temporary store |
-//! | visibility | `Host`; `Instance` for a temporary store |
-//! | index | `Exact` |
-//! | watch lag | own changes at once, others' within [`SqliteOptions::poll`] |
+//! What a store declares of itself stands in [the guarantees], beside what the other engines do.
 //!
-//! Each instance has its own level: what an instance with `Sync::Normal` wrote survives a power loss only after a `sync`, also
-//! where an instance with `Sync::Full` has read it. The file belongs on a local file system: SQLite's locks do not hold on a
-//! network's.
+//! Each instance has its own durability: what an instance with [`sync(false)`](SqliteOptions::sync) wrote survives a power
+//! loss only after a [`Backend::sync`], also where an instance that syncs has read it. The file belongs on a local file
+//! system: SQLite's locks do not hold on a network's.
 //!
 //! ```no_run
-//! use backend_sqlite::{SqliteOptions, Sync};
+//! use backend_sqlite::SqliteOptions;
 //! use store_api::{AtomicWrite, Backend, Key};
 //!
 //! # async fn example() -> store_api::Result<()> {
-//! let store = SqliteOptions::new("app.db").sync(Sync::Full).open().await?;
+//! let store = SqliteOptions::new("app.db").open().await?;
 //! let entries = store.atomic_write().unwrap();
 //! entries.set(&Key::new("greeting")?, "hello".into()).await?;
 //! store.close().await
 //! # }
 //! ```
+//!
+//! [the guarantees]: https://github.com/irminsul-rs/irminsul/blob/main/docs/guarantees.md
 
 mod atomic_write;
 mod check;
@@ -60,24 +57,13 @@ use self::{
 
 const SQLITE: Context = Context::new("sqlite");
 
-/// What is synced before a write is acknowledged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Sync {
-    /// Each write, together with those that queued with it: it survives a power loss.
-    #[default]
-    Full,
-    /// None: a write survives a killed process, and a power loss only after [`Backend::sync`].
-    Normal,
-}
-
 /// How to open a SQLite store.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SqliteOptions {
     /// `None` is a temporary store.
     path: Option<PathBuf>,
-    sync: Sync,
+    sync: bool,
     create: bool,
     hash: Option<HashFunction>,
     verify: bool,
@@ -93,7 +79,7 @@ impl SqliteOptions {
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self {
             path: Some(path.as_ref().to_owned()),
-            sync: Sync::Full,
+            sync: true,
             create: true,
             hash: None,
             verify: true,
@@ -110,9 +96,11 @@ impl SqliteOptions {
         Self { path: None, ..Self::new("") }
     }
 
-    /// What is synced before a write is acknowledged. [`Sync::Full`] by default.
+    /// Whether each write is synced before it is acknowledged, together with those that queued with it, so that it
+    /// survives a power loss. On by default. When off, a write survives a killed process, and a power loss only after
+    /// [`Backend::sync`].
     #[must_use]
-    pub fn sync(mut self, sync: Sync) -> Self {
+    pub fn sync(mut self, sync: bool) -> Self {
         self.sync = sync;
         self
     }
@@ -214,7 +202,7 @@ impl Instance {
         };
         let hub = Arc::new(Hub::new());
         let observer = Arc::new(Observer::new(Arc::clone(&location), Arc::clone(&hub), options.poll, options.busy));
-        let syncs = location.is_permanent() && options.sync == Sync::Full;
+        let syncs = location.is_permanent() && options.sync;
         let writer = Writer::new(writing, Arc::clone(&location), Arc::clone(&observer), hash, &options)
             .map_err(|error| location.explain_write(error))?;
         Ok(Self {
@@ -258,8 +246,8 @@ impl Backend for Sqlite {
         let options = &self.instance.options;
         let durability = match (&options.path, options.sync) {
             (None, _) => Durability::Volatile,
-            (Some(_), Sync::Full) => Durability::Power,
-            (Some(_), Sync::Normal) => Durability::Process,
+            (Some(_), true) => Durability::Power,
+            (Some(_), false) => Durability::Process,
         };
         let (visibility, others) = match &options.path {
             Some(_) => (Visibility::Host, Some(options.poll)),

@@ -11,7 +11,7 @@ use store_api::{Effect, HashFunction, Key, Result, TestAndSet};
 
 use self::log::Log;
 use crate::{
-    SqliteOptions, Sync,
+    SqliteOptions,
     connection::{Location, retry_while_busy},
     error::{from_sqlite, is_busy, is_failed_sync, is_full},
     observer::{Fed, Observer, Prior},
@@ -55,7 +55,7 @@ pub(crate) struct Writer {
     log: Log,
     observer: Arc<Observer>,
     hash: HashFunction,
-    sync: Sync,
+    sync: bool,
     /// What SQLite syncs at present.
     level: &'static str,
     busy: Duration,
@@ -99,10 +99,10 @@ impl Writer {
 
     /// Makes SQLite sync what this group asks for: a transaction that is synced has all commits before it in the log.
     fn set_level(&mut self, syncs: bool) -> Result<(), Failure> {
-        let level = match self.sync {
-            _ if !self.location.is_permanent() => OFF,
-            Sync::Normal if !syncs => NORMAL,
-            _ => FULL,
+        let level = match (self.location.is_permanent(), self.sync || syncs) {
+            (false, _) => OFF,
+            (true, true) => FULL,
+            (true, false) => NORMAL,
         };
         if level != self.level {
             self.connection.pragma_update(None, "synchronous", level).map_err(failed)?;
@@ -114,7 +114,7 @@ impl Writer {
     /// Makes sure of the log before something is said to be synced, which lies behind what it holds (E3). What is not
     /// synced waits for nobody.
     fn freshen_log(&mut self, syncs: bool) -> Result<(), Failure> {
-        if syncs || self.sync == Sync::Full {
+        if syncs || self.sync {
             self.log.freshen(&self.connection, self.busy)
         } else {
             self.log.try_to_freshen(&self.connection)

@@ -9,7 +9,7 @@ use std::{
 
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
-use store_api::{Durability, Key, Result};
+use store_api::{Key, Result};
 
 use crate::{
     Client, Latency, Store, Subject,
@@ -69,7 +69,7 @@ pub(crate) async fn measure_growth<S: Subject + ?Sized>(
     plan: &GrowthPlan,
 ) -> Result<Growth> {
     let facts = subject.facts();
-    let is_kept = facts.durability != Durability::Volatile;
+    let is_kept = facts.durability.survives_kill();
     let before = resident_bytes();
     let mut store = subject.open(place).await?;
     let (mut records, mut stages) = (0, Vec::new());

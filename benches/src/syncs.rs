@@ -24,13 +24,11 @@ pub struct Syncs {
 }
 
 impl Syncs {
-    /// Whether they are what the durability asks for: at `Power` one at least for each write, below it next to none.
+    /// Whether they are what the durability asks for: where writes survive a power loss, one at least for each; elsewhere
+    /// next to none.
     #[must_use]
     pub fn fit(self, durability: Durability) -> bool {
-        match durability {
-            Durability::Power | Durability::Service => self.syncs >= self.writes,
-            _ => self.syncs * 10 <= self.writes,
-        }
+        if durability.survives_power_loss() { self.syncs >= self.writes } else { self.syncs * 10 <= self.writes }
     }
 }
 

@@ -170,7 +170,7 @@ impl Claims {
             Need::LoneInstance => (visibility == Visibility::Instance, "its instances share a store"),
             Need::Embedded => (durability != Durability::Service, "a service keeps its data"),
             Need::LoneProcess => (visibility < Visibility::Host, "processes share a store"),
-            Need::Reopens | Need::SurvivesKill => (durability != Durability::Volatile, "it declares `Volatile`"),
+            Need::Reopens | Need::SurvivesKill => (durability.survives_kill(), "it declares `Volatile`"),
             Need::SurvivesPowerLoss => (durability == Durability::Power, "it does not declare `Power`"),
         };
         (!met).then_some(lack)

@@ -353,7 +353,7 @@ impl Follower {
         let told = self.told(key);
         let was_there = || possible.iter().flatten();
         let (possible_start, fault) = match told.first() {
-            Some(Diff::Added(_)) => (possible.contains(&None), "W3: first `Added`"),
+            Some(Diff::Added { .. }) => (possible.contains(&None), "W3: first `Added`"),
             Some(Diff::Updated { old: None, .. } | Diff::Removed { old: None }) => {
                 (was_there().next().is_some(), "W3: first `Updated` or `Removed`")
             }
@@ -432,8 +432,10 @@ impl Follower {
 /// An event says `Added` if and only if the baseline lacks the key (W3).
 fn chain(before: Option<&Bytes>, diff: &Diff) -> Outcome {
     match (before, diff) {
-        (None, Diff::Added(_)) | (Some(_), Diff::Updated { .. } | Diff::Removed { .. }) => Ok(()),
-        (Some(_), Diff::Added(_)) => Err(Failure::broken("W3: `Added`, but the watch had told or been given the key")),
+        (None, Diff::Added { .. }) | (Some(_), Diff::Updated { .. } | Diff::Removed { .. }) => Ok(()),
+        (Some(_), Diff::Added { .. }) => {
+            Err(Failure::broken("W3: `Added`, but the watch had told or been given the key"))
+        }
         (None, _) => {
             Err(Failure::broken("W3: `Updated` or `Removed`, but the watch had not told or been given the key"))
         }
@@ -442,7 +444,7 @@ fn chain(before: Option<&Bytes>, diff: &Diff) -> Outcome {
 
 /// `old` is what was told or given last, and the new value differs from it (W3).
 fn chain_of_values(before: Option<&Bytes>, diff: &Diff) -> Outcome {
-    if !matches!(diff, Diff::Added(_)) {
+    if !matches!(diff, Diff::Added { .. }) {
         ensure_eq!(diff.old_value(), before, "W3: `old`");
     }
     ensure!(before != diff.new_value(), "W3: two values told in a row do not differ");
@@ -475,7 +477,7 @@ mod tests {
     }
 
     fn change() -> Event {
-        Event::Changed { key: key("k"), diff: Diff::Added("v".into()) }
+        Event::Changed { key: key("k"), diff: Diff::Added { new: "v".into() } }
     }
 
     #[tokio::test(start_paused = true)]

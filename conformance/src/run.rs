@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use store_api::{Backend, Durability, Guarantees};
+use store_api::{Backend, Guarantees};
 use tempfile::TempDir;
 use tokio::{
     runtime::{Builder, Runtime},
@@ -264,7 +264,7 @@ async fn probe(factory: SharedFactory, calls: Arc<Calls>, patience: Duration) ->
     let destroyed = factory.destroy(site).await;
     let claims = asked?;
     destroyed?;
-    if claims.guarantees.durability == Durability::Volatile {
+    if !claims.guarantees.durability.survives_kill() {
         return Ok(claims);
     }
     Ok(claims.heeding_places(heeds_places(&*factory, &calls, patience).await?))
@@ -368,7 +368,7 @@ mod tests {
     use async_trait::async_trait;
     use backend_mem::MemOptions;
     use backend_sqlite::SqliteOptions;
-    use store_api::{AtomicWrite, ErrorKind, IndexLevel, Indexable, Result, Visibility, WatchLag};
+    use store_api::{AtomicWrite, Durability, ErrorKind, IndexLevel, Indexable, Result, Visibility, WatchLag};
 
     use super::*;
     use crate::Site;

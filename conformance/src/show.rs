@@ -48,7 +48,7 @@ impl Show for TestAndSet {
 impl Show for Diff {
     fn show(&self) -> String {
         match self {
-            Self::Added(new) => format!("added {}", new.show()),
+            Self::Added { new } => format!("added {}", new.show()),
             Self::Updated { old, new } => format!("updated {} to {}", old_shown(old.as_ref()), new.show()),
             Self::Removed { old } => format!("removed {}", old_shown(old.as_ref())),
         }

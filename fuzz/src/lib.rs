@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use backend_kit::{frame as checked, range_below};
 use conformance::history::{History, Limits, Verdict, check};
-use irminsul::{Address, ContentKey, Error, ErrorKind, Key, OptionSpec, OptionValues, Options};
+use irminsul::{Address, AddressOptions, ContentKey, Error, ErrorKind, Key, OptionSpec, OptionValues};
 
 pub use backend_rocksdb::fuzzing::{marker as rocksdb_marker, row as rocksdb_row};
 pub use backend_s3::fuzzing::{
@@ -133,7 +133,7 @@ pub fn address(bytes: &[u8]) {
     let shown = address.to_string();
     assert!(!shown.contains(char::is_control), "{shown:?}");
     assert_eq!(shown.parse::<Address>().as_ref().ok(), Some(&address), "{shown:?}");
-    let options = match Options::of(&address, TABLE) {
+    let options = match AddressOptions::of(&address, TABLE) {
         Ok(options) => options,
         Err(error) => return is_refused(&error),
     };

@@ -10,8 +10,9 @@ pub fn records(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     match state_of(text) {
         Ok(state) => {
-            let line =
-                |(key, value): (&Key, &Bytes)| serde_json::to_string(&Record::change(key, &Diff::Added(value.clone())));
+            let line = |(key, value): (&Key, &Bytes)| {
+                serde_json::to_string(&Record::change(key, &Diff::Added { new: value.clone() }))
+            };
             let lines: Result<Vec<String>, _> = state.iter().map(line).collect();
             assert_eq!(state_of(&lines.expect("texts").join("\n")), Ok(state));
         }

@@ -64,7 +64,7 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn change(key: &Key, diff: &Diff) -> Self {
         let event = match diff {
-            Diff::Added(_) => EventName::Added,
+            Diff::Added { .. } => EventName::Added,
             Diff::Updated { .. } => EventName::Updated,
             Diff::Removed { .. } => EventName::Removed,
         };
@@ -131,7 +131,7 @@ mod tests {
     fn a_change_is_one_object_with_its_value_as_text_or_base64() {
         let key = Key::new("a/b").unwrap();
         let line = |diff| serde_json::to_string(&Record::change(&key, &diff)).unwrap();
-        assert_eq!(line(Diff::Added("x".into())), r#"{"event":"added","key":"a/b","value":"x"}"#);
+        assert_eq!(line(Diff::Added { new: "x".into() }), r#"{"event":"added","key":"a/b","value":"x"}"#);
         assert_eq!(
             line(Diff::Updated { old: None, new: Bytes::from_static(&[0xff]) }),
             r#"{"event":"updated","key":"a/b","value_base64":"/w=="}"#

@@ -67,7 +67,8 @@ impl Address {
         &self.location
     }
 
-    /// The options as they were given, in order, decoded and not yet checked; see [`Options`](crate::Options).
+    /// The options as they were given, in order, decoded and not yet checked; [`AddressOptions`](crate::AddressOptions)
+    /// checks them.
     pub fn options(&self) -> impl Iterator<Item = (&str, &str)> {
         self.options.iter().map(|(name, value)| (&**name, &**value))
     }

@@ -166,7 +166,8 @@
 //! | the disk is full | [`NoSpace`](ErrorKind::NoSpace) | make room on the disk by other means, since `remove` and `clear` need some themselves, as `open` may; then go on with the same handle; nothing acknowledged is lost (after a disk quota was exceeded, a RocksDB store has to be opened again) |
 //! | a sync failed | [`Poisoned`](ErrorKind::Poisoned) | close the store and open it again; then `find` what is there |
 //! | another program has it open | [`InUse`](ErrorKind::InUse), from `open` | the error names it where the system does |
-//! | the address, an option or an argument is wrong | [`InvalidInput`](ErrorKind::InvalidInput); [`Unsupported`](ErrorKind::Unsupported) where a cargo feature is off | correct it: the text says what is expected, and what there is |
+//! | the address, an option or an argument is wrong | [`InvalidInput`](ErrorKind::InvalidInput) | correct it: the text says what is expected, and what there is |
+//! | what is asked for is not to be had here | [`Unsupported`](ErrorKind::Unsupported) | enable the cargo feature that the text names; call from within a tokio runtime where it asks for one; or take another engine, or service |
 //! | the value is too long | [`ValueTooLarge`](ErrorKind::ValueTooLarge) | cut it into pieces of content, as the example `snapshot` does |
 //! | the store was made otherwise, as with another `hash`, or by a newer version | [`Incompatible`](ErrorKind::Incompatible), from `open` | open it as it was made; nothing was touched |
 //! | the system, or the service, permits less | [`Denied`](ErrorKind::Denied), [`ReadOnly`](ErrorKind::ReadOnly) | mend the rights of the files or of the credentials; reads go on where they are permitted |
@@ -284,6 +285,10 @@
 //! - **No runtime of its own.** Stores in S3 and Azure need tokio, and so do [`update`](AtomicWriteExt::update),
 //!   [`on_change`](OnChangeExt::on_change), and [`Registry::scratch`] and [`Registry::destroy`] of engines with files; the
 //!   contracts and the embedded engines do not.
+//!
+//! The [shortcomings] have all of it, and what each engine is not good at.
+//!
+//! [shortcomings]: https://github.com/irminsul-rs/irminsul/blob/main/SHORTCOMINGS.md
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -304,13 +309,35 @@ mod update;
 use std::sync::Arc;
 
 pub use bytes::Bytes;
+
+// The contracts, name by name: what their crate gains is not by itself an interface of this one. A store, and what it
+// declares:
 #[doc(inline)]
-pub use store_api::*;
+pub use store_api::{Backend, Durability, Guarantees, IndexLevel, Visibility, WatchLag, contract};
+
+// Entries and their watches:
+#[doc(inline)]
+pub use store_api::{
+    Ancestors, AtomicWrite, EntryRead, EntryReadExt, EntryStream, Key, KeyStream, MAX_VALUE_LEN, Steps, TestAndSet,
+};
+#[doc(inline)]
+pub use store_api::{Diff, Event, Init, Watch, WatchId};
+
+// Content:
+#[doc(inline)]
+pub use store_api::{
+    Append, Batch, ContentHash, ContentKey, ContentKeyStream, ContentRead, ContentReadExt, HashFunction, Indexable,
+    Indexed, IndexedExt,
+};
+
+// Errors:
+#[doc(inline)]
+pub use store_api::{Effect, Error, ErrorKind, Result};
 
 pub use self::{
     address::{Address, IntoAddress},
     on_change::{OnChange, OnChangeExt},
-    options::{OptionSpec, OptionValues, Options},
+    options::{AddressOptions, OptionSpec, OptionValues},
     prefixed::Prefixed,
     registry::{Opener, Registry},
     traced::Traced,
@@ -320,7 +347,7 @@ pub use self::{
 // What an application holds goes from thread to thread.
 const _: () = {
     const fn is_shared<T: Send + Sync>() {}
-    is_shared::<(Address, Options, Registry, Prefixed, Traced)>();
+    is_shared::<(Address, AddressOptions, Registry, Prefixed, Traced)>();
     #[cfg(feature = "mem")]
     is_shared::<(mem::Mem, mem::MemOptions)>();
     #[cfg(feature = "rocksdb")]
@@ -337,10 +364,10 @@ pub mod mem {
     pub use backend_mem::{Mem, MemOptions};
 }
 
-/// RocksDB, by its types: `RocksdbOptions::new(path).sync(Sync::Off).open()`.
+/// RocksDB, by its types: `RocksdbOptions::new(path).sync(false).open()`.
 #[cfg(feature = "rocksdb")]
 pub mod rocksdb {
-    pub use backend_rocksdb::{Compression, Rocksdb, RocksdbOptions, Sync};
+    pub use backend_rocksdb::{Compression, Rocksdb, RocksdbOptions};
 }
 
 /// Object stores, by their types: `S3Options::new(bucket).prefix(prefix).open()`.
@@ -357,23 +384,23 @@ pub mod s3 {
 /// ```
 /// use std::sync::Arc;
 ///
-/// use irminsul::{Backend, Durability, sqlite::{SqliteOptions, Sync}};
+/// use irminsul::{Backend, sqlite::SqliteOptions};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("app.db");
-/// let options = SqliteOptions::new(path).sync(Sync::Normal).change_log(100_000);
+/// let options = SqliteOptions::new(path).sync(false).change_log(100_000);
 /// let store: Arc<dyn Backend> = Arc::new(options.open().await?);
 /// // Who needs a level asks for it, whatever the engine is.
-/// assert!(store.guarantees().durability >= Durability::Process);
+/// assert!(store.guarantees().durability.survives_kill());
 /// store.close().await?;
 /// # Ok(())
 /// # }
 /// ```
 #[cfg(feature = "sqlite")]
 pub mod sqlite {
-    pub use backend_sqlite::{Sqlite, SqliteOptions, Sync};
+    pub use backend_sqlite::{Sqlite, SqliteOptions};
 }
 
 /// The traits, to be imported together: `use irminsul::prelude::*`.

@@ -91,9 +91,9 @@ impl OnChange {
         Ok(Self { watch: watch.id(), state: State::Running(runtime.spawn(handle(watch, handler))) })
     }
 
-    /// The watch, to `unwatch` it by: the handler has then seen its last event once [`ended`](Self::ended) returns.
+    /// The id of the watch, to `unwatch` it by: the handler has then seen its last event once [`ended`](Self::ended) returns.
     #[must_use]
-    pub fn watch(&self) -> WatchId {
+    pub fn watch_id(&self) -> WatchId {
         self.watch
     }
 

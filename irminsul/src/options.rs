@@ -12,16 +12,16 @@ pub enum OptionValues {
     /// `on` or `off`.
     Switch,
     /// A time, as a whole number of milliseconds.
-    Milliseconds {
+    Duration {
         /// The least that makes sense.
-        least: u64,
+        least: Duration,
     },
     /// A size, as a whole number of bytes.
     Bytes,
     /// A whole number.
     Count,
     /// One of these names.
-    OneOf(&'static [&'static str]),
+    Choice(&'static [&'static str]),
     /// Any text.
     Text,
 }
@@ -36,13 +36,13 @@ impl OptionValues {
                 "off" => Some(Value::Switch(false)),
                 _ => None,
             },
-            Self::Milliseconds { least } => {
-                let time = number()?.parse().ok().filter(|time| time >= least)?;
-                Some(Value::Time(Duration::from_millis(time)))
+            Self::Duration { least } => {
+                let time = Duration::from_millis(number()?.parse().ok()?);
+                (time >= *least).then_some(Value::Duration(time))
             }
             Self::Bytes => Some(Value::Bytes(number()?.parse().ok()?)),
             Self::Count => Some(Value::Count(number()?.parse().ok()?)),
-            Self::OneOf(names) => names.iter().find(|name| **name == text).map(|name| Value::OneOf(name)),
+            Self::Choice(names) => names.iter().find(|name| **name == text).map(|name| Value::Choice(name)),
             Self::Text => Some(Value::Text(text.into())),
         }
     }
@@ -52,11 +52,11 @@ impl fmt::Display for OptionValues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Switch => f.pad("on|off"),
-            Self::Milliseconds { least: 0 } => f.pad("MS"),
-            Self::Milliseconds { least } => f.pad(&format!("MS (at least {least})")),
+            Self::Duration { least } if least.is_zero() => f.pad("MS"),
+            Self::Duration { least } => f.pad(&format!("MS (at least {})", least.as_millis())),
             Self::Bytes => f.pad("BYTES"),
             Self::Count => f.pad("COUNT"),
-            Self::OneOf(names) => f.pad(&names.join("|")),
+            Self::Choice(names) => f.pad(&names.join("|")),
             Self::Text => f.pad("TEXT"),
         }
     }
@@ -80,7 +80,7 @@ impl OptionSpec {
     /// The store's hash function. Common to all schemes.
     pub const HASH: Self = Self::new(
         "hash",
-        OptionValues::OneOf(&["blake3", "sha256"]),
+        OptionValues::Choice(&["blake3", "sha256"]),
         "blake3, or what the store was created with",
         "the hash function of content, fixed when the store is created",
     );
@@ -97,14 +97,14 @@ impl OptionSpec {
     /// How often other instances' changes are looked for (W11). Common to all schemes.
     pub const POLL: Self = Self::new(
         "poll",
-        OptionValues::Milliseconds { least: 1 },
+        OptionValues::Duration { least: Duration::from_millis(1) },
         "the engine's own",
         "how often a watch looks for the changes of others, in milliseconds",
     );
     /// How long contention is waited out (A6). Common to all schemes.
     pub const BUSY: Self = Self::new(
         "busy",
-        OptionValues::Milliseconds { least: 0 },
+        OptionValues::Duration { least: Duration::ZERO },
         "the engine's own",
         "how long to wait for a lock that another process holds, in milliseconds",
     );
@@ -148,21 +148,21 @@ impl fmt::Display for OptionSpec {
 ///
 /// ```
 /// use std::time::Duration;
-/// use irminsul::{Address, OptionSpec, OptionValues, Options};
+/// use irminsul::{Address, AddressOptions, OptionSpec, OptionValues};
 ///
 /// const TABLE: &[OptionSpec] =
-///     &[OptionSpec::POLL, OptionSpec::new("level", OptionValues::OneOf(&["low", "high"]), "low", "how much to keep")];
+///     &[OptionSpec::POLL, OptionSpec::new("level", OptionValues::Choice(&["low", "high"]), "low", "how much to keep")];
 ///
-/// let options = Options::of(&"foo:x?poll=20".parse()?, TABLE)?;
+/// let options = AddressOptions::of(&"foo:x?poll=20".parse()?, TABLE)?;
 /// assert_eq!(options.duration("poll"), Some(Duration::from_millis(20)));
 /// assert_eq!(options.choice("level"), None);
 ///
-/// let error = Options::of(&"foo:x?level=middle".parse()?, TABLE).unwrap_err();
+/// let error = AddressOptions::of(&"foo:x?level=middle".parse()?, TABLE).unwrap_err();
 /// assert_eq!(error.to_string(), "the option `level` is not well-formed; it is written level=low|high");
 /// # Ok::<(), irminsul::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Options {
+pub struct AddressOptions {
     table: &'static [OptionSpec],
     given: Vec<(&'static str, Value)>,
 }
@@ -170,14 +170,14 @@ pub struct Options {
 #[derive(Clone)]
 enum Value {
     Switch(bool),
-    Time(Duration),
+    Duration(Duration),
     Bytes(usize),
     Count(u64),
-    OneOf(&'static str),
+    Choice(&'static str),
     Text(Box<str>),
 }
 
-impl Options {
+impl AddressOptions {
     /// Checks the options of an address.
     ///
     /// # Errors
@@ -208,8 +208,8 @@ impl Options {
     /// An option that is a time.
     #[must_use]
     pub fn duration(&self, name: &str) -> Option<Duration> {
-        match self.given(name, |values| matches!(values, OptionValues::Milliseconds { .. }))? {
-            Value::Time(time) => Some(*time),
+        match self.given(name, |values| matches!(values, OptionValues::Duration { .. }))? {
+            Value::Duration(time) => Some(*time),
             _ => None,
         }
     }
@@ -235,8 +235,8 @@ impl Options {
     /// An option that is one of some names.
     #[must_use]
     pub fn choice(&self, name: &str) -> Option<&'static str> {
-        match self.given(name, |values| matches!(values, OptionValues::OneOf(_)))? {
-            Value::OneOf(choice) => Some(choice),
+        match self.given(name, |values| matches!(values, OptionValues::Choice(_)))? {
+            Value::Choice(choice) => Some(choice),
             _ => None,
         }
     }
@@ -275,7 +275,7 @@ fn unknown(name: &str, scheme: &str, table: &[OptionSpec]) -> String {
 }
 
 // An option's text may be anything, so that only the names are shown.
-impl fmt::Debug for Options {
+impl fmt::Debug for AddressOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.given.iter().map(|(name, _)| name)).finish()
     }
@@ -288,7 +288,7 @@ mod tests {
     const TABLE: &[OptionSpec] = &[OptionSpec::VERIFY];
 
     fn refused(address: &str) -> String {
-        let refused = Options::of(&address.parse().unwrap(), TABLE).unwrap_err();
+        let refused = AddressOptions::of(&address.parse().unwrap(), TABLE).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::InvalidInput);
         refused.to_string()
     }

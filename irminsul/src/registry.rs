@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    Address, Backend, Error, ErrorKind, IntoAddress, OptionSpec, Options, Result,
+    Address, AddressOptions, Backend, Error, ErrorKind, IntoAddress, OptionSpec, Result,
     address::{checked_scheme, quoted},
     openers,
 };
@@ -30,7 +30,8 @@ use crate::{
 /// };
 ///
 /// use irminsul::{
-///     Address, Backend, Error, ErrorKind, Key, Opener, OptionSpec, OptionValues, Options, Registry, Result, prelude::*,
+///     Address, AddressOptions, Backend, Error, ErrorKind, Key, Opener, OptionSpec, OptionValues, Registry, Result,
+///     prelude::*,
 /// };
 /// # use irminsul::mem::MemOptions as MyOptions;
 ///
@@ -54,7 +55,7 @@ use crate::{
 ///         }
 ///     }
 ///
-///     async fn open(&self, address: &Address, options: &Options) -> Result<Arc<dyn Backend>> {
+///     async fn open(&self, address: &Address, options: &AddressOptions) -> Result<Arc<dyn Backend>> {
 ///         let shelf = options.text("shelf").unwrap_or("top");
 ///         let mut store = MyOptions::named(format!("{shelf}/{}", address.location()));
 ///         if let Some(name) = options.choice("hash") {
@@ -108,7 +109,7 @@ pub trait Opener: Send + Sync {
     fn options(&self) -> &'static [OptionSpec];
 
     /// Opens a store. `options` are those of the address, checked against the table.
-    async fn open(&self, address: &Address, options: &Options) -> Result<Arc<dyn Backend>>;
+    async fn open(&self, address: &Address, options: &AddressOptions) -> Result<Arc<dyn Backend>>;
 
     /// The address of a fresh, empty store beside or below the given one, which is left alone; the store there can be
     /// opened more than once. The address keeps the options, as far as they make sense for a store that does not
@@ -315,10 +316,10 @@ impl Registry {
         opener.destroy(&address).await
     }
 
-    fn resolve(&self, address: impl IntoAddress) -> Result<(&dyn Opener, Address, Options)> {
+    fn resolve(&self, address: impl IntoAddress) -> Result<(&dyn Opener, Address, AddressOptions)> {
         let address = address.into_address()?;
         let opener = self.openers.get(address.scheme()).ok_or_else(|| self.missing(address.scheme()))?;
-        let options = Options::of(&address, opener.options())?;
+        let options = AddressOptions::of(&address, opener.options())?;
         Ok((&**opener, address, options))
     }
 

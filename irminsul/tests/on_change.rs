@@ -39,7 +39,7 @@ async fn the_handler_is_told_what_changes() {
     let entries = entries().await;
     let (_guard, mut told) = followed(&*entries).await;
     entries.set(&key("a/b"), "1".into()).await.unwrap();
-    assert_eq!(next_change(&mut told).await, (key("a/b"), Diff::Added("1".into())));
+    assert_eq!(next_change(&mut told).await, (key("a/b"), Diff::Added { new: "1".into() }));
     entries.remove(&key("a/b")).await.unwrap();
     assert_eq!(next_change(&mut told).await, (key("a/b"), Diff::Removed { old: Some("1".into()) }));
 }
@@ -88,7 +88,7 @@ async fn stopping_waits_for_a_handler_that_hangs() {
 async fn w9_unwatch_ends_it_without_an_error() {
     let entries = entries().await;
     let (mut guard, _told) = followed(&*entries).await;
-    entries.unwatch(guard.watch()).await.unwrap();
+    entries.unwatch(guard.watch_id()).await.unwrap();
     guard.ended().await.unwrap();
     guard.ended().await.unwrap();
 }
@@ -155,5 +155,5 @@ async fn one_key_is_followed_by_its_own_watch() {
     .unwrap();
     entries.set(&key("a/b"), "other".into()).await.unwrap();
     entries.set(&key("a"), "1".into()).await.unwrap();
-    assert_eq!(next_change(&mut told).await, (key("a"), Diff::Added("1".into())));
+    assert_eq!(next_change(&mut told).await, (key("a"), Diff::Added { new: "1".into() }));
 }

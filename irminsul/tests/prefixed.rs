@@ -152,7 +152,7 @@ async fn w1_a_known_state_is_that_of_the_view() {
     assert_eq!(
         told,
         [
-            (key("a/b"), Diff::Added("p/a/b".into())),
+            (key("a/b"), Diff::Added { new: "p/a/b".into() }),
             (key("gone"), Diff::Removed { old: Some("1".into()) }),
             (key("p"), Diff::Updated { old: Some("old".into()), new: "p/p".into() }),
         ]
@@ -172,7 +172,7 @@ async fn a_known_key_outside_the_scope_is_refused() {
 async fn a_watched_key_is_told_under_its_own_name_until_it_is_unwatched() {
     let Fixture { whole, inside, .. } = fixture().await;
     let mut watch = inside.watch_key(&key("a"), Init::Known(None)).await.unwrap();
-    assert_eq!(next(&mut watch).await, (key("a"), Diff::Added("p/a".into())));
+    assert_eq!(next(&mut watch).await, (key("a"), Diff::Added { new: "p/a".into() }));
     caught_up(&mut watch).await;
     inside.unwatch(watch.id()).await.unwrap();
     whole.set(&key("p/a"), "2".into()).await.unwrap();

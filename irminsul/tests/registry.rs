@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use irminsul::{
-    Address, Backend, Durability, ErrorKind, HashFunction, Key, Opener, OptionSpec, OptionValues, Options, Registry,
-    Result, Visibility, mem::MemOptions, prelude::*,
+    Address, AddressOptions, Backend, Durability, ErrorKind, HashFunction, Key, Opener, OptionSpec, OptionValues,
+    Registry, Result, Visibility, mem::MemOptions, prelude::*,
 };
 
 fn key(path: &str) -> Key {
@@ -183,7 +183,7 @@ impl Opener for Shelves {
         const { &[OptionSpec::HASH, OptionSpec::new("shelf", OptionValues::Text, "top", "which shelf")] }
     }
 
-    async fn open(&self, address: &Address, options: &Options) -> Result<Arc<dyn Backend>> {
+    async fn open(&self, address: &Address, options: &AddressOptions) -> Result<Arc<dyn Backend>> {
         let name = options.text("shelf").unwrap_or("top");
         Ok(Arc::new(MemOptions::named(format!("{}/{name}", address.location())).open().await?))
     }
@@ -225,7 +225,7 @@ impl Opener for Opens {
         &[]
     }
 
-    async fn open(&self, address: &Address, _: &Options) -> Result<Arc<dyn Backend>> {
+    async fn open(&self, address: &Address, _: &AddressOptions) -> Result<Arc<dyn Backend>> {
         Ok(Arc::new(MemOptions::named(address.location()).open().await?))
     }
 }
@@ -259,6 +259,6 @@ async fn a_scheme_that_is_taken_or_is_none_is_refused() {
 #[test]
 #[should_panic = "does not declare the option `sync`"]
 fn an_opener_that_asks_for_what_its_table_lacks_hears_of_it() {
-    let options = Options::of(&"mem:".parse().unwrap(), &[OptionSpec::HASH]).unwrap();
+    let options = AddressOptions::of(&"mem:".parse().unwrap(), &[OptionSpec::HASH]).unwrap();
     let _ = options.choice("sync");
 }

@@ -206,7 +206,7 @@ async fn a_scratch_directory_with_something_else_in_it_keeps_that() {
 async fn the_typed_options_open_the_same_store() {
     let directory = directory();
     let path = directory.path().join("store.db");
-    let store = irminsul::sqlite::SqliteOptions::new(&path).sync(irminsul::sqlite::Sync::Normal).open().await.unwrap();
+    let store = irminsul::sqlite::SqliteOptions::new(&path).sync(false).open().await.unwrap();
     store.atomic_write().unwrap().set(&key(), "v".into()).await.unwrap();
     store.close().await.unwrap();
     assert!(is_set(&address(&path)).await);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{AtomicWrite, Guarantees, Indexable, Result};
+use crate::{AtomicWrite, Error, ErrorKind, Guarantees, Indexable, Result};
 
 /// One instance of a store: what one `open` returned.
 ///
@@ -34,13 +34,15 @@ pub trait Backend: Send + Sync {
     /// Checks the store's own files: `Corrupt` when they contradict each other (A11, A12). This finds damage that hides a
     /// whole row: to a read, such a row looks as if it had never been written.
     ///
-    /// It does not replace reading, which compares each entry with its checksum and all content with its hash. The provided
-    /// method checks nothing and answers `Ok`. The answer holds for some instant during the call; the whole store is read
-    /// for it, while other operations go on.
+    /// It does not replace reading, which compares each entry with its checksum and all content with its hash. The answer
+    /// holds for some instant during the call; the whole store is read for it, while other operations go on.
+    ///
+    /// The provided method answers `Unsupported`: nothing was checked. That says nothing against the store.
     #[doc(alias = "integrity_check")]
     #[doc(alias = "fsck")]
     async fn check(&self) -> Result<()> {
-        Ok(())
+        let message = "the engine has no check of its own; read back what the store holds";
+        Err(Error::new(ErrorKind::Unsupported, message).with_operation("check"))
     }
 
     /// Closes the instance and its handles. When it returns, the engine has let go of its files, so that an `open`

@@ -56,7 +56,10 @@ pub enum Event {
 #[derive(Clone, PartialEq, Eq)]
 pub enum Diff {
     /// The baseline lacked the key.
-    Added(Bytes),
+    Added {
+        /// The value at the time of the event.
+        new: Bytes,
+    },
     /// The baseline had the key, with another value.
     Updated {
         /// The value last told or given.
@@ -76,7 +79,7 @@ impl Diff {
     #[must_use]
     pub fn new_value(&self) -> Option<&Bytes> {
         match self {
-            Self::Added(new) | Self::Updated { new, .. } => Some(new),
+            Self::Added { new } | Self::Updated { new, .. } => Some(new),
             Self::Removed { .. } => None,
         }
     }
@@ -85,7 +88,7 @@ impl Diff {
     #[must_use]
     pub fn old_value(&self) -> Option<&Bytes> {
         match self {
-            Self::Added(_) => None,
+            Self::Added { .. } => None,
             Self::Updated { old, .. } | Self::Removed { old } => old.as_ref(),
         }
     }
@@ -96,7 +99,7 @@ impl fmt::Debug for Diff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let size = |value: &Option<Bytes>| value.as_ref().map_or_else(|| "?".into(), |v| format!("{} bytes", v.len()));
         match self {
-            Self::Added(new) => write!(f, "Added({} bytes)", new.len()),
+            Self::Added { new } => write!(f, "Added({} bytes)", new.len()),
             Self::Updated { old, new } => write!(f, "Updated({} -> {} bytes)", size(old), new.len()),
             Self::Removed { old } => write!(f, "Removed({})", size(old)),
         }

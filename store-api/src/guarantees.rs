@@ -1,6 +1,6 @@
 //! What a backend declares, so that a caller can choose and the conformance suite can test.
 
-use std::{cmp::Ordering, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 /// What a store declares about itself. The conformance suite tests each level as declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,14 @@ impl Guarantees {
 
 /// What an acknowledged write survives (A10).
 ///
-/// The embedded levels are ordered; [`Durability::Service`] compares with none of them.
+/// The levels have no order, since what a service promises is its own affair. An application asks for what it needs:
+///
+/// ```
+/// use store_api::Durability;
+///
+/// assert!(Durability::Process.survives_kill());
+/// assert!(!Durability::Process.survives_power_loss());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Durability {
@@ -40,12 +47,24 @@ pub enum Durability {
     Service,
 }
 
-impl PartialOrd for Durability {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        match (self, other) {
-            (Self::Service, Self::Service) => Some(Ordering::Equal),
-            (Self::Service, _) | (_, Self::Service) => None,
-            _ => Some((*self as u8).cmp(&(*other as u8))),
+impl Durability {
+    /// Whether an acknowledged write survives that the process which wrote it is killed: at every level but `Volatile`.
+    #[must_use]
+    pub const fn survives_kill(self) -> bool {
+        match self {
+            Self::Volatile => false,
+            Self::Process | Self::Power | Self::Service => true,
+        }
+    }
+
+    /// Whether an acknowledged write survives that this machine loses its power, without a
+    /// [`Backend::sync`](crate::Backend::sync): at `Power`, since it was synced; at `Service`, since it does not lie on
+    /// this machine. What the service's own machines survive is for the service to promise.
+    #[must_use]
+    pub const fn survives_power_loss(self) -> bool {
+        match self {
+            Self::Volatile | Self::Process => false,
+            Self::Power | Self::Service => true,
         }
     }
 }
@@ -65,7 +84,7 @@ pub enum Visibility {
 }
 
 /// What `index` answering `None` means (I3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum IndexLevel {
     /// No `add` of it was acknowledged by this instance before the call. One by another instance may be missed while it is
@@ -109,9 +128,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_compares_with_no_embedded_level() {
-        assert!(Durability::Volatile < Durability::Process && Durability::Process < Durability::Power);
-        assert_eq!(Durability::Service.partial_cmp(&Durability::Power), None);
-        assert_eq!(Durability::Power.partial_cmp(&Durability::Service), None);
+    fn what_a_service_acknowledged_survives_what_happens_to_this_machine() {
+        let survived = |level: Durability| (level.survives_kill(), level.survives_power_loss());
+        assert_eq!(survived(Durability::Volatile), (false, false));
+        assert_eq!(survived(Durability::Process), (true, false));
+        assert_eq!(survived(Durability::Power), (true, true));
+        assert_eq!(survived(Durability::Service), (true, true));
     }
 }

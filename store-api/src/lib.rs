@@ -75,15 +75,11 @@
 //! can neither write nor close; `Arc<dyn Indexable>` to `Arc<dyn Indexed>`, which writes only inside a batch, and that
 //! to `Arc<dyn ContentRead>`.
 //!
-//! # What is not here, and what to do instead
-//!
-//! - **Time to live**: keep the deadline in the value, and let `test_and_set` decide who takes over.
-//! - **Transactions over several keys**: put what belongs together into content, and move one name with `test_and_set`
-//!   (clause X1 makes the content visible before the name).
-//! - **Version tokens**: `test_and_set` compares values. Where A, B, A must not pass for A, put a counter into the value.
-//! - **Deleting content**: copy what is reachable to a new store.
+//! There is no time to live, no transaction over several keys, no version token and no deleting of content: what to do
+//! instead is told in the [shortcomings].
 //!
 //! [Irmin]: https://irmin.org
+//! [shortcomings]: https://github.com/irminsul-rs/irminsul/blob/main/SHORTCOMINGS.md#what-it-is-not
 
 mod atomic_write;
 mod backend;

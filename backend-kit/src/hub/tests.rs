@@ -119,7 +119,7 @@ fn shown(event: &Event) -> String {
     let text = |value: &Bytes| String::from_utf8(value.to_vec()).unwrap();
     let old = |value: &Option<Bytes>| value.as_ref().map_or("?".into(), text);
     match diff {
-        Diff::Added(new) => format!("+{key}={}", text(new)),
+        Diff::Added { new } => format!("+{key}={}", text(new)),
         Diff::Updated { old: before, new } => format!("{key}={}>{}", old(before), text(new)),
         Diff::Removed { old: before } => format!("-{key}={}", old(before)),
     }

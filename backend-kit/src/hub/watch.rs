@@ -76,7 +76,7 @@ impl Tracked {
         }
         let latest = self.latest.clone();
         match (std::mem::replace(&mut self.told, latest.clone().into()), latest) {
-            (Old::Absent, Some(new)) => Some(Diff::Added(new)),
+            (Old::Absent, Some(new)) => Some(Diff::Added { new }),
             (Old::Present(old), Some(new)) => Some(Diff::Updated { old, new }),
             (Old::Present(old), None) => Some(Diff::Removed { old }),
             (Old::Absent, None) => None,

@@ -3,20 +3,19 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use backend_rocksdb::{RocksdbOptions, Sync};
+use backend_rocksdb::RocksdbOptions;
 use conformance::{Factory, Place, Settings, Site};
 use store_api::{Backend, Result};
 
 /// Makes stores of one kind.
-pub(crate) struct RocksdbFactory(pub(crate) Sync);
+pub(crate) struct RocksdbFactory {
+    pub(crate) sync: bool,
+}
 
 #[async_trait]
 impl Factory for RocksdbFactory {
     fn name(&self) -> String {
-        match self.0 {
-            Sync::On => "rocksdb".into(),
-            _ => "rocksdb-unsynced".into(),
-        }
+        if self.sync { "rocksdb".into() } else { "rocksdb-unsynced".into() }
     }
 
     async fn create(&self, place: Place<'_>) -> Result<Site> {
@@ -24,7 +23,7 @@ impl Factory for RocksdbFactory {
     }
 
     async fn open(&self, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
-        let options = RocksdbOptions::new(token).sync(self.0);
+        let options = RocksdbOptions::new(token).sync(self.sync);
         let options =
             settings.apply(options, RocksdbOptions::hash, RocksdbOptions::verify, RocksdbOptions::batch_limit);
         Ok(Arc::new(options.open().await?))

@@ -2,7 +2,6 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use backend_rocksdb::Sync;
 use conformance::Options;
 use faulty_fs::FaultyFs;
 
@@ -14,7 +13,7 @@ fn main() -> ExitCode {
     if let Some(served) = faulty_fs::serve_if_asked() {
         return served;
     }
-    conformance::main(&[Arc::new(RocksdbFactory(Sync::On)), Arc::new(RocksdbFactory(Sync::Off))], || {
+    conformance::main(&[Arc::new(RocksdbFactory { sync: true }), Arc::new(RocksdbFactory { sync: false })], || {
         Ok(Options::from_env()?.mounting(FaultyFs::mount_temporary))
     })
 }

@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-use backend_rocksdb::{Rocksdb, RocksdbOptions, Sync};
+use backend_rocksdb::{Rocksdb, RocksdbOptions};
 use bytes::Bytes;
 use fastrand::Rng;
 use faulty_fs::{Control, Failure, Fault, Loss, Op};
@@ -57,7 +57,7 @@ impl Disk {
         RocksdbOptions::new(self.path.join("store"))
     }
 
-    async fn open(&self, sync: Sync) -> Rocksdb {
+    async fn open(&self, sync: bool) -> Rocksdb {
         self.options().sync(sync).open().await.unwrap()
     }
 
@@ -121,14 +121,14 @@ fn assert_no_space(error: &Error) {
 }
 
 async fn sync_when_full(disk: Disk) {
-    for sync in [Sync::Off, Sync::On] {
+    for sync in [false, true] {
         let store = disk.open(sync).await;
         disk.fill();
         let (acknowledged, error) = write_until_refused(&store).await;
         assert_no_space(&error);
         let synced = store.sync().await.map_err(|error| error.kind());
         // What is acknowledged is synced where each write is.
-        assert_eq!(synced, if sync == Sync::On { Ok(()) } else { Err(ErrorKind::NoSpace) });
+        assert_eq!(synced, if sync { Ok(()) } else { Err(ErrorKind::NoSpace) });
         disk.mend();
         store.sync().await.unwrap();
         let entries = store.atomic_write().unwrap();
@@ -140,17 +140,17 @@ async fn sync_when_full(disk: Disk) {
 }
 
 async fn close_when_full(disk: Disk) {
-    let store = disk.open(Sync::On).await;
+    let store = disk.open(true).await;
     disk.fill();
     let (acknowledged, error) = write_until_refused(&store).await;
     assert_no_space(&error);
     store.close().await.unwrap();
     disk.mend();
-    check(&disk.open(Sync::On).await, acknowledged).await;
+    check(&disk.open(true).await, acknowledged).await;
 }
 
 async fn close_with_little_room(disk: Disk) {
-    let store = disk.open(Sync::Off).await;
+    let store = disk.open(false).await;
     store.atomic_write().unwrap().set(&key(0), value(0)).await.unwrap();
     let used = disk.control.stats(&disk.name).unwrap().used;
     disk.control.full(&disk.name, Some(used + 16 * 1024 * 1024)).unwrap();
@@ -158,11 +158,11 @@ async fn close_with_little_room(disk: Disk) {
     let logs = disk.logs();
     assert_ne!(logs, Vec::<PathBuf>::new());
     logs.iter().for_each(|log| fs::remove_file(log).unwrap());
-    check(&disk.open(Sync::Off).await, 1).await;
+    check(&disk.open(false).await, 1).await;
 }
 
 async fn change_nothing_when_full(disk: Disk) {
-    for sync in [Sync::Off, Sync::On] {
+    for sync in [false, true] {
         let store = disk.open(sync).await;
         let (entries, content) = (store.atomic_write().unwrap(), store.indexable().unwrap());
         let (short, long) = (Bytes::from_static(b"short"), value(1_000));
@@ -194,7 +194,7 @@ async fn change_nothing_when_full(disk: Disk) {
 }
 
 async fn open_when_full(disk: Disk) {
-    let store = disk.open(Sync::On).await;
+    let store = disk.open(true).await;
     store.atomic_write().unwrap().set(&key(0), value(0)).await.unwrap();
     store.close().await.unwrap();
     let other = RocksdbOptions::new(disk.path.join("other"));
@@ -204,7 +204,7 @@ async fn open_when_full(disk: Disk) {
         assert_no_space(&options.open().await.unwrap_err());
     }
     disk.mend();
-    check(&disk.open(Sync::On).await, 1).await;
+    check(&disk.open(true).await, 1).await;
     other.open().await.unwrap();
 }
 
@@ -228,7 +228,7 @@ async fn write_at_once(disk: Disk) {
 }
 
 async fn miss_a_log(disk: Disk) {
-    let store = disk.options().sync(Sync::Off).cache(0).open().await.unwrap();
+    let store = disk.options().sync(false).cache(0).open().await.unwrap();
     // What fills the memory is not put into its place.
     disk.control.inject(&disk.name, Fault::new(Op::Create, Failure::Enospc).path(".sst")).unwrap();
     let (acknowledged, error) = write_until_refused(&store).await;
@@ -243,7 +243,7 @@ async fn miss_a_log(disk: Disk) {
     let refused = disk.options().open().await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused:?}");
     fs::rename(aside, first).unwrap();
-    check(&disk.open(Sync::Off).await, acknowledged).await;
+    check(&disk.open(false).await, acknowledged).await;
 }
 
 /// It had given the store its name, and no folder was synced.
@@ -255,15 +255,15 @@ async fn take_up(disk: Disk) {
     for name in ["irminsul", ""] {
         File::open(inside.join(name)).unwrap().sync_all().unwrap();
     }
-    let store = disk.open(Sync::On).await;
+    let store = disk.open(true).await;
     store.atomic_write().unwrap().set(&key(0), value(0)).await.unwrap();
     store.close().await.unwrap();
     disk.control.lose(&disk.name, Loss::default()).unwrap();
-    check(&disk.open(Sync::On).await, 1).await;
+    check(&disk.open(true).await, 1).await;
 }
 
 async fn write_beyond_quota(disk: Disk) {
-    let store = disk.open(Sync::On).await;
+    let store = disk.open(true).await;
     let entries = store.atomic_write().unwrap();
     entries.set(&key(0), value(0)).await.unwrap();
     disk.control.inject(&disk.name, Fault::new(Op::Write, Failure::Edquot)).unwrap();
@@ -276,7 +276,7 @@ async fn write_beyond_quota(disk: Disk) {
     assert_no_space(&error);
     assert!(error.to_string().contains("open the store again"), "{error}");
     store.close().await.unwrap();
-    let store = disk.open(Sync::On).await;
+    let store = disk.open(true).await;
     check(&store, 1).await;
     let entries = store.atomic_write().unwrap();
     assert_eq!(entries.find(&key(1)).await.unwrap(), None);

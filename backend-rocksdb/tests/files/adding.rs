@@ -1,6 +1,6 @@
 //! What an addition leaves in the log.
 
-use backend_rocksdb::{Compression, Sync};
+use backend_rocksdb::Compression;
 use bytes::Bytes;
 use fastrand::Rng;
 use store_api::{Append, Backend, ContentRead, ErrorKind};
@@ -9,7 +9,7 @@ use crate::scene::{Scene, value};
 
 #[tokio::test]
 async fn to_add_what_is_there_writes_nothing() {
-    for sync in [Sync::On, Sync::Off] {
+    for sync in [true, false] {
         let scene = Scene::new();
         let store = scene.options().sync(sync).open().await.unwrap();
         let content = store.indexable().unwrap();

@@ -2,7 +2,6 @@
 
 use std::{env, fs, process::Command};
 
-use backend_rocksdb::Sync;
 use store_api::{AtomicWrite, Backend};
 use tokio::runtime::Runtime;
 
@@ -11,7 +10,7 @@ use crate::scene::{Scene, key, value};
 #[tokio::test]
 async fn a_close_leaves_nothing_in_the_log() {
     let scene = Scene::new();
-    let store = scene.options().sync(Sync::Off).open().await.unwrap();
+    let store = scene.options().sync(false).open().await.unwrap();
     let (entries, content) = (store.atomic_write().unwrap(), store.indexable().unwrap());
     entries.set(&key("k"), value(1)).await.unwrap();
     let added = content.add(value(2)).await.unwrap();

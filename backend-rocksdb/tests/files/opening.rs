@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use backend_rocksdb::{RocksdbOptions, Sync};
+use backend_rocksdb::RocksdbOptions;
 use bytes::Bytes;
 use store_api::{AtomicWrite, Backend, ContentKey, ErrorKind, HashFunction};
 
@@ -156,7 +156,7 @@ async fn a12_a_manifest_that_was_cut_between_a_close_and_a_later_open_is_corrupt
 /// RocksDB makes its files by their paths: they would lie beside those of whatever is there by then.
 #[tokio::test]
 async fn a_store_that_is_moved_while_it_is_open_writes_nothing_where_it_was() {
-    for sync in [Sync::On, Sync::Off] {
+    for sync in [true, false] {
         let scene = Scene::new();
         let store = scene.options().sync(sync).open().await.unwrap();
         let entries = store.atomic_write().unwrap();

@@ -3,7 +3,6 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use backend_rocksdb::Sync;
 use conformance::{Options, SharedFactory, broken};
 use faulty_fs::FaultyFs;
 
@@ -16,7 +15,7 @@ fn main() -> ExitCode {
     if let Some(served) = faulty_fs::serve_if_asked() {
         return served;
     }
-    let unsynced: SharedFactory = Arc::new(RocksdbFactory(Sync::Off));
+    let unsynced: SharedFactory = Arc::new(RocksdbFactory { sync: false });
     broken::main("acknowledged-before-it-is-synced", &unsynced, || {
         Ok(Options::from_env()?.mounting(FaultyFs::mount_temporary))
     })

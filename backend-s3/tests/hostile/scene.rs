@@ -124,7 +124,7 @@ impl Scene {
         });
         futures_util::stream::iter(done).buffer_unordered(OPERATIONS.len()).collect::<()>().await;
         let destroyed = self.options.clone().destroy().boxed();
-        let needs = [Class::List, Class::Delete];
+        let needs = [Class::Get, Class::List, Class::Delete];
         expect_end("destroy", attacked.iter().any(|class| needs.contains(class)), destroyed).await;
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use backend_s3::S3Options;
-use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream::BoxStream};
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
@@ -33,6 +33,8 @@ enum Fails {
     Put,
     /// Whoever asks may not delete.
     Delete,
+    /// Whoever asks may delete all but entries.
+    DeleteEntry,
 }
 
 /// A service that is not as it should be.
@@ -83,10 +85,14 @@ impl ObjectStore for Odd {
     }
 
     fn delete_stream(&self, at: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        if self.fails == Fails::Delete {
-            return at.map(|at| Err(denied(&at?))).boxed();
-        }
-        self.inner.delete_stream(at)
+        let refused = match self.fails {
+            Fails::Delete => "",
+            Fails::DeleteEntry => "/entries/",
+            _ => return self.inner.delete_stream(at),
+        };
+        let checked =
+            at.map(move |at| at.and_then(|at| if at.as_ref().contains(refused) { Err(denied(&at)) } else { Ok(at) }));
+        self.inner.delete_stream(checked.boxed())
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -175,6 +181,17 @@ async fn a_store_is_not_made_where_none_may_be() {
     assert_eq!(objects(&*bucket).await, [""; 0]);
 }
 
+#[test]
+fn outside_a_runtime_a_store_is_neither_opened_nor_destroyed() {
+    let options = || S3Options::over(Arc::new(InMemory::new())).prefix("a");
+    let (opened, destroyed) = (options().open().now_or_never(), options().destroy().now_or_never());
+    for refused in [opened.map(|opened| opened.map(drop)), destroyed] {
+        let error = refused.expect("said at once").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("tokio runtime"), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_prefix_that_services_fold_or_refuse_is_refused() {
     for prefix in ["a//b", "..", "a/.b", "a.", "a b", "\u{e9}", "a%2f", &"x".repeat(201)] {
@@ -195,6 +212,34 @@ async fn stores_under_two_prefixes_do_not_see_each_other_and_one_is_destroyed_al
     options("a").destroy().await.unwrap();
     assert_eq!(objects(&*bucket).await, ["ab/c/entries/k_", "ab/c/store"]);
     assert_eq!(options("").destroy().await.unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+#[tokio::test]
+async fn what_is_not_a_store_is_not_destroyed() {
+    let bucket = Arc::new(InMemory::new());
+    let options = || S3Options::over(Arc::clone(&bucket) as _).prefix("a");
+    options().destroy().await.unwrap();
+    for header in [None, Some("something else"), Some("irminsul-s3 2 blake3\n")] {
+        bucket.put(&Path::from("a/precious"), "bytes".into()).await.unwrap();
+        if let Some(header) = header {
+            bucket.put(&Path::from("a/store"), header.into()).await.unwrap();
+        }
+        let before = objects(&*bucket).await;
+        assert_eq!(options().destroy().await.unwrap_err().kind(), ErrorKind::Incompatible, "{header:?}");
+        assert_eq!(objects(&*bucket).await, before, "{header:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_destroy_that_fails_leaves_the_header_so_that_it_can_be_done_again() {
+    let bucket = Odd::new(Fails::DeleteEntry);
+    let options = || S3Options::over(Arc::clone(&bucket) as _).prefix("a");
+    let store = options().open().await.unwrap();
+    store.atomic_write().unwrap().set(&Key::new("k").unwrap(), "v".into()).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(options().destroy().await.unwrap_err().kind(), ErrorKind::Denied);
+        assert_eq!(objects(&*bucket).await, ["a/entries/k_", "a/store"]);
+    }
 }
 
 #[tokio::test]

@@ -275,7 +275,7 @@ async fn w10_rot_is_told_of_each_entry_and_read_once() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!((store.requests().get, store.requests().down), (before.get, before.down));
     entries.set(&key("b"), "well".into()).await.unwrap();
-    assert_eq!(next(&mut all).await, changed("b", Diff::Added("well".into())));
+    assert_eq!(next(&mut all).await, changed("b", Diff::Added { new: "well".into() }));
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn w10_watches_hear_that_the_runtime_of_the_open_has_ended() {
         let mut watch = mine.watch(&Key::root(), Init::Current).await.unwrap();
         assert_eq!(next(&mut watch).await, Event::CaughtUp);
         mine.set(&key("a"), "1".into()).await.unwrap();
-        assert_eq!(next(&mut watch).await, changed("a", Diff::Added("1".into())));
+        assert_eq!(next(&mut watch).await, changed("a", Diff::Added { new: "1".into() }));
         (mine, watch)
     });
     drop(first);

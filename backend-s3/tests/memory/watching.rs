@@ -56,7 +56,7 @@ async fn w11_changes_of_another_instance_are_told_in_a_chain() {
     }
     scene.entries.set(&key("a"), "3".into()).await.unwrap();
     for watch in [&mut all, &mut one] {
-        assert_eq!(next(watch).await, changed("a", Diff::Added("3".into())));
+        assert_eq!(next(watch).await, changed("a", Diff::Added { new: "3".into() }));
     }
 }
 
@@ -68,7 +68,7 @@ async fn w1_what_another_instance_wrote_before_a_watch_began_is_not_told() {
     scene.others.set(&key("a"), "1".into()).await.unwrap();
     let mut second = scene.entries.watch(&Key::root(), Init::Current).await.unwrap();
     assert_eq!(next(&mut second).await, Event::CaughtUp);
-    assert_eq!(next(&mut first).await, changed("a", Diff::Added("1".into())));
+    assert_eq!(next(&mut first).await, changed("a", Diff::Added { new: "1".into() }));
     scene.entries.set(&key("a"), "2".into()).await.unwrap();
     assert_eq!(next(&mut second).await, changed("a", Diff::Updated { old: None, new: "2".into() }));
 }
@@ -108,7 +108,7 @@ async fn w1_a_watch_resumes_from_what_it_knew() {
     let expected = [
         changed("a", Diff::Updated { old: Some("0".into()), new: "1".into() }),
         changed("b", Diff::Removed { old: Some("1".into()) }),
-        changed("c", Diff::Added("1".into())),
+        changed("c", Diff::Added { new: "1".into() }),
         changed("d", Diff::Removed { old: Some("1".into()) }),
     ];
     assert_eq!(told, expected);
@@ -133,7 +133,7 @@ async fn w10_a_fault_is_told_once_and_the_watch_catches_up() {
     scene.store.fail_gets(23);
     scene.others.set(&key("a"), "1".into()).await.unwrap();
     assert_eq!(watch.next().await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
-    assert_eq!(next(&mut watch).await, changed("a", Diff::Added("1".into())));
+    assert_eq!(next(&mut watch).await, changed("a", Diff::Added { new: "1".into() }));
 }
 
 #[tokio::test(start_paused = true)]

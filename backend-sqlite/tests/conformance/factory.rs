@@ -4,13 +4,15 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use backend_sqlite::{SqliteOptions, Sync};
+use backend_sqlite::SqliteOptions;
 use conformance::{Factory, Place, Settings, Site};
 use store_api::{Backend, HashFunction, Result};
 
 /// Makes stores of one kind.
 pub(crate) enum SqliteFactory {
-    File(Sync),
+    File {
+        sync: bool,
+    },
     Temporary,
     /// A temporary one that hashes with SHA-256 and does not verify what is read.
     Unverified,
@@ -23,8 +25,8 @@ const BUSY: Duration = Duration::from_mins(2);
 impl Factory for SqliteFactory {
     fn name(&self) -> String {
         match self {
-            Self::File(Sync::Full) => "sqlite".into(),
-            Self::File(_) => "sqlite-normal".into(),
+            Self::File { sync: true } => "sqlite".into(),
+            Self::File { sync: false } => "sqlite-normal".into(),
             Self::Temporary => "sqlite-temporary".into(),
             Self::Unverified => "sqlite-sha256-unverified".into(),
         }
@@ -32,7 +34,7 @@ impl Factory for SqliteFactory {
 
     async fn create(&self, place: Place<'_>) -> Result<Site> {
         match self {
-            Self::File(_) => Site::with_files(place, "store.db"),
+            Self::File { .. } => Site::with_files(place, "store.db"),
             Self::Temporary | Self::Unverified => Site::without_files(place),
         }
     }
@@ -40,8 +42,8 @@ impl Factory for SqliteFactory {
     async fn open(&self, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
         let options = match self {
             // Watchers that were away find the log of changes trimmed, and compare instead.
-            Self::File(Sync::Normal) => SqliteOptions::new(token).sync(Sync::Normal).change_log(64),
-            Self::File(sync) => SqliteOptions::new(token).sync(*sync),
+            Self::File { sync: false } => SqliteOptions::new(token).sync(false).change_log(64),
+            Self::File { sync: true } => SqliteOptions::new(token),
             Self::Temporary => SqliteOptions::temporary(),
             Self::Unverified => SqliteOptions::temporary().hash(HashFunction::Sha256).verify(false),
         };

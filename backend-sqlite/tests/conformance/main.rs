@@ -2,7 +2,6 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use backend_sqlite::Sync;
 use conformance::{Options, SharedFactory};
 use faulty_fs::FaultyFs;
 
@@ -15,8 +14,8 @@ fn main() -> ExitCode {
         return served;
     }
     let factories = [
-        SqliteFactory::File(Sync::Full),
-        SqliteFactory::File(Sync::Normal),
+        SqliteFactory::File { sync: true },
+        SqliteFactory::File { sync: false },
         SqliteFactory::Temporary,
         SqliteFactory::Unverified,
     ];

@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-use backend_sqlite::{Sqlite, SqliteOptions, Sync};
+use backend_sqlite::{Sqlite, SqliteOptions};
 use bytes::Bytes;
 use faulty_fs::{Control, Failure, Fault, Loss, Op};
 use rusqlite::{Connection, config::DbConfig};
@@ -56,7 +56,7 @@ impl Disk {
         self.path.join("store.db")
     }
 
-    async fn open(&self, sync: Sync) -> Sqlite {
+    async fn open(&self, sync: bool) -> Sqlite {
         SqliteOptions::new(self.file()).sync(sync).open().await.unwrap()
     }
 
@@ -71,7 +71,7 @@ impl Disk {
     /// Leaves a log whose end a failed sync left in the system's cache alone, as a killed process does: the next one
     /// takes it for written.
     async fn leave_unsynced(&self, value: &Bytes) {
-        let store = self.open(Sync::Full).await;
+        let store = self.open(true).await;
         let entries = store.atomic_write().unwrap();
         entries.set(&key("before"), value.clone()).await.unwrap();
         // The last connection neither copies the log nor removes it.
@@ -97,8 +97,8 @@ fn key(name: &str) -> Key {
 }
 
 /// A value for each kind of store, longer than a page.
-fn value(sync: Sync) -> Bytes {
-    format!("{sync:?} ").repeat(2_000).into()
+fn value(sync: bool) -> Bytes {
+    format!("{sync} ").repeat(2_000).into()
 }
 
 /// What keeps the log from being started anew.
@@ -117,7 +117,7 @@ fn read(disk: &Disk) -> Connection {
 }
 
 async fn write_behind_unsynced(disk: Disk, obstacle: Obstacle) {
-    for sync in [Sync::Full, Sync::Normal] {
+    for sync in [true, false] {
         let value = value(sync);
         disk.leave_unsynced(&value).await;
         let reader = (obstacle == Obstacle::Reader).then(|| read(&disk));
@@ -130,7 +130,7 @@ async fn write_behind_unsynced(disk: Disk, obstacle: Obstacle) {
         disk.lose_power(store).await;
         drop(reader);
         disk.mend();
-        let store = disk.open(Sync::Full).await;
+        let store = disk.open(true).await;
         let found = store.atomic_write().unwrap().find(&key("behind")).await.unwrap();
         assert_eq!(found, Some(value), "E3: acknowledged behind what was not on the disk");
         store.close().await.unwrap();
@@ -138,11 +138,11 @@ async fn write_behind_unsynced(disk: Disk, obstacle: Obstacle) {
 }
 
 async fn refuse_behind_unsynced(disk: Disk) {
-    let value = value(Sync::Full);
+    let value = value(true);
     disk.leave_unsynced(&value).await;
     let reader = read(&disk);
     disk.fail(Fault::new(Op::Write, Failure::Enospc).path("-wal"));
-    let store = disk.open(Sync::Full).await;
+    let store = disk.open(true).await;
     let entries = store.atomic_write().unwrap();
     for refused in [entries.set(&key("behind"), value.clone()).await, store.sync().await] {
         let error = refused.unwrap_err();
@@ -152,24 +152,24 @@ async fn refuse_behind_unsynced(disk: Disk) {
     entries.set(&key("behind"), value.clone()).await.unwrap();
     disk.lose_power(store).await;
     drop(reader);
-    let store = disk.open(Sync::Full).await;
+    let store = disk.open(true).await;
     assert_eq!(store.atomic_write().unwrap().find(&key("behind")).await.unwrap(), Some(value));
 }
 
 /// SQLite itself does not look whether the name of its log is on the disk.
 async fn open_in_an_unsynced_folder(disk: Disk) {
-    disk.open(Sync::Full).await.close().await.unwrap();
+    disk.open(true).await.close().await.unwrap();
     for failure in [Failure::Eio, Failure::Eacces, Failure::Enospc] {
         disk.fail(Fault::new(Op::SyncDir, failure));
         let opened = SqliteOptions::new(disk.file()).open().await;
         assert!(opened.is_err(), "the sync of the folder fails with {failure:?}");
         disk.mend();
-        disk.open(Sync::Full).await.close().await.unwrap();
+        disk.open(true).await.close().await.unwrap();
     }
 }
 
 async fn write_beyond_quota(disk: Disk) {
-    for sync in [Sync::Full, Sync::Normal] {
+    for sync in [true, false] {
         let (store, value) = (disk.open(sync).await, value(sync));
         let entries = store.atomic_write().unwrap();
         entries.set(&key("before"), value.clone()).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backend_sqlite::{Sqlite, SqliteOptions, Sync};
+use backend_sqlite::{Sqlite, SqliteOptions};
 use store_api::{Backend, Init, Key, Watch};
 
 use crate::{
@@ -21,7 +21,7 @@ const SLACK: u64 = 1024;
 const NEVER: Duration = Duration::from_hours(24);
 
 fn options(scene: &Scene) -> SqliteOptions {
-    scene.options().sync(Sync::Normal).change_log(LOGGED)
+    scene.options().sync(false).change_log(LOGGED)
 }
 
 fn logged(scene: &Scene) -> u64 {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use backend_sqlite::Sync;
 use futures_util::future::join_all;
 use store_api::{Backend, Effect, ErrorKind, Init, Key};
 
@@ -13,7 +12,7 @@ use crate::{
 
 #[tokio::test]
 async fn l4_a_closed_store_is_one_file() {
-    for sync in [Sync::Full, Sync::Normal] {
+    for sync in [true, false] {
         let scene = Scene::new();
         let store = scene.options().sync(sync).open().await.unwrap();
         let _watch = entries_of(&store).watch(&Key::root(), Init::Current).await.unwrap();
@@ -27,7 +26,7 @@ async fn l4_a_closed_store_is_one_file() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l3_what_was_in_flight_at_close_is_there_or_was_closed() {
-    for sync in [Sync::Full, Sync::Normal] {
+    for sync in [true, false] {
         let scene = Scene::new();
         let store = scene.options().sync(sync).open().await.unwrap();
         let entries = entries_of(&store);

@@ -1,6 +1,6 @@
 //! Rot that hides rows: no read sees it, and `check` does (A11, A12).
 
-use backend_sqlite::{Sqlite, Sync};
+use backend_sqlite::Sqlite;
 use futures_util::{StreamExt, future::join_all};
 use store_api::{AtomicWrite, Backend, ErrorKind, Key, Result};
 
@@ -11,7 +11,7 @@ use crate::{
 
 /// A store with entries, one that was removed, one that was written twice, and content.
 async fn store_in(scene: &Scene) -> Sqlite {
-    let store = scene.options().sync(Sync::Normal).change_log(1).open().await.unwrap();
+    let store = scene.options().sync(false).change_log(1).open().await.unwrap();
     let entries = entries_of(&store);
     for (number, path) in ["a", "b", "b", "gone"].into_iter().enumerate() {
         entries.set(&key(path), value(number)).await.unwrap();

@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use backend_sqlite::Sync;
 use futures_util::future::join_all;
 use rusqlite::Connection;
 use store_api::{AtomicWrite, Backend};
@@ -46,7 +45,7 @@ async fn write_from_many_tasks(entries: &dyn AtomicWrite) {
 #[tokio::test]
 async fn a10_durable_writes_of_many_tasks_share_commits() {
     let scene = Scene::new();
-    let store = scene.options().sync(Sync::Full).open().await.unwrap();
+    let store = scene.options().sync(true).open().await.unwrap();
     let entries = entries_of(&store);
     entries.set(&key("first"), value("first")).await.unwrap();
     let reader = hold_log(&scene);
@@ -76,7 +75,7 @@ async fn a10_a_durable_write_by_itself_is_a_commit_by_itself() {
 #[tokio::test]
 async fn a10_sync_commits_something_that_can_be_synced() {
     let scene = Scene::new();
-    let store = scene.options().sync(Sync::Normal).open().await.unwrap();
+    let store = scene.options().sync(false).open().await.unwrap();
     entries_of(&store).set(&key("k"), value("kept")).await.unwrap();
     let before = commits_in_log(&scene);
     store.sync().await.unwrap();

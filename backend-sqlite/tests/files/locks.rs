@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backend_sqlite::Sync;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use rusqlite::Connection;
@@ -49,7 +48,7 @@ async fn unavailable<T>(call: impl Future<Output = Result<T>>) -> Error {
 
 #[tokio::test]
 async fn a6_a_write_is_unavailable_when_a_lock_outlasts_the_limit() {
-    for sync in [Sync::Full, Sync::Normal] {
+    for sync in [true, false] {
         let scene = Scene::new();
         let store = scene.options().sync(sync).busy(BUSY).open().await.unwrap();
         let (entries, content) = (entries_of(&store), content_of(&store));
@@ -129,7 +128,7 @@ async fn a6_reads_go_on_beside_a_lock() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a6_a_write_succeeds_when_the_lock_is_released_within_the_limit() {
-    for sync in [Sync::Full, Sync::Normal] {
+    for sync in [true, false] {
         let scene = Scene::new();
         let store = scene.options().sync(sync).busy(LONG).open().await.unwrap();
         let entries = entries_of(&store);

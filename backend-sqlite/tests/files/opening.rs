@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
 
-use backend_sqlite::{Sqlite, SqliteOptions, Sync};
+use backend_sqlite::{Sqlite, SqliteOptions};
 use futures_util::future::join_all;
 use store_api::{Backend, Durability, ErrorKind, HashFunction, Result, Visibility};
 use tokio::sync::Barrier;
@@ -98,7 +98,7 @@ async fn a_store_declares_what_it_was_opened_with() {
     let scene = Scene::new();
     let full = scene.open().await.guarantees();
     assert_eq!((full.durability, full.visibility), (Durability::Power, Visibility::Host));
-    let normal = scene.options().sync(Sync::Normal).open().await.unwrap().guarantees();
+    let normal = scene.options().sync(false).open().await.unwrap().guarantees();
     assert_eq!((normal.durability, normal.visibility), (Durability::Process, Visibility::Host));
     let temporary = SqliteOptions::temporary().open().await.unwrap().guarantees();
     assert_eq!((temporary.durability, temporary.visibility), (Durability::Volatile, Visibility::Instance));

@@ -1,6 +1,6 @@
 //! Entries whose bytes rotted: an error that names the key, never another value, and a store that goes on (A12).
 
-use backend_sqlite::{Sqlite, Sync};
+use backend_sqlite::Sqlite;
 use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all};
 use rusqlite::params;
@@ -178,7 +178,7 @@ async fn a12_a_stream_tells_of_a_key_that_is_none_and_goes_on() {
 #[tokio::test]
 async fn a7_a_list_ends_beside_a_key_that_rotted_into_an_earlier_one() {
     let scene = Scene::new();
-    let store = scene.options().sync(Sync::Normal).open().await.unwrap();
+    let store = scene.options().sync(false).open().await.unwrap();
     let entries = entries_of(&store);
     let keys: Vec<Key> = (0..1500).map(|i| key(format!("k/{i:04}"))).collect();
     join_all(keys.iter().map(|key| entries.set(key, value("set")))).await.into_iter().for_each(Result::unwrap);
@@ -207,13 +207,14 @@ async fn w5_a_watch_follows_the_rest_of_its_scope_beside_a_key_that_is_none() {
         damage(&scene, sql);
         let entries = entries_of(&store);
         let mut watch = entries.watch(&Key::root(), Init::Current).await.unwrap();
-        let other = scene.options().sync(Sync::Normal).change_log(1).open().await.unwrap();
+        let other = scene.options().sync(false).change_log(1).open().await.unwrap();
         for i in 0..2000 {
             entries_of(&other).set(&key(format!("fill/{i}")), value(i)).await.unwrap();
         }
         entries_of(&other).set(&key("last"), value("last")).await.unwrap();
-        let told =
-            async { while next(&mut watch).await.ok().flatten() != Some((key("last"), Diff::Added(value("last")))) {} };
+        let told = async {
+            while next(&mut watch).await.ok().flatten() != Some((key("last"), Diff::Added { new: value("last") })) {}
+        };
         soon("W5: the last change", told).await;
     }
 }
@@ -276,7 +277,7 @@ async fn w10_a_repair_by_another_instance_is_told() {
     }
     other.set(&k(), value("repaired")).await.unwrap();
     for watch in &mut watches {
-        assert_eq!(next(watch).await.unwrap(), Some((k(), Diff::Added(value("repaired")))));
+        assert_eq!(next(watch).await.unwrap(), Some((k(), Diff::Added { new: value("repaired") })));
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use backend_sqlite::Sync;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use store_api::{AtomicWrite, Diff, EntryRead, Event, Init, Key, Watch};
@@ -38,7 +37,7 @@ impl Fold {
         let Event::Changed { key, diff } = event else { return };
         let before = self.state.remove(&key);
         match diff {
-            Diff::Added(new) => {
+            Diff::Added { new } => {
                 assert_eq!(before, None, "W3: {key:?} is added twice");
                 self.state.insert(key, new);
             }
@@ -103,7 +102,7 @@ async fn come_and_go(entries: Arc<dyn AtomicWrite>, scope: Key, seed: u64) -> Fo
     Fold::of(entries.watch(&scope, known(&state)).await.unwrap(), state)
 }
 
-async fn watch_amid_writers(sync: Sync) {
+async fn watch_amid_writers(sync: bool) {
     let scene = Scene::new();
     let open = || scene.options().sync(sync).change_log(8).open();
     let (one, two) = try_join!(open(), open()).unwrap();
@@ -132,10 +131,10 @@ async fn watch_amid_writers(sync: Sync) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn w5_watches_that_come_and_go_amid_durable_writers_fold_to_the_store() {
-    watch_amid_writers(Sync::Full).await;
+    watch_amid_writers(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn w5_watches_that_come_and_go_amid_writers_fold_to_the_store() {
-    watch_amid_writers(Sync::Normal).await;
+    watch_amid_writers(false).await;
 }

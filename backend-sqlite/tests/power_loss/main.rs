@@ -3,7 +3,6 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use backend_sqlite::Sync;
 use conformance::{Options, SharedFactory, broken};
 use faulty_fs::FaultyFs;
 
@@ -17,7 +16,7 @@ fn main() -> ExitCode {
     if let Some(served) = faulty_fs::serve_if_asked() {
         return served;
     }
-    let unsynced: SharedFactory = Arc::new(SqliteFactory::File(Sync::Normal));
+    let unsynced: SharedFactory = Arc::new(SqliteFactory::File { sync: false });
     broken::main("acknowledged-before-it-is-synced", &unsynced, || {
         Ok(Options::from_env()?.mounting(FaultyFs::mount_temporary))
     })

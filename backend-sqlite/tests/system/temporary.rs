@@ -53,7 +53,7 @@ pub(crate) async fn l4_a_watch_keeps_a_temporary_store_alive(directory: PathBuf)
     entries.set(&k(), value("told")).await.unwrap();
     drop((store, entries));
     assert_eq!(watch.next().await.unwrap().unwrap(), Event::CaughtUp);
-    let told = Event::Changed { key: k(), diff: Diff::Added(value("told")) };
+    let told = Event::Changed { key: k(), diff: Diff::Added { new: value("told") } };
     assert_eq!(watch.next().await.unwrap().unwrap(), told);
     assert_eq!(folders(&directory).len(), 1);
     drop(watch);

@@ -27,7 +27,7 @@ pub(crate) async fn l4_two_processes_that_create_one_store_share_it(directory: P
             }
         };
         assert_ne!(other, own);
-        assert_eq!(diff, Diff::Added(value(i)));
+        assert_eq!(diff, Diff::Added { new: value(i) });
         store.close().await.unwrap();
     }
 }

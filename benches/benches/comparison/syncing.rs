@@ -2,7 +2,7 @@
 
 use benches::{CountsSyncs, DynSubject, Plan, Progress, Syncs};
 use faulty_fs::{Control, FaultyFs, Mounted, Op};
-use store_api::{Durability, Error, ErrorKind, Result};
+use store_api::{Error, ErrorKind, Result};
 
 use crate::missing;
 
@@ -26,7 +26,7 @@ impl Counting {
     ) -> Result<Option<Syncs>> {
         let facts = subject.facts();
         let counted = match &self.0 {
-            Some(mounted) if facts.durability != Durability::Volatile => {
+            Some(mounted) if facts.durability.survives_kill() => {
                 let disk: String = facts.name.chars().filter(char::is_ascii_alphanumeric).collect();
                 let place = mounted.path().join(&disk);
                 std::fs::create_dir(&place).map_err(|source| super::refused("the file system that counts", source))?;

@@ -481,7 +481,7 @@ struct AddedForUpdated;
 twist_events!(AddedForUpdated, |self, watch| {
     each(watch, |event| match event {
         Ok(Event::Changed { key, diff: Diff::Updated { new, .. } }) => {
-            vec![Ok(Event::Changed { key, diff: Diff::Added(new) })]
+            vec![Ok(Event::Changed { key, diff: Diff::Added { new } })]
         }
         other => vec![other],
     })

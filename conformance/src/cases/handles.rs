@@ -218,7 +218,7 @@ async fn other_handles_of_entries(context: Context) -> Outcome {
     let verdict = staying.test_and_set(&key("k"), Some(value("1")), Some(value("2"))).await?;
     ensure!(verdict.is_applied(), "A2: a false mismatch by another handle");
     while let Some(event) = next_item(&context, "a change, told to another handle", &mut watch).await? {
-        if let Event::Changed { diff: Diff::Added(new) | Diff::Updated { new, .. }, .. } = event?
+        if let Event::Changed { diff: Diff::Added { new } | Diff::Updated { new, .. }, .. } = event?
             && new == value("2")
         {
             return Ok(());

@@ -102,7 +102,7 @@ async fn folded(context: Context) -> Outcome {
     let removed = Diff::Removed { old: Some(value("D")) };
     ensure_eq!(given.next().await?, Event::Changed { key: k(), diff: removed }, "after D, a removal");
     entries.set(&k(), value("D")).await?;
-    let added = Diff::Added(value("D"));
+    let added = Diff::Added { new: value("D") };
     ensure_eq!(given.next().await?, Event::Changed { key: k(), diff: added }, "after a removal, D again");
     from_current.converge(&one("D")).await?;
     for text in ["E", "F"] {

@@ -48,7 +48,7 @@ async fn follow(cue: Cue) -> Outcome {
     while let Some(item) = watch.next().await {
         let told = match item {
             Ok(Event::CaughtUp) => Told::CaughtUp,
-            Ok(Event::Changed { key, diff: Diff::Added(new) }) => Told::Added(key.to_string(), text(&new)),
+            Ok(Event::Changed { key, diff: Diff::Added { new } }) => Told::Added(key.to_string(), text(&new)),
             Ok(Event::Changed { key, diff: Diff::Updated { old, new } }) => {
                 Told::Updated(key.to_string(), old.as_ref().map(text), text(&new))
             }

@@ -38,7 +38,7 @@ fn one(key: &Key, value: Bytes) -> State {
 fn difference(before: Option<Bytes>, after: Option<Bytes>) -> Option<Diff> {
     match (before, after) {
         (before, after) if before == after => None,
-        (None, Some(new)) => Some(Diff::Added(new)),
+        (None, Some(new)) => Some(Diff::Added { new }),
         (old, Some(new)) => Some(Diff::Updated { old, new }),
         (old, None) => Some(Diff::Removed { old }),
     }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use backend_mem::MemOptions;
-use backend_sqlite::{SqliteOptions, Sync};
+use backend_sqlite::SqliteOptions;
 use conformance::{Factory, Place, Settings, Site, broken::Sound};
 use store_api::{Backend, Result};
 
@@ -27,8 +27,8 @@ impl Factory for SoundFactory {
         match self.0 {
             Sound::Shared => in_memory(MemOptions::named(token), settings).await,
             Sound::Filed => in_memory(MemOptions::new(), settings).await,
-            Sound::Unsynced => in_file(token, Sync::Normal, settings).await,
-            _ => in_file(token, Sync::Full, settings).await,
+            Sound::Unsynced => in_file(token, false, settings).await,
+            _ => in_file(token, true, settings).await,
         }
     }
 }
@@ -38,7 +38,7 @@ async fn in_memory(options: MemOptions, settings: &Settings) -> Result<Arc<dyn B
     Ok(Arc::new(options.open().await?))
 }
 
-async fn in_file(path: &str, sync: Sync, settings: &Settings) -> Result<Arc<dyn Backend>> {
+async fn in_file(path: &str, sync: bool, settings: &Settings) -> Result<Arc<dyn Backend>> {
     let options = SqliteOptions::new(path).sync(sync).busy(Duration::from_mins(2)).poll(Duration::from_millis(5));
     let options = settings.apply(options, SqliteOptions::hash, SqliteOptions::verify, SqliteOptions::batch_limit);
     Ok(Arc::new(options.open().await?))

@@ -8,7 +8,7 @@
 //!
 //! | guarantee | level |
 //! |---|---|
-//! | durability | `Power` with [`Sync::On`] (the default), `Process` with [`Sync::Off`] |
+//! | durability | `Power` by default, `Process` with [`sync(false)`](LogOptions::sync) |
 //! | visibility | `Instance`: a store is open once |
 //! | index | `Exact` |
 //! | watch lag | own changes at once; there are no others' |
@@ -19,14 +19,14 @@
 //! group of writes becomes a group in the log). It runs where Unix does: it reads by position, and syncs folders.
 //!
 //! ```
-//! use backend_template::{LogOptions, Sync};
+//! use backend_template::LogOptions;
 //! use store_api::{AtomicWrite, Backend, EntryRead, Key};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> store_api::Result<()> {
 //! # let directory = tempfile::tempdir().unwrap();
 //! # let path = directory.path().join("app");
-//! let store = LogOptions::new(path).sync(Sync::On).open().await?;
+//! let store = LogOptions::new(path).open().await?;
 //! let entries = store.atomic_write().unwrap();
 //! let key = Key::new("greeting")?;
 //! entries.set(&key, "hello".into()).await?;
@@ -69,23 +69,12 @@ use self::{
 /// What the errors of this backend name.
 const LOG: Context = Context::new("log");
 
-/// What is synced before a write is acknowledged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Sync {
-    /// Each write, together with those that queued with it: it survives a power loss.
-    #[default]
-    On,
-    /// None: a write survives a killed process, and a power loss only after [`Backend::sync`].
-    Off,
-}
-
 /// How to open a store.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LogOptions {
     path: PathBuf,
-    sync: Sync,
+    sync: bool,
     create: bool,
     hash: Option<HashFunction>,
     verify: bool,
@@ -98,7 +87,7 @@ impl LogOptions {
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self {
             path: path.as_ref().to_owned(),
-            sync: Sync::On,
+            sync: true,
             create: true,
             hash: None,
             verify: true,
@@ -106,9 +95,11 @@ impl LogOptions {
         }
     }
 
-    /// What is synced before a write is acknowledged. [`Sync::On`] by default.
+    /// Whether each write is synced before it is acknowledged, together with those that queued with it, so that it
+    /// survives a power loss. On by default. When off, a write survives a killed process, and a power loss only after
+    /// [`Backend::sync`].
     #[must_use]
-    pub fn sync(mut self, sync: Sync) -> Self {
+    pub fn sync(mut self, sync: bool) -> Self {
         self.sync = sync;
         self
     }
@@ -183,7 +174,7 @@ impl Instance {
         let state = Arc::new(State::new(recovered.maps, Arc::clone(&hub)));
         let values = recovered.log.values();
         let hash = recovered.hash;
-        let syncs = options.sync == Sync::On;
+        let syncs = options.sync;
         let writer = Writer::new(recovered.log, Arc::clone(&state), hash, syncs, folder);
         let committer = Committer::start(writer, "irminsul-log", !syncs)?;
         Ok(Self { options, hash, gate: Gate::new(), hub, state, values, committer })
@@ -201,10 +192,7 @@ impl Backend for LogStore {
     }
 
     fn guarantees(&self) -> Guarantees {
-        let durability = match self.instance.options.sync {
-            Sync::On => Durability::Power,
-            Sync::Off => Durability::Process,
-        };
+        let durability = if self.instance.options.sync { Durability::Power } else { Durability::Process };
         Guarantees::new(durability, Visibility::Instance, IndexLevel::Exact, WatchLag::new(Duration::ZERO, None))
     }
 

@@ -14,10 +14,11 @@
 //!
 //! # What a crash left behind, and what has rotted
 //!
-//! A group that is not whole was torn by a crash if it had not been synced, and then never acknowledged (or, with
-//! `Sync::Off`, acknowledged for less than that): it is dropped, with what is behind it. If it had been synced it has
-//! rotted: that is `Corrupt`. Each head says up to where the log was synced when it was written, so a later group tells
-//! the one from the other. What no later group vouches for, the last group of a log that was not closed, passes for torn.
+//! A group that is not whole was torn by a crash if it had not been synced, and then never acknowledged (or, where
+//! writes are not synced, acknowledged for less than that): it is dropped, with what is behind it. If it had been synced
+//! it has rotted: that is `Corrupt`. Each head says up to where the log was synced when it was written, so a later group
+//! tells the one from the other. What no later group vouches for, the last group of a log that was not closed, passes
+//! for torn.
 
 use std::{
     borrow::Cow,

@@ -3,20 +3,19 @@
 use std::{process::ExitCode, sync::Arc};
 
 use async_trait::async_trait;
-use backend_template::{LogOptions, Sync};
+use backend_template::LogOptions;
 use conformance::{Factory, Options, Place, Settings, Site};
 use faulty_fs::FaultyFs;
 use store_api::{Backend, Result};
 
-struct LogFactory(Sync);
+struct LogFactory {
+    sync: bool,
+}
 
 #[async_trait]
 impl Factory for LogFactory {
     fn name(&self) -> String {
-        match self.0 {
-            Sync::On => "log".into(),
-            _ => "log-unsynced".into(),
-        }
+        if self.sync { "log".into() } else { "log-unsynced".into() }
     }
 
     async fn create(&self, place: Place<'_>) -> Result<Site> {
@@ -24,7 +23,7 @@ impl Factory for LogFactory {
     }
 
     async fn open(&self, token: &str, settings: &Settings) -> Result<Arc<dyn Backend>> {
-        let options = LogOptions::new(token).sync(self.0);
+        let options = LogOptions::new(token).sync(self.sync);
         let options = settings.apply(options, LogOptions::hash, LogOptions::verify, LogOptions::batch_limit);
         Ok(Arc::new(options.open().await?))
     }
@@ -35,7 +34,7 @@ fn main() -> ExitCode {
     if let Some(served) = faulty_fs::serve_if_asked() {
         return served;
     }
-    conformance::main(&[Arc::new(LogFactory(Sync::On)), Arc::new(LogFactory(Sync::Off))], || {
+    conformance::main(&[Arc::new(LogFactory { sync: true }), Arc::new(LogFactory { sync: false })], || {
         Ok(Options::from_env()?.mounting(FaultyFs::mount_temporary))
     })
 }

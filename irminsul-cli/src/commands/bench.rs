@@ -118,7 +118,7 @@ impl Bench {
             }
             None => Machine::before(place, "the temporary directory")?,
         };
-        let in_memory = benched.iter().filter(|store| store.durability() == Durability::Volatile).count();
+        let in_memory = benched.iter().filter(|store| !store.durability().survives_kill()).count();
         plan.check_memory(in_memory, machine.memory_bytes)?;
         let nothing = NullStore { value: vec![b'.'; plan.value_len].into() };
         let benched: Vec<&Benched> = benched.iter().collect();
@@ -254,7 +254,7 @@ mod tests {
     };
 
     use clap::Parser;
-    use irminsul::{Backend, Error, ErrorKind, Opener, OptionSpec, Options, mem::MemOptions};
+    use irminsul::{AddressOptions, Backend, Error, ErrorKind, Opener, OptionSpec, mem::MemOptions};
 
     use super::*;
     use crate::failure::with_causes;
@@ -286,7 +286,7 @@ mod tests {
             &[]
         }
 
-        async fn open(&self, _: &Address, _: &Options) -> irminsul::Result<Arc<dyn Backend>> {
+        async fn open(&self, _: &Address, _: &AddressOptions) -> irminsul::Result<Arc<dyn Backend>> {
             let number = self.opened.fetch_add(1, Ordering::Relaxed);
             assert!(self.panics != Some(number), "the engine is out of order");
             if self.refused == Some(number) {

@@ -118,7 +118,7 @@ impl Watch {
         }
         let key = printable(key.as_str());
         match diff {
-            Diff::Added(new) => output.line(format_args!("+ {key} {}", size(new))),
+            Diff::Added { new } => output.line(format_args!("+ {key} {}", size(new))),
             Diff::Updated { new, .. } => output.line(format_args!("~ {key} {}", size(new))),
             Diff::Removed { .. } => output.line(format_args!("- {key}")),
         }

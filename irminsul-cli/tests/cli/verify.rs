@@ -23,8 +23,19 @@ fn verify_of_a_sound_store_counts_it() {
     assert_eq!(summary, "entries: 2 (28 B), content: 2 (25 B), all good\n");
     assert_eq!(
         store_of_both().ok(&["verify", "sqlite:a.db", "--json"]),
-        "{\"entries\":{\"count\":2,\"bytes\":28},\"content\":{\"count\":2,\"bytes\":25},\"corrupt\":0}\n"
+        "{\"entries\":{\"count\":2,\"bytes\":28},\"content\":{\"count\":2,\"bytes\":25},\"corrupt\":0,\
+         \"engine_checked\":true}\n"
     );
+}
+
+#[test]
+fn verify_of_an_engine_without_a_check_of_its_own_says_so() {
+    let sandbox = Sandbox::new();
+    assert_eq!(
+        sandbox.ok(&["verify", "mem:"]),
+        "entries: 0 (0 B), content: 0 (0 B), what was read back is good; the engine has no check of its own\n"
+    );
+    assert!(sandbox.ok(&["verify", "mem:", "--json"]).ends_with(",\"corrupt\":0,\"engine_checked\":false}\n"));
 }
 
 #[test]

@@ -29,7 +29,8 @@ const HEAD: &str = "\
 # Guarantees
 
 What each backend promises, as an open store declares it, and the cases that test it. Which backend to choose: [choosing a
-backend](choosing-a-backend.md). The clauses in full: [the contract](../store-api/src/contract.md).
+backend](choosing-a-backend.md). The clauses with the vocabulary that they use: [the
+contract](../store-api/src/contract.md).
 
 This page is generated: `cargo run -p irminsul --features rocksdb,s3 --example guarantees > docs/guarantees.md`. A test
 holds it against the backends.
@@ -50,9 +51,9 @@ request. For `sqlite:` and `s3:` the option `poll` sets the last column. No othe
 const CLAUSES: &str = "\
 ## The clauses, and what tests them
 
-Each clause by its first sentence. *Not tested on* names the stores whose declared levels leave nothing to test: a store
-that keeps nothing cannot lose anything. `s3:` keeps A11 and A12, too; they are tested in `backend-s3/tests/memory`,
-because the suite can only damage files.
+Each clause in full. *Not tested on* names the stores whose declared levels leave nothing to test: a store that keeps
+nothing cannot lose anything. `s3:` keeps A11 and A12, too; they are tested in `backend-s3/tests/memory`, because the suite
+can only damage files.
 
 Most clauses have more than one case, since a level brings its own: a store that processes share is tested with
 processes. `irminsul conform ADDRESS` says which applied.";
@@ -176,9 +177,8 @@ fn clauses(stores: &[Store]) -> String {
 
 fn row(clause: &Clause, stores: &[Store]) -> String {
     let Clause { id, title, text, .. } = clause;
-    let sentence = text.split_once(". ").map_or(text.trim_end_matches('.'), |(first, _)| first);
     let cases: Vec<String> = clause.case_ids().map(|case| format!("`{case}`")).collect();
-    format!("| **{id}** | *{title}.* {sentence}. | {} | {} |", lacking(clause, stores), cases.join("<br>"))
+    format!("| **{id}** | *{title}.* {text} | {} | {} |", lacking(clause, stores), cases.join("<br>"))
 }
 
 /// The stores that a clause is not tested on, by what they lack for it.

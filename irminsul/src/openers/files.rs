@@ -8,19 +8,19 @@ use std::{
 use backend_kit::io_error;
 use tokio::runtime::Handle;
 
-use crate::{Address, Error, ErrorKind, OptionSpec, OptionValues, Options, Result};
+use crate::{Address, AddressOptions, Error, ErrorKind, OptionSpec, OptionValues, Result};
 
 /// Whether a write is synced before it is acknowledged: `on` and `off`, or the words of SQLite for the two.
 pub(super) const SYNC: OptionSpec = OptionSpec::new(
     "sync",
-    OptionValues::OneOf(&["on", "off", "full", "normal"]),
+    OptionValues::Choice(&["on", "off", "full", "normal"]),
     "on",
     "on, or full: a write survives a power loss; off, or normal: a killed process",
 );
 
-/// Whether an address that has the option asks for no syncs.
-pub(super) fn is_unsynced(options: &Options) -> Option<bool> {
-    options.choice(SYNC.name).map(|choice| matches!(choice, "off" | "normal"))
+/// What an address that has the option asks for.
+pub(super) fn syncs(options: &AddressOptions) -> Option<bool> {
+    options.choice(SYNC.name).map(|choice| matches!(choice, "on" | "full"))
 }
 
 /// Whether a missing store is created.

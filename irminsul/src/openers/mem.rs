@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use backend_mem::MemOptions;
 
 use super::scratch;
-use crate::{Address, Backend, Opener, OptionSpec, Options, Result};
+use crate::{Address, AddressOptions, Backend, Opener, OptionSpec, Result};
 
 #[derive(Debug)]
 pub(super) struct MemOpener;
@@ -25,7 +25,7 @@ impl Opener for MemOpener {
         }
     }
 
-    async fn open(&self, address: &Address, options: &Options) -> Result<Arc<dyn Backend>> {
+    async fn open(&self, address: &Address, options: &AddressOptions) -> Result<Arc<dyn Backend>> {
         let mut store = match address.location() {
             "" => MemOptions::new(),
             name => MemOptions::named(name),

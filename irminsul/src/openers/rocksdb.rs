@@ -7,13 +7,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use backend_rocksdb::{Compression, RocksdbOptions, Sync};
+use backend_rocksdb::{Compression, RocksdbOptions};
 
 use super::{
-    files::{CREATE, SYNC, directory_of, is_unsynced, missing_is_fine, on_blocking_thread, scratch_at},
+    files::{CREATE, SYNC, directory_of, missing_is_fine, on_blocking_thread, scratch_at, syncs},
     scratch,
 };
-use crate::{Address, Backend, Error, ErrorKind, Opener, OptionSpec, OptionValues, Options, Result};
+use crate::{Address, AddressOptions, Backend, Error, ErrorKind, Opener, OptionSpec, OptionValues, Result};
 
 const CACHE: OptionSpec = OptionSpec::new(
     "cache",
@@ -23,7 +23,7 @@ const CACHE: OptionSpec = OptionSpec::new(
 );
 const COMPRESSION: OptionSpec = OptionSpec::new(
     "compression",
-    OptionValues::OneOf(&["none", "lz4", "zstd"]),
+    OptionValues::Choice(&["none", "lz4", "zstd"]),
     "lz4",
     "how what is written is compressed",
 );
@@ -49,12 +49,12 @@ impl Opener for RocksdbOpener {
         }
     }
 
-    async fn open(&self, address: &Address, options: &Options) -> Result<Arc<dyn Backend>> {
+    async fn open(&self, address: &Address, options: &AddressOptions) -> Result<Arc<dyn Backend>> {
         let mut store = RocksdbOptions::new(path_of(address)?);
         hand_on_common!(store, options);
         hand_on!(store, options: bytes("cache") => cache, switch("create") => create);
-        if let Some(unsynced) = is_unsynced(options) {
-            store = store.sync(if unsynced { Sync::Off } else { Sync::On });
+        if let Some(sync) = syncs(options) {
+            store = store.sync(sync);
         }
         if let Some(name) = options.choice("compression") {
             store = store.compression(match name {

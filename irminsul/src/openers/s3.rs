@@ -1,13 +1,13 @@
 //! `s3://bucket/prefix` is a store in a bucket of S3 or of a service that speaks it, `az://container/prefix` one in a
 //! container of Azure Blob Storage.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use backend_s3::S3Options;
 
 use super::scratch;
-use crate::{Address, Backend, Error, ErrorKind, Opener, OptionSpec, OptionValues, Options, Result};
+use crate::{Address, AddressOptions, Backend, Error, ErrorKind, Opener, OptionSpec, OptionValues, Result};
 
 const ENDPOINT: OptionSpec = OptionSpec::new(
     "endpoint",
@@ -19,7 +19,7 @@ const REGION: OptionSpec =
     OptionSpec::new("region", OptionValues::Text, "what the environment says", "the region of the bucket");
 const PATIENCE: OptionSpec = OptionSpec::new(
     "patience",
-    OptionValues::Milliseconds { least: 1 },
+    OptionValues::Duration { least: Duration::from_millis(1) },
     "30000",
     "how long one request may take, in milliseconds, and 1000 more for each MiB that it moves",
 );
@@ -101,7 +101,7 @@ impl Opener for S3Opener {
         }
     }
 
-    async fn open(&self, address: &Address, options: &Options) -> Result<Arc<dyn Backend>> {
+    async fn open(&self, address: &Address, options: &AddressOptions) -> Result<Arc<dyn Backend>> {
         let mut store = self.place(address)?;
         hand_on_common!(store, options);
         hand_on!(

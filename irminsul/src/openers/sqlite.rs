@@ -7,13 +7,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use backend_sqlite::{SqliteOptions, Sync};
+use backend_sqlite::SqliteOptions;
 
 use super::{
-    files::{CREATE, SYNC, directory_of, is_unsynced, missing_is_fine, on_blocking_thread, scratch_at},
+    files::{CREATE, SYNC, directory_of, missing_is_fine, on_blocking_thread, scratch_at, syncs},
     scratch,
 };
-use crate::{Address, Backend, Opener, OptionSpec, Options, Result};
+use crate::{Address, AddressOptions, Backend, Opener, OptionSpec, Result};
 
 /// The database of a scratch store in a temporary directory of its own.
 const FILE: &str = "store.db";
@@ -37,15 +37,15 @@ impl Opener for SqliteOpener {
         }
     }
 
-    async fn open(&self, address: &Address, options: &Options) -> Result<Arc<dyn Backend>> {
+    async fn open(&self, address: &Address, options: &AddressOptions) -> Result<Arc<dyn Backend>> {
         let mut store = match address.location() {
             "" => SqliteOptions::temporary(),
             path => SqliteOptions::new(path),
         };
         hand_on_common!(store, options);
         hand_on!(store, options: duration("poll") => poll, duration("busy") => busy, switch("create") => create);
-        if let Some(unsynced) = is_unsynced(options) {
-            store = store.sync(if unsynced { Sync::Normal } else { Sync::Full });
+        if let Some(sync) = syncs(options) {
+            store = store.sync(sync);
         }
         Ok(Arc::new(store.open().await?))
     }

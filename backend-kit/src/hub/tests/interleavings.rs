@@ -112,7 +112,7 @@ impl Run {
             return Ok(());
         };
         let (old, new) = match diff {
-            Diff::Added(new) => (None, Some(new)),
+            Diff::Added { new } => (None, Some(new)),
             Diff::Updated { old, new } => (Some(old.expect("the baseline has every value")), Some(new)),
             Diff::Removed { old } => (Some(old.expect("the baseline has every value")), None),
         };

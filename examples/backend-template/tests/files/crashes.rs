@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use backend_template::{LogOptions, Sync};
+use backend_template::LogOptions;
 use store_api::{Backend, ErrorKind};
 
 use crate::scene::{HEADER_LEN, Held, Scene, held, key, refused, value, write_each_kind};
@@ -67,7 +67,7 @@ async fn closed_then_unsynced() -> (Vec<u8>, [Range<usize>; 2], Held) {
     let mark = scene.bytes().len();
     store.close().await.unwrap();
     let first = scene.bytes().len();
-    let store = scene.options().sync(Sync::Off).open().await.unwrap();
+    let store = scene.options().sync(false).open().await.unwrap();
     store.atomic_write().unwrap().set(&key("first"), value(1)).await.unwrap();
     let second = scene.bytes().len();
     store.atomic_write().unwrap().set(&key("second"), value(2)).await.unwrap();
@@ -99,7 +99,7 @@ async fn a10_a_group_behind_a_torn_one_does_not_come_back() {
 #[tokio::test]
 async fn a12_what_was_synced_is_not_taken_for_torn() {
     let scene = Scene::new();
-    let store = scene.options().sync(Sync::Off).open().await.unwrap();
+    let store = scene.options().sync(false).open().await.unwrap();
     let entries = store.atomic_write().unwrap();
     entries.set(&key("synced"), value(1)).await.unwrap();
     let group = HEADER_LEN..scene.bytes().len();
@@ -146,7 +146,7 @@ const READY: &str = "the store is written";
 
 /// What the child does: it writes, and holds the store until it is killed or its parent is gone.
 async fn be_child(store: &OsStr) {
-    let store = LogOptions::new(store).sync(Sync::Off).open().await.unwrap();
+    let store = LogOptions::new(store).sync(false).open().await.unwrap();
     store.atomic_write().unwrap().set(&key("k"), value(1)).await.unwrap();
     println!("{READY}");
     io::copy(&mut io::stdin(), &mut io::sink()).unwrap();

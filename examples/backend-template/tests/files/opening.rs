@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use backend_kit::frame;
-use backend_template::{LogOptions, Sync};
+use backend_template::LogOptions;
 use futures_util::future::join_all;
 use store_api::{Backend, Durability, ErrorKind, HashFunction, Visibility};
 
@@ -91,7 +91,7 @@ async fn only_its_owner_can_read_a_store_that_was_created() {
 
 #[tokio::test]
 async fn a_store_declares_what_it_was_opened_with() {
-    for (sync, durability) in [(Sync::On, Durability::Power), (Sync::Off, Durability::Process)] {
+    for (sync, durability) in [(true, Durability::Power), (false, Durability::Process)] {
         let declared = Scene::new().options().sync(sync).open().await.unwrap().guarantees();
         assert_eq!((declared.durability, declared.visibility), (durability, Visibility::Instance));
     }
