@@ -129,7 +129,7 @@ async fn w3_an_entry_that_appeared_as_rot_is_there_for_the_watches_that_begin_be
         assert_eq!(second.next().await.unwrap().unwrap(), Event::CaughtUp);
         let (told_first, told_second) = if let Some(value) = repair {
             entries.set(&key, value.into()).await.unwrap();
-            (Some(Diff::Added(value.into())), Diff::Updated { old: None, new: value.into() })
+            (Some(Diff::Added { new: value.into() }), Diff::Updated { old: None, new: value.into() })
         } else {
             entries.remove(&key).await.unwrap();
             (None, Diff::Removed { old: None })
