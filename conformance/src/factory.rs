@@ -76,8 +76,8 @@ pub trait Factory: Send + Sync {
         Settings::default()
     }
 
-    /// Whether the store does not notice that its file of this name was deleted while it was open, so that later
-    /// acknowledged writes may be lost. The suite then leaves the file alone; tell your users. By default false for
+    /// Whether the store notices neither while it is open nor at its next open that its file of this name was deleted, so
+    /// that acknowledged writes may be lost. The suite then leaves the file alone; tell your users. By default false for
     /// every file.
     fn overlooks(&self, file: &str) -> bool {
         let _ = file;

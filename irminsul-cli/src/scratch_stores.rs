@@ -154,10 +154,6 @@ impl Factory for ScratchStores {
         self.registry.scratch_disk(&self.address).ok().flatten().unwrap_or_else(env::temp_dir)
     }
 
-    fn overlooks(&self, file: &str) -> bool {
-        self.registry.overlooks(self.address.scheme(), file)
-    }
-
     async fn destroy(&self, site: Site) -> Result<()> {
         let made = self.left_to_remove().contains(site.token());
         if made {
@@ -165,40 +161,5 @@ impl Factory for ScratchStores {
             self.left_to_remove().remove(site.token());
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use irminsul::{Opener, OptionSpec, Options};
-
-    use super::*;
-
-    /// An engine that does not look for its dust.
-    struct Shelves;
-
-    #[async_trait]
-    impl Opener for Shelves {
-        fn options(&self) -> &'static [OptionSpec] {
-            &[]
-        }
-
-        async fn open(&self, _: &Address, _: &Options) -> Result<Arc<dyn Backend>> {
-            Err(Error::new(ErrorKind::Unsupported, "the shelves are not opened here"))
-        }
-
-        fn overlooks(&self, file: &str) -> bool {
-            file == "dust"
-        }
-    }
-
-    #[test]
-    fn the_engine_of_the_address_says_which_of_its_files_it_overlooks() {
-        let mut registry = Registry::default();
-        registry.register("shelves", Shelves).unwrap();
-        let stores = |address: &str| ScratchStores::new(&registry, &address.parse().unwrap());
-        assert!(stores("shelves:a").overlooks("dust"));
-        assert!(!stores("shelves:a").overlooks("book"));
-        assert!(!stores("mem:a").overlooks("dust"));
     }
 }

@@ -67,7 +67,7 @@ impl Address {
         &self.location
     }
 
-    /// The options as they were given, in order, decoded and not yet checked; [`AddressOptions`](crate::AddressOptions)
+    /// The options as they were given, in order, decoded and not yet checked; [`AddressOptions::of`](crate::AddressOptions::of)
     /// checks them.
     pub fn options(&self) -> impl Iterator<Item = (&str, &str)> {
         self.options.iter().map(|(name, value)| (&**name, &**value))

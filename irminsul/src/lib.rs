@@ -167,7 +167,7 @@
 //! | a sync failed | [`Poisoned`](ErrorKind::Poisoned) | close the store and open it again; then `find` what is there |
 //! | another program has it open | [`InUse`](ErrorKind::InUse), from `open` | the error names it where the system does |
 //! | the address, an option or an argument is wrong | [`InvalidInput`](ErrorKind::InvalidInput) | correct it: the text says what is expected, and what there is |
-//! | what is asked for is not to be had here | [`Unsupported`](ErrorKind::Unsupported) | enable the cargo feature that the text names; call from within a tokio runtime where it asks for one; or take another engine, or service |
+//! | what is asked for is not to be had here | [`Unsupported`](ErrorKind::Unsupported) | do what the text says: enable a cargo feature, call from within a tokio runtime, raise a limit, or take another file system, service or engine |
 //! | the value is too long | [`ValueTooLarge`](ErrorKind::ValueTooLarge) | cut it into pieces of content, as the example `snapshot` does |
 //! | the store was made otherwise, as with another `hash`, or by a newer version | [`Incompatible`](ErrorKind::Incompatible), from `open` | open it as it was made; nothing was touched |
 //! | the system, or the service, permits less | [`Denied`](ErrorKind::Denied), [`ReadOnly`](ErrorKind::ReadOnly) | mend the rights of the files or of the credentials; reads go on where they are permitted |

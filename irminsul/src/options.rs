@@ -53,7 +53,7 @@ impl fmt::Display for OptionValues {
         match self {
             Self::Switch => f.pad("on|off"),
             Self::Duration { least } if least.is_zero() => f.pad("MS"),
-            Self::Duration { least } => f.pad(&format!("MS (at least {})", least.as_millis())),
+            Self::Duration { least } => f.pad(&format!("MS (at least {})", least.as_nanos().div_ceil(1_000_000))),
             Self::Bytes => f.pad("BYTES"),
             Self::Count => f.pad("COUNT"),
             Self::Choice(names) => f.pad(&names.join("|")),

@@ -134,13 +134,6 @@ pub trait Opener: Send + Sync {
         None
     }
 
-    /// Whether a store of this engine cannot tell that its file of this name was removed while it was open. What it
-    /// acknowledges then may be lost: say so to your users, too; `conform` leaves such a file in place. `false` by default.
-    fn overlooks(&self, file: &str) -> bool {
-        let _ = file;
-        false
-    }
-
     /// Removes a store that [`scratch`](Self::scratch) made, with everything that belongs to it; one that is not there
     /// is fine. Any other address is `InvalidInput`, and nothing is removed. `Unsupported` by default.
     async fn destroy(&self, address: &Address) -> Result<()> {
@@ -297,13 +290,6 @@ impl Registry {
     pub fn scratch_disk(&self, address: impl IntoAddress) -> Result<Option<PathBuf>> {
         let (opener, address, _) = self.resolve(address)?;
         Ok(opener.scratch_disk(&address))
-    }
-
-    /// Whether a store of the scheme cannot tell that its file of this name was removed while it was open; `false` for a
-    /// scheme that is not here.
-    #[must_use]
-    pub fn overlooks(&self, scheme: &str, file: &str) -> bool {
-        self.openers.get(scheme).is_some_and(|opener| opener.overlooks(file))
     }
 
     /// Removes a store that [`scratch`](Self::scratch) made, in this process or in another. Close its instances first.

@@ -192,10 +192,6 @@ impl Opener for Shelves {
         address.clone().with_option("shelf", "scratch")
     }
 
-    fn overlooks(&self, file: &str) -> bool {
-        file == "dust"
-    }
-
     async fn destroy(&self, _: &Address) -> Result<()> {
         Ok(())
     }
@@ -210,8 +206,6 @@ async fn a_strangers_engine_opens_by_its_scheme() {
     let scratch = registry.scratch("Shelves:books").await.unwrap();
     assert_eq!(scratch.to_string(), "shelves:books?shelf=scratch");
     registry.open(&scratch).await.unwrap().atomic_write().unwrap().set(&key("k"), "v".into()).await.unwrap();
-    assert!(registry.overlooks("shelves", "dust") && !registry.overlooks("shelves", "book"));
-    assert!(!registry.overlooks("mem", "dust") && !registry.overlooks("nothing", "dust"));
     let (_, shown) = refused(&registry, "shelves:?shlef=x").await;
     assert!(shown.ends_with("the options of `shelves` are hash=blake3|sha256, shelf=TEXT"), "{shown}");
 }

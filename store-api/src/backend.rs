@@ -37,7 +37,11 @@ pub trait Backend: Send + Sync {
     /// It does not replace reading, which compares each entry with its checksum and all content with its hash. The answer
     /// holds for some instant during the call; the whole store is read for it, while other operations go on.
     ///
-    /// The provided method answers `Unsupported`: nothing was checked. That says nothing against the store.
+    /// # Errors
+    ///
+    /// `Corrupt`; `Closed`; those of reading. `Unsupported`, which is what the provided method answers: the engine has no
+    /// check of its own, and nothing was checked. That says nothing against the store, and no check that was begun ends
+    /// with it.
     #[doc(alias = "integrity_check")]
     #[doc(alias = "fsck")]
     async fn check(&self) -> Result<()> {

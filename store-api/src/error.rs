@@ -33,8 +33,8 @@ pub enum ErrorKind {
     Corrupt,
     /// A sync failed, so nothing more can be acknowledged. Open the store again (E3).
     Poisoned,
-    /// What is asked for cannot be had here; the message says what is missing. Enable the cargo feature that it names, call
-    /// from within a tokio runtime where it asks for one, or use another engine or service that has the ability.
+    /// What is asked for cannot be had here. The message says what is missing, and what to do: enable a cargo feature, call
+    /// from within a tokio runtime, raise a limit, or use a file system, a service or an engine that has the ability.
     Unsupported,
     /// Anything else: look at the source.
     Other,

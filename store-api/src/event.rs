@@ -52,7 +52,7 @@ pub enum Event {
 /// How an entry differs from the baseline of the watch (W3).
 ///
 /// `old` is the value that this watch was last told or given for the key. It may be `None` only where there was none:
-/// for the first change of a key under [`Init::Current`].
+/// for the first change of a key under [`Init::Current`]. There will be no other variants, and no other fields.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Diff {
     /// The baseline lacked the key.

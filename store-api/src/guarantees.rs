@@ -49,6 +49,7 @@ pub enum Durability {
 
 impl Durability {
     /// Whether an acknowledged write survives that the process which wrote it is killed: at every level but `Volatile`.
+    /// At `Service` that is the service's promise, which one that runs inside this process may not keep.
     #[must_use]
     pub const fn survives_kill(self) -> bool {
         match self {
@@ -58,8 +59,9 @@ impl Durability {
     }
 
     /// Whether an acknowledged write survives that this machine loses its power, without a
-    /// [`Backend::sync`](crate::Backend::sync): at `Power`, since it was synced; at `Service`, since it does not lie on
-    /// this machine. What the service's own machines survive is for the service to promise.
+    /// [`Backend::sync`](crate::Backend::sync): at `Power`, since it was synced; at `Service`, where the service promises
+    /// it. The conformance suite tests it at `Power` alone: one whose service is on this very machine looks for
+    /// `Service`, and asks that service.
     #[must_use]
     pub const fn survives_power_loss(self) -> bool {
         match self {
@@ -128,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_service_acknowledged_survives_what_happens_to_this_machine() {
+    fn each_level_survives_what_it_says() {
         let survived = |level: Durability| (level.survives_kill(), level.survives_power_loss());
         assert_eq!(survived(Durability::Volatile), (false, false));
         assert_eq!(survived(Durability::Process), (true, false));

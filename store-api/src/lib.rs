@@ -75,6 +75,8 @@
 //! can neither write nor close; `Arc<dyn Indexable>` to `Arc<dyn Indexed>`, which writes only inside a batch, and that
 //! to `Arc<dyn ContentRead>`.
 //!
+//! # What is not here
+//!
 //! There is no time to live, no transaction over several keys, no version token and no deleting of content: what to do
 //! instead is told in the [shortcomings].
 //!
