@@ -302,6 +302,13 @@ mod tests {
     }
 
     #[test]
+    fn the_least_time_is_told_as_one_that_can_be_written() {
+        let values = OptionValues::Duration { least: Duration::from_micros(1_500) };
+        assert_eq!(values.to_string(), "MS (at least 2)");
+        assert_eq!((values.parse("1"), values.parse("2")), (None, Some(Value::Duration(Duration::from_millis(2)))));
+    }
+
+    #[test]
     fn an_option_of_no_scheme_is_not_known() {
         let shown = refused("foo:?shelf=top");
         assert_eq!(shown, "the option `shelf` is not known; the options of `foo` are verify=on|off");

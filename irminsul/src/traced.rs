@@ -26,7 +26,7 @@ type Boxed<'f, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'f>>;
 /// | `db.system.name` | the name that [`Traced::new`] was given |
 /// | `db.collection.name` | `entries` (atomic-write store), `content` (indexable store), `store` (the instance) |
 /// | `db.operation.name` | the method, also the span's name |
-/// | `error.type` | the [`ErrorKind`](crate::ErrorKind), where it failed |
+/// | `error.type` | the [`ErrorKind`](crate::ErrorKind), where it failed; `Unsupported` for the `check` of an engine that has none |
 /// | `irminsul.effect` | `Unknown` where a write that failed may have happened (A5) |
 /// | `irminsul.key` | the key or hash, only after [`with_keys`](Traced::with_keys) and at level `DEBUG` |
 ///

@@ -39,9 +39,8 @@ pub trait Backend: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `Corrupt`; `Closed`; those of reading. `Unsupported`, which is what the provided method answers: the engine has no
-    /// check of its own, and nothing was checked. That says nothing against the store, and no check that was begun ends
-    /// with it.
+    /// `Corrupt`, `Closed`, and those of reading; or `Unsupported`, which is what the provided method answers: the engine has
+    /// no check of its own. That says nothing against the store, and no check that was begun ends with it.
     #[doc(alias = "integrity_check")]
     #[doc(alias = "fsck")]
     async fn check(&self) -> Result<()> {
