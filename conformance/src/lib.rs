@@ -101,6 +101,7 @@ mod remote;
 mod report;
 mod roles;
 mod run;
+mod script;
 mod show;
 mod suite;
 mod syscalls;

@@ -1,11 +1,11 @@
 //! Whatever is added to an indexable store, one thing after the other, it answers as a map from hashes to values would.
 //!
-//! As in [`model`](super::model) every operation is possible in every state: one of a batch that nobody began begins it.
+//! An operation of a batch that nobody began begins it, so that every one is possible in every state.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use proptest::{collection::vec, prelude::*};
+use proptest::prelude::*;
 use store_api::{Append, Batch, ContentHash, ContentKey, ContentRead, HashFunction, Indexable};
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     context::{Context, Instance},
     failure::{Outcome, ensure_eq},
     generated::for_any,
+    script::{HANDLES, Script},
     show::Show,
 };
 
@@ -49,42 +50,24 @@ enum Operation {
     Reopen,
 }
 
-/// An operation and the handle that does it; each handle has a batch of its own.
-#[derive(Clone, Debug)]
-struct Step {
-    handle: usize,
-    operation: Operation,
-}
-
-impl Show for Step {
+impl Show for Operation {
     fn show(&self) -> String {
-        let operation = match &self.operation {
-            Operation::Add(How::Add, value) => format!("add {}", value.show()),
-            Operation::Add(How::Unchecked, value) => format!("unsafe_add {} under its hash", value.show()),
-            Operation::AddToBatch(How::Add, value) => format!("add {} to its batch", value.show()),
-            Operation::AddToBatch(How::Unchecked, value) => {
+        match self {
+            Self::Add(How::Add, value) => format!("add {}", value.show()),
+            Self::Add(How::Unchecked, value) => format!("unsafe_add {} under its hash", value.show()),
+            Self::AddToBatch(How::Add, value) => format!("add {} to its batch", value.show()),
+            Self::AddToBatch(How::Unchecked, value) => {
                 format!("unsafe_add {} under its hash to its batch", value.show())
             }
-            Operation::Find(value) => format!("find {} by its hash", value.show()),
-            Operation::FindInBatch(value) => format!("find {} by its hash in its batch", value.show()),
-            Operation::Index(value) => format!("index of the hash of {}", value.show()),
-            Operation::Keys => "keys".into(),
-            Operation::Commit => "commit its batch".into(),
-            Operation::Abort => "abort its batch".into(),
-            Operation::Drop => "drop its batch".into(),
-            Operation::Reopen => return "close the store, and open it again".into(),
-        };
-        format!("handle {}: {operation}", self.handle)
-    }
-}
-
-/// Steps, one a line.
-#[derive(Clone, Debug)]
-struct Script(Vec<Step>);
-
-impl Show for Script {
-    fn show(&self) -> String {
-        self.0.iter().enumerate().map(|(i, step)| format!("  {i}. {}", step.show())).collect::<Vec<_>>().join("\n")
+            Self::Find(value) => format!("find {} by its hash", value.show()),
+            Self::FindInBatch(value) => format!("find {} by its hash in its batch", value.show()),
+            Self::Index(value) => format!("index of the hash of {}", value.show()),
+            Self::Keys => "keys".into(),
+            Self::Commit => "commit its batch".into(),
+            Self::Abort => "abort its batch".into(),
+            Self::Drop => "drop its batch".into(),
+            Self::Reopen => "have the store closed, and opened again".into(),
+        }
     }
 }
 
@@ -123,16 +106,12 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-fn script() -> impl Strategy<Value = Script> {
-    let step = (0..HANDLES, operation()).prop_map(|(handle, operation)| Step { handle, operation });
-    vec(step, 1..30).prop_map(Script)
+fn script() -> impl Strategy<Value = Script<Operation>> {
+    Script::any(operation(), 30)
 }
 
-/// How many handles do the steps, the first half of them of one instance, the rest of the other where there are two.
-const HANDLES: usize = 4;
-
 async fn of_one_instance(context: Context) -> Outcome {
-    for_any(&context, 2, script, |context, script: Script| async move {
+    for_any(&context, 2, script, |context, script| async move {
         let store = context.another_store().await?;
         let instance = store.open().await?;
         follow(&store, &script, vec![instance], false).await
@@ -141,7 +120,7 @@ async fn of_one_instance(context: Context) -> Outcome {
 }
 
 async fn of_two_instances(context: Context) -> Outcome {
-    for_any(&context, 1, script, |context, script: Script| async move {
+    for_any(&context, 1, script, |context, script| async move {
         let store = context.another_store().await?;
         let instances = vec![store.open().await?, store.open().await?];
         follow(&store, &script, instances, false).await
@@ -150,7 +129,7 @@ async fn of_two_instances(context: Context) -> Outcome {
 }
 
 async fn reopened(context: Context) -> Outcome {
-    for_any(&context, 1, script, |context, script: Script| async move {
+    for_any(&context, 1, script, |context, script| async move {
         let store = context.another_store().await?;
         let instance = store.open().await?;
         follow(&store, &script, vec![instance], true).await
@@ -176,17 +155,16 @@ struct Model<'c> {
 
 /// Does the steps on a store and on a map, and compares the answers; closes and opens it where that is asked for, and so
 /// wanted.
-async fn follow(context: &Context, script: &Script, instances: Vec<Instance>, reopens: bool) -> Outcome {
+async fn follow(context: &Context, script: &Script<Operation>, instances: Vec<Instance>, reopens: bool) -> Outcome {
     let mut model =
         Model { context, instances, handles: Vec::new(), batches: Vec::new(), map: Map::new(), reopened: false };
     model.begin_anew();
-    for (i, step) in script.0.iter().enumerate() {
-        let done = match &step.operation {
+    script
+        .follow(async |step| match &step.operation {
             Operation::Reopen if reopens => model.reopen().await,
             operation => model.do_step(step.handle, operation).await,
-        };
-        done.map_err(|failure| failure.within(format_args!("step {i}, {}", step.show())))?;
-    }
+        })
+        .await?;
     model.expect_all().await.map_err(|failure| failure.within("at the end"))
 }
 

@@ -1,7 +1,4 @@
 //! Whatever is done to a store, one thing after the other, it answers as a map of entries would.
-//!
-//! Every operation is possible in every state, so plain sequences are generated: a part of one is a sequence as well, and
-//! shrinking needs no model of what may follow what.
 
 use std::sync::Arc;
 
@@ -17,6 +14,7 @@ use crate::{
     following::State,
     generated::for_any,
     operations::{set_all, value},
+    script::{HANDLES, Script},
     show::{Show, shown},
 };
 
@@ -50,43 +48,25 @@ enum Operation {
     Reopen,
 }
 
-/// An operation and the handle that does it.
-#[derive(Clone, Debug)]
-struct Step {
-    handle: usize,
-    operation: Operation,
-}
-
-impl Show for Step {
+impl Show for Operation {
     fn show(&self) -> String {
-        let operation = match &self.operation {
-            Operation::Mem(k) => format!("mem {}", k.show()),
-            Operation::Find(k) => format!("find {}", k.show()),
-            Operation::Set(k, value) => format!("set {} to {}", k.show(), value.show()),
-            Operation::Remove(k) => format!("remove {}", k.show()),
-            Operation::TestAndSet(k, Test::Current, set) => {
+        match self {
+            Self::Mem(k) => format!("mem {}", k.show()),
+            Self::Find(k) => format!("find {}", k.show()),
+            Self::Set(k, value) => format!("set {} to {}", k.show(), value.show()),
+            Self::Remove(k) => format!("remove {}", k.show()),
+            Self::TestAndSet(k, Test::Current, set) => {
                 format!("test_and_set {}, from what it is to {}", k.show(), set.show())
             }
-            Operation::TestAndSet(k, Test::State(test), set) => {
+            Self::TestAndSet(k, Test::State(test), set) => {
                 format!("test_and_set {}, from {} to {}", k.show(), test.show(), set.show())
             }
-            Operation::Clear => "clear".into(),
-            Operation::List(under) => format!("list under {}", under.show()),
-            Operation::Entries(under) => format!("entries under {}", under.show()),
-            Operation::LookAtAll => "look at every key".into(),
-            Operation::Reopen => return "close the store, and open it again".into(),
-        };
-        format!("handle {}: {operation}", self.handle)
-    }
-}
-
-/// Steps, one a line.
-#[derive(Clone, Debug)]
-struct Script(Vec<Step>);
-
-impl Show for Script {
-    fn show(&self) -> String {
-        self.0.iter().enumerate().map(|(i, step)| format!("  {i}. {}", step.show())).collect::<Vec<_>>().join("\n")
+            Self::Clear => "clear".into(),
+            Self::List(under) => format!("list under {}", under.show()),
+            Self::Entries(under) => format!("entries under {}", under.show()),
+            Self::LookAtAll => "look at every key".into(),
+            Self::Reopen => "have the store closed, and opened again".into(),
+        }
     }
 }
 
@@ -126,16 +106,12 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-fn script() -> impl Strategy<Value = Script> {
-    let step = (0..HANDLES, operation()).prop_map(|(handle, operation)| Step { handle, operation });
-    vec(step, 1..40).prop_map(Script)
+fn script() -> impl Strategy<Value = Script<Operation>> {
+    Script::any(operation(), 40)
 }
 
-/// How many handles do the steps, the first half of them of one instance, the rest of the other where there are two.
-const HANDLES: usize = 4;
-
 async fn of_one_instance(context: Context) -> Outcome {
-    for_any(&context, 2, script, |context, script: Script| async move {
+    for_any(&context, 2, script, |context, script| async move {
         let instance = context.another_store().await?.open().await?;
         follow(&script, &mut [instance], None).await
     })
@@ -143,7 +119,7 @@ async fn of_one_instance(context: Context) -> Outcome {
 }
 
 async fn of_two_instances(context: Context) -> Outcome {
-    for_any(&context, 1, script, |context, script: Script| async move {
+    for_any(&context, 1, script, |context, script| async move {
         let store = context.another_store().await?;
         follow(&script, &mut [store.open().await?, store.open().await?], None).await
     })
@@ -151,7 +127,7 @@ async fn of_two_instances(context: Context) -> Outcome {
 }
 
 async fn reopened(context: Context) -> Outcome {
-    for_any(&context, 1, script, |context, script: Script| async move {
+    for_any(&context, 1, script, |context, script| async move {
         let store = context.another_store().await?;
         follow(&script, &mut [store.open().await?], Some(&store)).await
     })
@@ -159,22 +135,22 @@ async fn reopened(context: Context) -> Outcome {
 }
 
 /// Does the steps on a store and on a map, and compares the answers; `store` is given where it may be opened again.
-async fn follow(script: &Script, instances: &mut [Instance], store: Option<&Context>) -> Outcome {
+async fn follow(script: &Script<Operation>, instances: &mut [Instance], store: Option<&Context>) -> Outcome {
     let mut map = State::new();
     let mut handles = handles_of(instances);
-    for (i, step) in script.0.iter().enumerate() {
-        if let (Operation::Reopen, Some(store)) = (&step.operation, store) {
+    script
+        .follow(async |step| {
+            let (Operation::Reopen, Some(store)) = (&step.operation, store) else {
+                return do_step(&*handles[step.handle], &mut map, &step.operation).await;
+            };
             for instance in &mut *instances {
                 instance.close().await?;
                 *instance = store.open().await?;
             }
             handles = handles_of(instances);
-            expect_all(&*handles[0], &map).await.map_err(|failure| failure.within(format_args!("after step {i}")))?;
-            continue;
-        }
-        let done = do_step(&*handles[step.handle], &mut map, &step.operation).await;
-        done.map_err(|failure| failure.within(format_args!("step {i}, {}", step.show())))?;
-    }
+            expect_all(&*handles[0], &map).await
+        })
+        .await?;
     expect_all(&*handles[0], &map).await.map_err(|failure| failure.within("at the end"))
 }
 

@@ -1,4 +1,7 @@
-//! An object store: ours beside `object_store` itself, both on a real server that is far away.
+//! An object store: ours beside what one would do by hand with `object_store` itself and with OpenDAL, all on a real server
+//! that is far away.
+
+mod by_hand;
 
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
@@ -6,20 +9,16 @@ use backend_s3::{S3, S3Options};
 use benches::{Remote, Traffic, measure_remote};
 use bytes::Bytes;
 use conformance::proxy::{Fault, Proxy};
-use futures_util::{StreamExt, TryStreamExt, stream};
-use object_store::{
-    ObjectStore, ObjectStoreExt, PutMode, UpdateVersion,
-    aws::{AmazonS3, AmazonS3Builder},
-    path::Path,
-};
-use store_api::{Append, AtomicWrite, Backend, Error, ErrorKind, HashFunction, Key, Result};
+use futures_util::{StreamExt, TryStreamExt};
+use object_store::{ObjectStore, aws::AmazonS3Builder, path::Path};
+use opendal::{Operator, services};
+use store_api::{Append, AtomicWrite, Backend, Error, ErrorKind, Key, Result};
 use test_servers::{Kind, Shared};
 use tokio::task::spawn_blocking;
 
 use crate::missing;
 
 pub(crate) const OURS: &str = "irminsul s3";
-const RAW: &str = "object_store";
 
 const FIND: &str = "find";
 const SET: &str = "set";
@@ -31,8 +30,6 @@ const FIND_CONTENT: &str = "find of content";
 
 /// How much later each request arrives: about the way to another city and back.
 const FAR_AWAY: Duration = Duration::from_millis(10);
-/// How many requests of a batch the raw engine has under way.
-const AT_ONCE: usize = 64;
 const LISTED: usize = 100;
 const BATCHED: u64 = 1000;
 
@@ -62,8 +59,9 @@ pub(crate) async fn measure(times: u64) -> Result<Vec<Remote>> {
     let proxy = Proxy::start(([127, 0, 0, 1], endpoint.port()).into(), 1).await.map_err(failed)?;
     proxy.sometimes(1.0, Fault::Delayed(FAR_AWAY), |_| true);
     let [(_, id), (_, secret)] = endpoint.credentials();
+    let url = endpoint.url_through(proxy.address().port());
     let store = AmazonS3Builder::new()
-        .with_endpoint(endpoint.url_through(proxy.address().port()))
+        .with_endpoint(&url)
         .with_allow_http(true)
         .with_bucket_name(endpoint.bucket())
         .with_region("us-east-1")
@@ -71,6 +69,10 @@ pub(crate) async fn measure(times: u64) -> Result<Vec<Remote>> {
         .with_secret_access_key(secret)
         .build()
         .map_err(failed)?;
+    opendal::install_default();
+    let service = services::S3::default().endpoint(&url).bucket(endpoint.bucket()).region("us-east-1");
+    let service = service.access_key_id(id).secret_access_key(secret).disable_config_load();
+    let operator = Operator::new(service).map_err(failed)?;
     let (store, way) = (Arc::new(store), Way(proxy));
     let prefix = format!("bench-{:016x}", fastrand::u64(..));
 
@@ -80,11 +82,12 @@ pub(crate) async fn measure(times: u64) -> Result<Vec<Remote>> {
     opened.close().await?;
     s3.destroy().await?;
 
-    let below = Path::from(format!("{prefix}-raw"));
-    found.extend(raw(&store, &below, &way, times).await.map_err(failed)?);
-    let objects = store.list(Some(&below)).map_ok(|object| object.location).boxed();
+    let below = format!("{prefix}-by-hand");
+    found.extend(by_hand::measure("object_store", &*store, &format!("{below}/object_store"), &way, times).await?);
+    found.extend(by_hand::measure("OpenDAL", &operator, &format!("{below}/opendal"), &way, times).await?);
+    let objects = store.list(Some(&Path::from(below))).map_ok(|object| object.location).boxed();
     store.delete_stream(objects).try_collect::<Vec<_>>().await.map_err(failed)?;
-    // Each operation of ours beside the raw one.
+    // Each operation of ours beside the others'.
     let operations = [FIND, SET, TEST_AND_SET, LIST, ADD, BATCH, FIND_CONTENT];
     found.sort_by_key(|remote| operations.iter().position(|operation| *operation == remote.operation));
     Ok(found)
@@ -133,57 +136,6 @@ async fn ours(s3: &S3, way: &Way, times: u64) -> Result<Vec<Remote>> {
         Ok(())
     };
     rows.push(measure_remote(FIND_CONTENT, OURS, way, times, find).await?);
-    Ok(rows)
-}
-
-/// The same as one would do it by hand, an object for each value.
-async fn raw(
-    store: &AmazonS3,
-    below: &Path,
-    way: &Way,
-    times: u64,
-) -> Result<Vec<Remote>, Box<dyn StdError + Send + Sync>> {
-    let key = below.clone().join("known");
-    let value = |time: u64| Bytes::from(format!("{time:0128}"));
-    let mut version: UpdateVersion = store.put(&key, value(0).into()).await?.into();
-    for listed in 0..LISTED {
-        store.put(&below.clone().join("listed").join(listed.to_string()), value(0).into()).await?;
-    }
-    let read = async |path: &Path| store.get(path).await.map_err(failed)?.bytes().await.map_err(failed).map(drop);
-    let write = async |path: &Path, value: Bytes| store.put(path, value.into()).await.map_err(failed);
-    let mut rows = vec![
-        measure_remote(FIND, RAW, way, times, async |_| read(&key).await).await?,
-        measure_remote(SET, RAW, way, times, async |time| {
-            version = write(&key, value(time + 1)).await?.into();
-            Ok(())
-        })
-        .await?,
-    ];
-    let conditional = async |time: u64| {
-        let put = store.put_opts(&key, value(times + time + 1).into(), PutMode::Update(version.clone()).into());
-        version = put.await.map_err(failed)?.into();
-        Ok(())
-    };
-    rows.push(measure_remote(TEST_AND_SET, RAW, way, times, conditional).await?);
-    let under = below.clone().join("listed");
-    let listed = async |_| {
-        assert_eq!(store.list(Some(&under)).count().await, LISTED, "what was put is listed");
-        Ok(())
-    };
-    rows.push(measure_remote(LIST, RAW, way, times, listed).await?);
-    let of = |value: &Bytes| below.clone().join("content").join(HashFunction::Blake3.hash(value).to_string());
-    let long = |time: u64| Bytes::from(format!("{time:04096}"));
-    let add = async |time: u64| write(&of(&long(time)), long(time)).await.map(drop);
-    rows.push(measure_remote(ADD, RAW, way, times, add).await?);
-    let batch = async |time: u64| {
-        let puts = (0..BATCHED).map(|each| {
-            let value = value(time * BATCHED + each);
-            async { write(&of(&value), value).await.map(drop) }
-        });
-        stream::iter(puts).buffer_unordered(AT_ONCE).try_collect().await
-    };
-    rows.push(measure_remote(BATCH, RAW, way, times.div_ceil(10), batch).await?);
-    rows.push(measure_remote(FIND_CONTENT, RAW, way, times, async |time| read(&of(&long(time))).await).await?);
     Ok(rows)
 }
 
