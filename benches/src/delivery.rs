@@ -116,7 +116,7 @@ async fn publish(feed: &dyn Feed, watchers: usize, changes: usize, value_len: us
     for _ in 0..watchers {
         watching.spawn(watch(feed.subscribe().await?, changes, Arc::clone(&change)));
     }
-    let mut values = Values::new(watchers, value_len);
+    let mut values = Values::new(0, watchers, value_len);
     let (mut publishing, mut delivery) = (no_times(), no_times());
     for _ in 0..changes {
         change.missing.store(watchers, Ordering::Release);

@@ -12,7 +12,10 @@ use std::{
 use futures_util::FutureExt;
 use hdrhistogram::Histogram;
 use store_api::{Error, ErrorKind, Result};
-use tokio::{sync::oneshot, task};
+use tokio::{
+    sync::{oneshot, watch},
+    task,
+};
 
 use crate::{Client, Driven, Plan, Run, Store, Workload, keys::Records, workload::Turns};
 
@@ -20,24 +23,47 @@ use crate::{Client, Driven, Plan, Run, Store, Workload, keys::Records, workload:
 const TURNS_IN_A_ROW: usize = 32;
 
 /// Where a run is, for its clients.
-struct Clock(AtomicU8);
+struct Clock {
+    at: AtomicU8,
+    /// Of how many phases the clients have done enough.
+    enough: watch::Sender<u8>,
+}
 
 const WARMING_UP: u8 = 0;
 const RECORDING: u8 = 1;
 const OVER: u8 = 2;
 
 impl Clock {
+    fn new() -> Self {
+        Self { at: AtomicU8::new(WARMING_UP), enough: watch::Sender::new(0) }
+    }
+
     fn now(&self) -> u8 {
-        self.0.load(Ordering::Relaxed)
+        self.at.load(Ordering::Relaxed)
+    }
+
+    /// Ends a phase before its time.
+    fn is_enough(&self, phase: u8) {
+        self.enough.send_if_modified(|phases| {
+            let ends = *phases <= phase;
+            *phases = (*phases).max(phase + 1);
+            ends
+        });
+    }
+
+    /// Waits for the end of a phase, and begins the next one.
+    async fn pass(&self, phase: u8, time: Duration) {
+        let mut enough = self.enough.subscribe();
+        // The sender is here: what ends the wait is one of both.
+        let _ = tokio::time::timeout(time, enough.wait_for(|phases| *phases > phase)).await;
+        self.at.store(phase + 1, Ordering::Relaxed);
     }
 
     /// Lets the run go its time, and says how long it was recorded.
     async fn run(&self, plan: &Plan) -> Duration {
-        tokio::time::sleep(plan.warm_up).await;
+        self.pass(WARMING_UP, plan.warm_up).await;
         let began = Instant::now();
-        self.0.store(RECORDING, Ordering::Relaxed);
-        tokio::time::sleep(plan.duration).await;
-        self.0.store(OVER, Ordering::Relaxed);
+        self.pass(RECORDING, plan.duration).await;
         began.elapsed()
     }
 }
@@ -47,7 +73,7 @@ struct EndsWhenDropped(Arc<Clock>);
 
 impl Drop for EndsWhenDropped {
     fn drop(&mut self) {
-        self.0.0.store(OVER, Ordering::Relaxed);
+        self.0.at.store(OVER, Ordering::Relaxed);
     }
 }
 
@@ -79,7 +105,7 @@ pub(crate) async fn drive<S: Store>(
     if run == 0 && !knows(store, workload, records, plan).await? {
         return Ok(None);
     }
-    let clock = Arc::new(Clock(AtomicU8::new(WARMING_UP)));
+    let clock = Arc::new(Clock::new());
     let _running = EndsWhenDropped(Arc::clone(&clock));
     let begin = |client| {
         let turns = Turns::new(workload, records.clone(), (client, clients), plan, run);
@@ -155,16 +181,24 @@ fn start<S: Store>(mut client: S::Client, mut turns: Turns, clock: Arc<Clock>) -
 
 async fn work<C: Client>(mut client: C, mut turns: Turns, clock: &Clock, is_task: bool) -> Result<Work> {
     let mut done = Work { times: no_times(), ended: 0 };
+    let mut before = WARMING_UP;
     for turn in 0_usize.. {
         let at = clock.now();
         if at == OVER {
             break;
+        }
+        if at != before {
+            turns.begin();
+            before = at;
         }
         let took = turns.take(&mut client).await?;
         if at == RECORDING {
             record(&mut done.times, took);
         }
         done.ended += u64::from(clock.now() == RECORDING);
+        if turns.are_enough() {
+            clock.is_enough(at);
+        }
         if is_task && turn % TURNS_IN_A_ROW == 0 {
             task::yield_now().await;
         }

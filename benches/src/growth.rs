@@ -104,7 +104,7 @@ fn key(record: u64) -> Key {
 }
 
 async fn fill<S: Store>(store: &S, records: std::ops::Range<u64>, value_len: usize) -> Result<f64> {
-    let mut values = Values::new(0, value_len);
+    let mut values = Values::new(0, 0, value_len);
     let began = Instant::now();
     let count = records.end - records.start;
     for from in records.clone().step_by(usize::try_from(FILLED_AT_ONCE).unwrap_or(usize::MAX)) {
@@ -128,7 +128,7 @@ async fn finds<C: Client>(client: &mut C, records: u64, duration: Duration) -> R
 }
 
 async fn sets<C: Client>(client: &mut C, records: u64, plan: &GrowthPlan) -> Result<Times> {
-    let (mut rng, mut values) = (Rng::with_seed(records), Values::new(1, plan.value_len));
+    let (mut rng, mut values) = (Rng::with_seed(records), Values::new(0, 1, plan.value_len));
     let (mut times, began) = (no_times(), Instant::now());
     while began.elapsed() < plan.duration {
         let (key, value) = (key(rng.u64(..records)), values.next());

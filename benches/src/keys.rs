@@ -69,7 +69,7 @@ impl Records {
 
     /// What the store is filled with, in parts that do not exceed memory.
     pub(crate) fn entries(&self, value_len: usize) -> impl Iterator<Item = Vec<(Key, Bytes)>> {
-        let mut values = Values::new(0, value_len);
+        let mut values = Values::new(0, 0, value_len);
         let at_once = (FILLED_AT_ONCE / value_len.max(1)).max(1);
         self.keys.chunks(at_once).map(move |keys| keys.iter().map(|key| (key.clone(), values.next())).collect())
     }
@@ -86,24 +86,31 @@ fn zipf(count: usize) -> Arc<[f64]> {
     summed.collect()
 }
 
-/// Values of one length, none twice. What is behind the mark that makes them so is as random as bytes can be made quickly:
+/// Values of one length, none twice in all runs where they have 16 bytes or more. What is behind the mark that makes them so is as random as bytes can be made quickly:
 /// how well an engine compresses is not what is compared.
 pub(crate) struct Values {
     text: Vec<u8>,
     rng: Rng,
-    client: u32,
+    /// The run and the client, in the upper half.
+    maker: u128,
     count: u64,
 }
 
 impl Values {
-    pub(crate) fn new(client: usize, len: usize) -> Self {
+    /// Those of a client in a run. What a store is filled with is the first client's in the first one.
+    pub(crate) fn new(run: u64, client: usize, len: usize) -> Self {
         let client = u32::try_from(client).expect("there are fewer clients than that");
-        Self { text: vec![0; len], rng: Rng::with_seed(client.into()), client, count: 0 }
+        let maker = u128::from(run) << 96 | u128::from(client) << 64;
+        Self { text: vec![0; len], rng: Rng::with_seed(run << 32 ^ u64::from(client)), maker, count: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.text.len()
     }
 
     pub(crate) fn next(&mut self) -> Bytes {
         self.count += 1;
-        let mark = (u128::from(self.client) << 64 | u128::from(self.count)).to_be_bytes();
+        let mark = (self.maker | u128::from(self.count)).to_be_bytes();
         let len = self.text.len().min(mark.len());
         let (marked, random) = self.text.split_at_mut(len);
         marked.copy_from_slice(&mark[mark.len() - len..]);
@@ -156,10 +163,10 @@ mod tests {
 
     #[test]
     fn values_have_their_length_and_none_comes_twice() {
-        let (mut one, mut other) = (Values::new(0, 128), Values::new(1, 128));
-        let values = [one.next(), one.next(), other.next(), other.next()];
-        assert!(values.iter().all(|value| value.len() == 128));
-        assert!((0..4).all(|i| !values[..i].contains(&values[i])));
-        assert_eq!(Values::new(7, 4).next().len(), 4);
+        let makers = [(0, 0), (0, 1), (1, 0)].map(|(run, client)| Values::new(run, client, 16));
+        let values: Vec<Bytes> = makers.into_iter().flat_map(|mut made| [made.next(), made.next()]).collect();
+        assert!(values.iter().all(|value| value.len() == 16));
+        assert!((0..values.len()).all(|i| !values[..i].contains(&values[i])));
+        assert_eq!(Values::new(0, 7, 4).next().len(), 4);
     }
 }

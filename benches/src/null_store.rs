@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
 use store_api::{
-    AtomicWrite, Backend, Durability, EntryRead, EntryStream, Error, ErrorKind, Guarantees, IndexLevel, Indexable,
-    Init, Key, KeyStream, Result, TestAndSet, Visibility, Watch, WatchId, WatchLag,
+    Append, AtomicWrite, Backend, Batch, ContentHash, ContentKey, ContentKeyStream, ContentRead, Durability, EntryRead,
+    EntryStream, Error, ErrorKind, Guarantees, HashFunction, IndexLevel, Indexable, Indexed, Init, Key, KeyStream,
+    Result, TestAndSet, Visibility, Watch, WatchId, WatchLag,
 };
 
 use crate::{Driven, Facts, OfStore, Role, Subject};
@@ -15,7 +16,7 @@ use crate::{Driven, Facts, OfStore, Role, Subject};
 /// Answers each call at once, with the same.
 #[derive(Clone, Debug)]
 pub struct NullStore {
-    /// What each key is found to have.
+    /// What each key is found to have, and each key of content.
     pub value: Bytes,
 }
 
@@ -42,7 +43,7 @@ impl Subject for NullStore {
 }
 
 fn unsupported<T>() -> Result<T> {
-    Err(Error::new(ErrorKind::Unsupported, "a store that does nothing has no watches"))
+    Err(Error::new(ErrorKind::Unsupported, "a store that does nothing has no watches, and no batches"))
 }
 
 #[async_trait]
@@ -52,7 +53,7 @@ impl Backend for NullStore {
     }
 
     fn indexable(&self) -> Option<Arc<dyn Indexable>> {
-        None
+        Some(Arc::new(self.clone()))
     }
 
     fn guarantees(&self) -> Guarantees {
@@ -118,6 +119,57 @@ impl AtomicWrite for NullStore {
         Ok(())
     }
 
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// It does not hash either.
+const NO_HASH: ContentHash = ContentHash::new([0; ContentHash::LEN]);
+
+#[async_trait]
+impl ContentRead for NullStore {
+    fn hash_function(&self) -> HashFunction {
+        HashFunction::default()
+    }
+
+    async fn mem(&self, _: &ContentKey) -> Result<bool> {
+        Ok(true)
+    }
+
+    async fn find(&self, _: &ContentKey) -> Result<Option<Bytes>> {
+        Ok(Some(self.value.clone()))
+    }
+
+    async fn index(&self, hash: &ContentHash) -> Result<Option<ContentKey>> {
+        Ok(Some((*hash).into()))
+    }
+
+    fn keys(&self) -> ContentKeyStream {
+        Box::pin(stream::empty())
+    }
+}
+
+#[async_trait]
+impl Append for NullStore {
+    async fn add(&self, _: Bytes) -> Result<ContentKey> {
+        Ok(NO_HASH.into())
+    }
+
+    async fn unsafe_add(&self, hash: ContentHash, _: Bytes) -> Result<ContentKey> {
+        Ok(hash.into())
+    }
+}
+
+#[async_trait]
+impl Indexed for NullStore {
+    async fn begin(&self) -> Result<Box<dyn Batch>> {
+        unsupported()
+    }
+}
+
+#[async_trait]
+impl Indexable for NullStore {
     async fn close(&self) -> Result<()> {
         Ok(())
     }

@@ -35,7 +35,7 @@ pub async fn measure_slow(feeds: &dyn Feeds, place: &Path, plan: &SlowPlan, prog
     let subject = feeds.facts().name;
     progress.doing(&format!("a watcher that never looks: {subject}"));
     let feed = feeds.open(&crate::disk::directory(place, &format!("slow {subject}"))?).await?;
-    let mut values = Values::new(0, plan.value_len);
+    let mut values = Values::new(0, 0, plan.value_len);
     publish(&*feed, plan.changes, &mut values).await?;
     let mut asleep = feed.subscribe().await?;
     let before = resident_bytes();

@@ -1,11 +1,14 @@
 //! What is measured: a subject opens stores, a store has clients, a client does one thing after another. How clients are
 //! driven, and what they do, is left to the driver and the workloads.
 
-use std::{future::Future, path::Path};
+use std::{
+    future::{Future, ready},
+    path::Path,
+};
 
 use bytes::Bytes;
 use serde::Serialize;
-use store_api::{Durability, Key, Result, TestAndSet, Visibility};
+use store_api::{ContentKey, Durability, Error, ErrorKind, Key, Result, TestAndSet, Visibility};
 
 /// Something that keeps entries, of whatever make: a backend, a raw engine, a peer.
 pub trait Subject: Send + Sync {
@@ -68,6 +71,22 @@ pub trait Client: Send + 'static {
 
     /// Reads the entries below a key, and says how many they are; `Unsupported` where the engine has no ranges.
     fn scan(&mut self, under: &Key) -> impl Future<Output = Result<usize>> + Send;
+
+    /// Adds content. `Unsupported` by default: the engine keeps none under its hash.
+    fn add(&mut self, value: Bytes) -> impl Future<Output = Result<ContentKey>> + Send {
+        let _ = value;
+        ready(Err(no_content()))
+    }
+
+    /// The content of a key. `Unsupported` by default.
+    fn find_content(&mut self, key: &ContentKey) -> impl Future<Output = Result<Option<Self::Value>>> + Send {
+        let _ = key;
+        ready(Err(no_content()))
+    }
+}
+
+pub(crate) fn no_content() -> Error {
+    Error::new(ErrorKind::Unsupported, "it keeps no content under its hash")
 }
 
 /// What a reader has to know of the rows of a subject.

@@ -49,7 +49,7 @@ pub(crate) async fn count<S: Subject + ?Sized>(
 
 async fn count_of<C: Client>(mut client: C, plan: &Plan, counter: &dyn CountsSyncs) -> Result<Syncs> {
     let key = Key::new("counted")?;
-    let mut values = Values::new(0, plan.value_len);
+    let mut values = Values::new(0, 0, plan.value_len);
     client.set(&key, values.next()).await?;
     let before = counter.syncs()?;
     for _ in 0..WRITES {

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use fastrand::Rng;
 use serde::{Serialize, Serializer};
-use store_api::{Key, Result, TestAndSet};
+use store_api::{ContentKey, Key, Result, TestAndSet};
 
 use crate::{
     Client, Plan,
@@ -46,11 +46,15 @@ pub enum Workload {
     E,
     /// YCSB F: reads of popular records, and half of them written back by compare-and-set.
     F,
+    /// Reads of content that the client added.
+    FindContent,
+    /// Additions of content that is new.
+    Add,
 }
 
 impl Workload {
     /// Every workload but [mixes](Self::Mixed) of one's own; those that insert come last, since a store is larger after them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Find,
         Self::Set,
         Self::TestAndSet,
@@ -61,6 +65,8 @@ impl Workload {
         Self::F,
         Self::D,
         Self::E,
+        Self::FindContent,
+        Self::Add,
     ];
 
     /// Its name, as in reports.
@@ -78,6 +84,8 @@ impl Workload {
             Self::D => "YCSB D",
             Self::E => "YCSB E",
             Self::F => "YCSB F",
+            Self::FindContent => "find content",
+            Self::Add => "add",
         })
     }
 
@@ -102,6 +110,8 @@ impl Workload {
             Self::D => "reads of what was inserted last, and 5 % inserts",
             Self::E => "scans of 100 records, and 5 % inserts",
             Self::F => "half reads, half read-and-compare-and-set of popular records",
+            Self::FindContent => "reads of content, up to a hundred values that the client added before",
+            Self::Add => "additions of content that is not there yet",
         })
     }
 
@@ -124,8 +134,14 @@ impl Serialize for Workload {
     }
 }
 
-/// How many records are a client's own at most: it reads all of them before its first turn.
+/// How many records, or values, are a client's own at most: it reads or adds all of them before its first turn.
 const OWN: usize = 100;
+
+/// How many bytes of content all clients add at the most before a run, in its warm-up, and in what is recorded of it: nobody
+/// can remove them, and a fast store would fill memory with them.
+const ADDED: usize = 32 << 20;
+/// What a value takes beside its bytes, about.
+const BESIDE: usize = 128;
 
 /// What a client does next.
 enum Turn {
@@ -134,6 +150,8 @@ enum Turn {
     Scan(Key),
     Update { key: Key, test: Bytes, set: Bytes },
     ReadAndUpdate(Key, Bytes),
+    FindContent(ContentKey),
+    Add(Bytes),
 }
 
 /// The turns of one client in a workload.
@@ -147,6 +165,9 @@ pub(crate) struct Turns {
     /// What the client set last, of the records that it compares and sets.
     known: HashMap<Key, Bytes>,
     inserted: Vec<Key>,
+    added: Vec<ContentKey>,
+    /// How many additions are left to the client before it has done enough.
+    left_to_add: usize,
 }
 
 impl Turns {
@@ -158,8 +179,29 @@ impl Turns {
         run: u64,
     ) -> Self {
         let rng = Rng::with_seed(plan.seed ^ run << 32 ^ client as u64);
-        let values = Values::new(client, plan.value_len);
-        Self { workload, records, client, clients, rng, values, known: HashMap::new(), inserted: Vec::new() }
+        // Content that is only found is added once, in the first run.
+        let maker = if workload == Workload::FindContent { 0 } else { run };
+        let values = Values::new(maker, client, plan.value_len);
+        let (known, inserted, added) = (HashMap::new(), Vec::new(), Vec::new());
+        let mut turns =
+            Self { workload, records, client, clients, rng, values, known, inserted, added, left_to_add: 0 };
+        turns.begin();
+        turns
+    }
+
+    /// Begins to count what is enough.
+    pub(crate) fn begin(&mut self) {
+        self.left_to_add = self.share();
+    }
+
+    /// How many values are the client's part of what all of them add.
+    fn share(&self) -> usize {
+        (ADDED / (self.values.len() + BESIDE) / self.clients).max(1)
+    }
+
+    /// Whether the client did so much since then that no more is to be asked of the store.
+    pub(crate) fn are_enough(&self) -> bool {
+        self.workload == Workload::Add && self.left_to_add == 0
     }
 
     /// Takes a turn, and says how long the store took for it. What the turn is was decided before.
@@ -172,15 +214,22 @@ impl Turns {
         Ok(took)
     }
 
-    /// Reads the records that the client compares and sets, so that no turn has to.
+    /// Reads the records that the client compares and sets, or adds the content that it finds, so that no turn has to.
     pub(crate) async fn prepare<C: Client>(&mut self, client: &mut C) -> Result<()> {
-        if self.workload != Workload::TestAndSet {
-            return Ok(());
-        }
-        for index in 0..self.own() {
-            let key = self.own_key(index);
-            let value = copied(client.find(&key).await?).unwrap_or_default();
-            self.known.insert(key, value);
+        match self.workload {
+            Workload::TestAndSet => {
+                for index in 0..self.own() {
+                    let key = self.own_key(index);
+                    let value = copied(client.find(&key).await?).unwrap_or_default();
+                    self.known.insert(key, value);
+                }
+            }
+            Workload::FindContent => {
+                for _ in 0..self.own().min(self.share()) {
+                    self.added.push(client.add(self.values.next()).await?);
+                }
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -217,6 +266,11 @@ impl Turns {
             Workload::D | Workload::E if one_in_twenty(rng) => self.insert(),
             Workload::D => Turn::Find(self.latest()),
             Workload::E => Turn::Scan(records.popular_scope(rng).clone()),
+            Workload::FindContent => Turn::FindContent(self.any_added(client).await?),
+            Workload::Add => {
+                self.left_to_add = self.left_to_add.saturating_sub(1);
+                Turn::Add(self.values.next())
+            }
         })
     }
 
@@ -227,6 +281,14 @@ impl Turns {
             None => copied(client.find(&key).await?).unwrap_or_default(),
         };
         Ok(Turn::Update { key, test, set: self.values.next() })
+    }
+
+    /// It adds a value where it added none.
+    async fn any_added<C: Client>(&mut self, client: &mut C) -> Result<ContentKey> {
+        if self.added.is_empty() {
+            self.added.push(client.add(self.values.next()).await?);
+        }
+        Ok(self.added[self.rng.usize(..self.added.len())])
     }
 
     fn insert(&mut self) -> Turn {
@@ -260,6 +322,8 @@ async fn perform<C: Client>(client: &mut C, turn: Turn) -> Result<Option<(Key, B
             let test = copied(client.find(&key).await?);
             update(client, &key, test, &set).await?;
         }
+        Turn::FindContent(key) => client.find_content(&key).await.map(drop)?,
+        Turn::Add(value) => client.add(value).await.map(drop)?,
     }
     Ok(None)
 }

@@ -147,3 +147,17 @@ async fn one_that_fails_is_named_and_the_others_go_on() {
     let [(name, error)] = &failed[..] else { panic!("{failed:?}") };
     assert_eq!((name, error.to_string().contains("it has no order")), (&DynSubject::facts(&Slow).name, true));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_of_additions_ends_before_they_fill_memory() {
+    let place = TempDir::new().unwrap();
+    let mut plan = Plan::quick(Duration::from_secs(60));
+    plan.value_len = 1 << 20;
+    let nothing = nothing(&plan);
+    let asked = Load { subjects: &[&nothing], workloads: &[Workload::Add], plan: &plan };
+    let Loaded { series, failed, .. } = measure_load(asked, place.path(), &Progress::none()).await;
+    assert!(failed.is_empty(), "{failed:?}");
+    // Less than half a second of it, where a minute was allowed.
+    let [run] = &series[0].runs[..] else { panic!("{series:?}") };
+    assert!((1..100_000).contains(&run.latency.count), "{run:?}");
+}

@@ -52,7 +52,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N")]
     records: Option<NonZeroUsize>,
     /// Only these workloads: find, set, test-and-set, contended-test-and-set, ycsb-a, ycsb-b, ycsb-c, ycsb-d, ycsb-e,
-    /// ycsb-f [default: all, and then watchers, and a neighbour of the loaded store]
+    /// ycsb-f, find-content, add [default: all, and then watchers, and a neighbour of the loaded store]
     #[arg(long = "workload", value_name = "NAME", value_delimiter = ',', value_parser = workload)]
     workloads: Vec<Workload>,
     /// Mixes of reads and writes of any record: how many of a hundred operations are reads, such as 80 or 50,95; nothing
