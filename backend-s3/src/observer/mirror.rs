@@ -207,6 +207,10 @@ impl Mirror {
 
     /// Whether what a listing shows is what the mirror has, or is what it takes up as a beginning. If not, it is a hint.
     pub(super) fn listed(&mut self, key: &Key, version: Option<&Version>, is_there: bool) -> bool {
+        // A listing may go on when its watch is over.
+        if !self.is_covered(key) {
+            return true;
+        }
         if let Some(record) = self.keys.get(key) {
             return version.is_some() && [&record.version, &record.rotten].map(Option::as_ref).contains(&version);
         }
@@ -334,10 +338,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_listing_shows_behind_the_end_of_its_watch_is_not_kept() {
+        let (hub, mut mirror) = (Hub::new(), Mirror::default());
+        let scope = Scope::Under(key("a"));
+        mirror.begin(&scope);
+        assert!(mirror.listed(&key("a/1"), None, true));
+        mirror.end(&scope);
+        assert_eq!(mirror.forget_unwatched(&hub), std::slice::from_ref(&scope));
+        assert_eq!(mirror.forget_keys(&scope, None), None);
+        assert!(mirror.listed(&key("a/2"), None, true));
+        assert!(mirror.keys.is_empty());
+    }
+
+    #[test]
     fn what_no_scope_covers_any_more_is_forgotten_some_at_a_time() {
         let (hub, mut mirror) = (Hub::new(), Mirror::default());
         let (over, inside, beside) = (Scope::Under(key("a")), Scope::Key(key("a/7")), Scope::Under(key("b")));
-        for scope in [&over, &inside, &beside] {
+        let neighbours = ["a!", "a0"].map(|path| Scope::Key(key(path)));
+        for scope in [&over, &inside, &beside].into_iter().chain(&neighbours) {
             mirror.begin(scope);
         }
         let others = ["a", "a!", "a0", "b", "b/c"].map(str::to_owned);
