@@ -90,9 +90,9 @@ impl Observer {
     /// Begins a watch.
     ///
     /// The scope is looked at when the hub is watched already, so that a write of this instance is either seen or told;
-    /// then the watch is registered under the mirror's lock. So its baseline is what the mirror has, which each key was at a time
-    /// during the call, and what the mirror tells next is not in it (W1, W2). An entry that has changed and cannot be read
-    /// would be in the baseline as it was before, or as absent: with one, no watch begins (A11).
+    /// then the watch is registered under the mirror's lock. So its baseline is what the mirror has, which each key was at
+    /// a time during the call, and what the mirror tells next is not in it (W1, W2). An entry that has changed and cannot
+    /// be read would be in the baseline as it was before, or as absent: with one, no watch begins (A11).
     pub(crate) async fn register(
         self: &Arc<Self>,
         handle: &Arc<Gate>,
@@ -104,7 +104,7 @@ impl Observer {
         self.start_poller(runtime)?;
         let covering = Covering::begin(self, &scope);
         self.look(&scope).await?;
-        let (priming, there, failing) = {
+        let (priming, there) = {
             let mut mirror = self.mirror();
             mirror.is_known(&scope);
             let priming = prepared.register()?;
@@ -114,12 +114,9 @@ impl Observer {
                 mirror.there_untold(&scope).iter().for_each(|key| priming.begins_with(key));
                 Vec::new()
             };
-            (priming, there, mirror.failing(&scope))
+            (priming, there)
         };
         self.offer(&priming, there).await?;
-        for (key, error) in failing {
-            self.hub.fault_of(&key, &error).wake();
-        }
         drop(covering);
         Ok(priming)
     }
@@ -159,7 +156,7 @@ impl Observer {
     async fn confirm_all(&self, keys: impl IntoIterator<Item = Key>) -> Result<()> {
         let confirm = |key: Key| async move {
             let looked = self.look_at(&key).await;
-            looked.inspect_err(|error| self.failed(Scope::Key(key), error))
+            looked.inspect_err(|error| self.failed(&Scope::Key(key), error))
         };
         let confirmed = stream::iter(keys).map(confirm).buffer_unordered(CONCURRENCY);
         confirmed.fold(Ok(()), |before: Result<()>, confirmed| ready(before.and(confirmed))).await
@@ -212,7 +209,7 @@ impl Observer {
         hints.map(|(key, _)| key).collect()
     }
 
-    fn failed(&self, what: Scope, error: &Error) {
+    fn failed(&self, what: &Scope, error: &Error) {
         let wakers = self.mirror().failed(&self.hub, what, error);
         wakers.wake();
     }
@@ -285,7 +282,7 @@ impl Observer {
             Scope::Under(path) => self.look_below(path).await,
         };
         if let Err(error) = looked {
-            self.failed(scope.clone(), &error);
+            self.failed(&scope, &error);
         }
         Turn::Looked(scope)
     }
