@@ -219,8 +219,8 @@ impl Mirror {
             return true;
         }
         if let Some(record) = self.keys.get(key) {
-            let is_told =
-                version.is_some() && [&record.version, &record.rotten].map(Option::as_ref).contains(&version);
+            // What rotted may be back in the bytes that were told.
+            let is_told = version.is_some() && record.rotten.as_ref().or(record.version.as_ref()) == version;
             if is_told {
                 self.unread.remove(key);
             }
@@ -378,6 +378,23 @@ mod tests {
         // Another watch has not heard of it.
         mirror.is_known(&entry);
         assert!(is_told(mirror.failed(&hub, &entry, &error)));
+    }
+
+    #[test]
+    fn a12_rot_that_is_restored_is_a_hint_and_then_gone() {
+        let (hub, mut mirror) = (Hub::new(), Mirror::default());
+        mirror.begin(&Scope::Under(Key::root()));
+        let [told, rot] = ["told", "rot"].map(|tag| Version::new(tag.to_owned()).unwrap());
+        assert!(mirror.listed(&key("k"), Some(&told), false));
+        let base = mirror.base(&key("k"));
+        assert!(mirror.read(&hub, &key("k"), &State::Rotten { version: rot.clone() }, &base).is_some());
+        assert!(mirror.listed(&key("k"), Some(&rot), true));
+        assert!(!mirror.listed(&key("k"), Some(&told), false));
+        let (base, frame) = (mirror.base(&key("k")), Frame::first(Writer::unique().unwrap(), None).unwrap());
+        let restored = State::Kept { version: told.clone(), frame };
+        assert!(mirror.read(&hub, &key("k"), &restored, &base).is_some());
+        assert!(mirror.listed(&key("k"), Some(&told), false));
+        assert!(mirror.there(&Scope::Under(Key::root())).is_empty());
     }
 
     #[test]
