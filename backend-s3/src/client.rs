@@ -55,8 +55,8 @@ const DELETES: usize = 16;
 const PAGE: u64 = 1000;
 /// How much memory is taken for a body before it has come.
 const MAX_RESERVED: usize = 8 * 1024 * 1024;
-/// How long bytes may be that are copied to be kept.
-const OWNED_LEN: usize = 1024 * 1024;
+/// How long bytes may be that are copied to be kept. No cache keeps any that are as long.
+pub(crate) const OWNED_LEN: usize = 4 * 1024 * 1024;
 /// No service has a longer `ETag`. Many of them are kept.
 const MAX_TAG_LEN: usize = 256;
 
@@ -578,9 +578,9 @@ pub(crate) async fn back_off(attempt: u32) {
 }
 
 /// What is kept holds its own bytes, and not the large buffer that it may be a part of: the transport's, or the
-/// application's. The few that are large themselves are not copied.
+/// application's. Those that are not kept are not copied.
 pub(crate) fn owned(bytes: Bytes) -> Bytes {
-    if bytes.len() <= OWNED_LEN { Bytes::copy_from_slice(&bytes) } else { bytes }
+    if bytes.len() < OWNED_LEN { Bytes::copy_from_slice(&bytes) } else { bytes }
 }
 
 /// The bytes of an answer. Little memory is taken at the service's word: it may announce more than it sends, or send more.
