@@ -46,6 +46,7 @@ mod names;
 mod observer;
 mod options;
 mod packs;
+mod places;
 mod probe;
 mod tasks;
 mod turns;

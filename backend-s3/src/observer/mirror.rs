@@ -9,6 +9,7 @@ use backend_kit::{Change, Hub, Old, Scope, Wakers, range_below};
 use bytes::Bytes;
 use store_api::{Error, Key};
 
+use super::looks::Hint;
 use crate::{
     client::Version,
     entries::State,
@@ -27,7 +28,7 @@ pub(super) struct Mirror {
     keys: BTreeMap<Key, Record>,
     /// What others seem to have written, and what this instance wrote where it is not known whether the record is of
     /// before or after.
-    unclear: Vec<Key>,
+    unclear: Vec<Hint>,
     /// The entries that could not be read, and the paths that could not be listed, since the watches were told so.
     unread: BTreeSet<Key>,
     unlisted: HashSet<Key>,
@@ -266,7 +267,7 @@ impl Mirror {
         if follows || can_tell {
             return Told::Wakers(self.tell(hub, key, version, frame, follows));
         }
-        self.unclear.push(key.clone());
+        self.unclear.push(Hint::of_own(key.clone()));
         Told::Unclear
     }
 
@@ -322,12 +323,12 @@ impl Mirror {
     }
 
     /// Keys that must be read to be told.
-    pub(super) fn take_unclear(&mut self) -> Vec<Key> {
+    pub(super) fn take_unclear(&mut self) -> Vec<Hint> {
         std::mem::take(&mut self.unclear)
     }
 
-    pub(super) fn are_unclear(&mut self, keys: impl IntoIterator<Item = Key>) {
-        self.unclear.extend(keys);
+    pub(super) fn is_unclear(&mut self, hint: Hint) {
+        self.unclear.push(hint);
     }
 }
 

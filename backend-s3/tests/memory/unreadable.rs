@@ -209,6 +209,32 @@ async fn w11_an_entry_that_is_read_slowly_delays_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn w11_thousands_of_changes_that_are_read_slowly_keep_their_listing_waiting_and_nothing_else() {
+    let bucket = Arc::new(InMemory::new());
+    let others = entries(Arc::clone(&bucket) as _).await;
+    let slow = Odd::slow(&bucket, "entries/a/");
+    let Meets::Delay { asked, .. } = &slow.meets else { unreachable!() };
+    let store = S3Options::over(Arc::clone(&slow) as _).open().await.unwrap();
+    let mine = store.atomic_write().unwrap();
+    let mut below = mine.watch(&key("a"), Init::Current).await.unwrap();
+    let mut beside = mine.watch_key(&key("b"), Init::Current).await.unwrap();
+    for watch in [&mut below, &mut beside] {
+        assert_eq!(next(watch).await, Event::CaughtUp);
+    }
+    for i in 0..3000 {
+        others.set(&key(&format!("a/{i}")), "1".into()).await.unwrap();
+    }
+    drop(asked.acquire_many(64).await.unwrap());
+    let listed = store.requests().list;
+    for value in ["1", "2", "3"] {
+        others.set(&key("b"), value.into()).await.unwrap();
+        let told = timeout(Duration::from_secs(2), next(&mut beside)).await.expect("it is told behind a poll");
+        assert!(matches!(&told, Event::Changed { key: told, .. } if *told == key("b")), "{told:?}");
+    }
+    assert_eq!((asked.available_permits(), store.requests().list), (64, listed));
+}
+
+#[tokio::test(start_paused = true)]
 async fn w4_a_slow_read_that_a_listing_has_overtaken_is_not_told() {
     let bucket = Arc::new(InMemory::new());
     let others = entries(Arc::clone(&bucket) as _).await;
