@@ -536,17 +536,16 @@ impl Client {
         }
     }
 
-    /// Removes all objects below the prefix but one, as they are listed: a listing goes on behind the last name of a page,
-    /// which need not be there any more.
-    pub(crate) async fn delete_all_but(self: &Arc<Self>, kept: &str) -> Result<(), Failure> {
-        let delete =
-            |object: Listed| async move { if object.name == kept { Ok(()) } else { self.delete(&object.name).await } };
-        self.everything().try_for_each_concurrent(DELETES, delete).await
+    /// Removes the objects below the prefix whose names are meant, as they are listed: a listing goes on behind the last
+    /// name of a page, which need not be there any more.
+    pub(crate) async fn delete_all(self: &Arc<Self>, is_meant: impl Fn(&str) -> bool) -> Result<(), Failure> {
+        let meant = self.everything().try_filter(|object| ready(is_meant(&object.name)));
+        meant.try_for_each_concurrent(DELETES, async |object| self.delete(&object.name).await).await
     }
 
-    /// Whether there is no object below the prefix.
-    pub(crate) async fn is_empty(self: &Arc<Self>) -> Result<bool, Failure> {
-        Ok(self.everything().try_next().await?.is_none())
+    /// Whether all objects below the prefix have such names.
+    pub(crate) async fn has_only(self: &Arc<Self>, is_such: impl Fn(&str) -> bool) -> Result<bool, Failure> {
+        self.everything().try_all(|object| ready(is_such(&object.name))).await
     }
 
     fn everything(self: &Arc<Self>) -> BoxStream<'static, Result<Listed, Failure>> {

@@ -231,6 +231,32 @@ async fn what_is_not_a_store_is_not_destroyed() {
 }
 
 #[tokio::test]
+async fn what_opens_that_made_no_store_have_left_is_destroyed_where_there_is_nothing_else() {
+    let bucket = Arc::new(InMemory::new());
+    let options = || S3Options::over(Arc::clone(&bucket) as _).prefix("a");
+    let probes = [format!("a/probe/{:032x}", 7), format!("a/probe/{}", "f".repeat(32))];
+    for (beside, is_destroyed) in [
+        ("b/probe", true),
+        ("a/probe/readme", false),
+        ("a/probe/+f0000000000000000000000000000000", false),
+        ("a/probe/F0000000000000000000000000000000", false),
+        ("a/entries/k_", false),
+    ] {
+        for object in probes.iter().map(String::as_str).chain([beside]) {
+            bucket.put(&Path::from(object), "first".into()).await.unwrap();
+        }
+        let before = objects(&*bucket).await;
+        let destroyed = options().destroy().await.map_err(|error| error.kind());
+        if is_destroyed {
+            assert_eq!((destroyed, objects(&*bucket).await), (Ok(()), vec![beside.to_owned()]));
+        } else {
+            assert_eq!((destroyed, objects(&*bucket).await), (Err(ErrorKind::Incompatible), before));
+        }
+        bucket.delete(&Path::from(beside)).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_destroy_that_fails_leaves_the_header_so_that_it_can_be_done_again() {
     let bucket = Odd::new(Fails::DeleteEntry);
     let options = || S3Options::over(Arc::clone(&bucket) as _).prefix("a");
