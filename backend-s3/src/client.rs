@@ -172,8 +172,10 @@ pub(crate) struct Failure {
 /// What a failed request says about its effect, and what can be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FailureKind {
-    /// A write's condition did not hold, or was contended (412; 404 of an update; 409). Never a verdict by itself.
+    /// A write's condition did not hold (412; 404 of an update). Never a verdict by itself.
     Refused,
+    /// A write was contended, or the object that it was to create is there already (409). Never a verdict by itself.
+    Conflict,
     /// The answer was lost, late, or told of trouble inside (408, 429, 5xx): a write may have happened, or may still.
     Ambiguous,
     /// A 404 that names nothing that is missing: whoever is on the way may have said it. Nothing is absent by it (A11).
@@ -227,13 +229,18 @@ impl Failure {
         matches!(self.kind, FailureKind::Ambiguous | FailureKind::Unnamed | FailureKind::NotSent)
     }
 
+    /// Whether a write was refused as its condition did not hold, or may not have held.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self.kind, FailureKind::Refused | FailureKind::Conflict)
+    }
+
     /// The error of the contract, for a call whose effect is known to be this one.
     pub(crate) fn into_error(self, effect: Effect) -> Error {
         // What may have happened already is not repeated blindly.
         let again = if effect == Effect::Unknown { "read what is there before you try again" } else { "try again" };
         let passing = |message: &str| Error::new(ErrorKind::Unavailable, format!("{message}{again}"));
         let error = match self.kind {
-            FailureKind::Refused => passing("the object is contended; "),
+            FailureKind::Refused | FailureKind::Conflict => passing("the object is contended; "),
             FailureKind::Ambiguous => passing("the object store gave no answer that can be used; "),
             FailureKind::Unnamed => {
                 passing("a 404 does not say what is missing; check the endpoint and what is on the way to it, and ")
@@ -248,7 +255,7 @@ impl FailureKind {
     /// The error of a failure that to try again is no remedy for.
     fn lasting(self) -> Error {
         let (kind, message) = match self {
-            Self::Refused | Self::Ambiguous | Self::Unnamed | Self::NotSent => {
+            Self::Refused | Self::Conflict | Self::Ambiguous | Self::Unnamed | Self::NotSent => {
                 (ErrorKind::Unavailable, "the object store cannot be reached; check the endpoint")
             }
             Self::Denied => (ErrorKind::Denied, "the object store refuses the access; check the credentials"),
@@ -545,7 +552,8 @@ impl Client {
 
     /// Whether all objects below the prefix have such names.
     pub(crate) async fn has_only(self: &Arc<Self>, is_such: impl Fn(&str) -> bool) -> Result<bool, Failure> {
-        self.everything().try_all(|object| ready(is_such(&object.name))).await
+        let mut others = self.everything().try_filter(|object| ready(!is_such(&object.name)));
+        Ok(others.try_next().await?.is_none())
     }
 
     fn everything(self: &Arc<Self>) -> BoxStream<'static, Result<Listed, Failure>> {
@@ -615,7 +623,8 @@ fn kind_without_answer(error: &object_store::Error) -> FailureKind {
     use object_store::Error as Os;
     match error {
         Os::NotFound { .. } => FailureKind::Missing,
-        Os::AlreadyExists { .. } | Os::Precondition { .. } => FailureKind::Refused,
+        Os::AlreadyExists { .. } => FailureKind::Conflict,
+        Os::Precondition { .. } => FailureKind::Refused,
         Os::PermissionDenied { .. } | Os::Unauthenticated { .. } => FailureKind::Denied,
         Os::InvalidPath { .. } => FailureKind::ForeignName,
         Os::NotSupported { .. } | Os::NotImplemented { .. } => FailureKind::Unsupported,

@@ -28,9 +28,10 @@ const UPDATE_ONLY: &str = "an update only of the version it names (`If-Match`)";
 enum Lack {
     /// A write took place whose condition does not hold, or the service says that it has no such write.
     Of(&'static str),
-    /// A write was refused whose condition holds, as by contention that the service has inside.
+    /// A write was refused whose condition holds: by a service that refuses each, or one that something on the way sent
+    /// twice.
     Refused(&'static str),
-    /// No answer, so that nothing is known.
+    /// No answer, or contention that the service has inside, so that nothing is known.
     Answer(Failure),
 }
 
@@ -40,7 +41,7 @@ impl Lack {
         match self {
             Self::Of(_) => false,
             Self::Refused(_) => true,
-            Self::Answer(failure) => failure.kind == FailureKind::Ambiguous,
+            Self::Answer(failure) => matches!(failure.kind, FailureKind::Ambiguous | FailureKind::Conflict),
         }
     }
 
@@ -97,7 +98,7 @@ fn takes_place(answer: Result<Version, Failure>, guarantee: &'static str) -> Res
 fn is_refused(answer: Result<Version, Failure>, guarantee: &'static str) -> Result<(), Lack> {
     match answer {
         Ok(_) => Err(Lack::Of(guarantee)),
-        Err(failure) if failure.kind == FailureKind::Refused => Ok(()),
+        Err(failure) if failure.is_refusal() => Ok(()),
         Err(failure) => Err(lack_of(failure, guarantee)),
     }
 }

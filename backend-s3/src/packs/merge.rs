@@ -196,7 +196,7 @@ impl Packs {
                 self.merged(plan, version).await;
                 Ok(true)
             }
-            Err(failure) if failure.kind == FailureKind::Refused => self.settle(plan, &runs).await,
+            Err(failure) if failure.is_refusal() => self.settle(plan, &runs).await,
             // Where it is not known whose root it is, the runs may be needed.
             Err(failure) => Err(failure.into_error(Effect::Unknown)),
         }
