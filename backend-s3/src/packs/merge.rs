@@ -357,6 +357,23 @@ mod tests {
     }
 
     #[test]
+    fn the_floor_waits_for_a_damaged_pack_as_for_those_that_are_left() {
+        let mut view = View::default();
+        (10..20).for_each(|epoch| {
+            let pack = PackName::new(epoch).unwrap();
+            view.insert(pack, index(pack, 4));
+        });
+        view.set_listed(Vec::new(), Some(40));
+        for (longest, damaged, floor) in [(9, 15, 12), (9, 11, 11), (40, 15, 15)] {
+            let damaged = PackName::new(damaged).unwrap();
+            view.set_read(BTreeSet::from([damaged]));
+            let plan = Plan::of(&view, longest).unwrap();
+            assert_eq!(plan.root.floor, floor, "{longest}");
+            assert!(!plan.root.covers(damaged) && plan.packs.iter().all(|pack| plan.root.covers(*pack)), "{longest}");
+        }
+    }
+
+    #[test]
     fn a_run_is_absorbed_where_it_makes_no_run_more() {
         assert!(absorbs(30, 70, 100) && !absorbs(31, 70, 100) && !absorbs(10, 40, 100));
         assert!(absorbs(101, 1, 100) && absorbs(101, 99, 100) && !absorbs(101, 100, 100) && !absorbs(1, 100, 100));
