@@ -1,8 +1,8 @@
 //! Merging: the footers of many packs become runs of the index, together with the shorter runs that are there.
 //!
 //! Whoever notices that much is not indexed does it, in the background. Each run stays several times as long as the
-//! next, and each record is written again few times; a full run stays as it is, so that there is one for each million
-//! values besides. A merge takes the earliest packs, as many as have a million values, or one that has more. Who loses a
+//! next, and each record is written again few times. A run that would not fit into one with what follows it stays as it
+//! is: two such neighbours have more than a million values, so that there are up to two for each million. A merge takes the earliest packs, as many as have a million values, or one that has more. Who loses a
 //! race for the root has wasted some requests; who is interrupted leaves objects that nobody reads, until a later merge
 //! removes them. A pack that is left, or whose footer is damaged, is not indexed, and the root says so by its floor.
 
