@@ -2,9 +2,10 @@
 //!
 //! Whoever notices that much is not indexed does it, in the background. Each run stays several times as long as the
 //! next, and each record is written again few times. A run that would not fit into one with what follows it stays as it
-//! is: two such neighbours have more than a million values, so that there are up to two for each million. A merge takes the earliest packs, as many as have a million values, or one that has more. Who loses a
-//! race for the root has wasted some requests; who is interrupted leaves objects that nobody reads, until a later merge
-//! removes them. A pack that is left, or whose footer is damaged, is not indexed, and the root says so by its floor.
+//! is: two such neighbours have more than a million values, so that there are up to two for each million. A merge takes
+//! the earliest packs, as many as have a million values, or one that has more. Who loses a race for the root has wasted
+//! some requests; who is interrupted leaves objects that nobody reads, until a later merge removes them. A pack that is
+//! left, or whose footer is damaged, is not indexed, and the root says so by its floor.
 
 use std::{
     collections::BTreeSet,
@@ -31,7 +32,7 @@ use super::{
     view::View,
 };
 use crate::{
-    client::{Failure, FailureKind, Listed, Version},
+    client::{Failure, Listed, Version},
     frame::random,
 };
 
