@@ -37,12 +37,10 @@ async fn make(client: &Client, options: &S3Options) -> Result<HashFunction> {
     match client.create(NAME, seal(function).into()).await {
         Ok(_) => Ok(function),
         // Another instance made it, or this one did and the answer was lost.
-        Err(failure) if failure.is_refusal() || failure.kind == FailureKind::Ambiguous => {
-            match read(client).await? {
-                Some(function) => check_hash(options.hash, function),
-                None => Err(failure.into()),
-            }
-        }
+        Err(failure) if failure.is_refusal() || failure.kind == FailureKind::Ambiguous => match read(client).await? {
+            Some(function) => check_hash(options.hash, function),
+            None => Err(failure.into()),
+        },
         Err(failure) => Err(failure.into()),
     }
 }

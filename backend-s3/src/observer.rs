@@ -55,6 +55,7 @@ pub(crate) struct Observer {
     limit: u64,
     mirror: Mutex<Mirror>,
     poller: Mutex<Poller>,
+    /// Of the looks at what listings show to have changed.
     places: Places,
     /// There is a key to confirm, or a first watch.
     nudge: Notify,

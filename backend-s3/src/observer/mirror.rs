@@ -215,10 +215,6 @@ impl Mirror {
 
     /// Whether what a listing shows is what the mirror has, or is what it takes up as a beginning. If not, it is a hint.
     pub(super) fn listed(&mut self, key: &Key, version: Option<&Version>, is_there: bool) -> bool {
-        // A listing may go on when its watch is over.
-        if !self.is_covered(key) {
-            return true;
-        }
         if let Some(record) = self.keys.get(key) {
             // What rotted may be back in the bytes that were told.
             let is_told = version.is_some() && record.rotten.as_ref().or(record.version.as_ref()) == version;
@@ -226,6 +222,10 @@ impl Mirror {
                 self.unread.remove(key);
             }
             return is_told;
+        }
+        // A listing may go on when its watch is over.
+        if !self.is_covered(key) {
+            return true;
         }
         if self.is_known_absent(key) {
             return false;
