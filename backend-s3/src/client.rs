@@ -543,8 +543,8 @@ impl Client {
         }
     }
 
-    /// Removes the objects below the prefix whose names are meant, as they are listed: a listing goes on behind the last
-    /// name of a page, which need not be there any more.
+    /// Removes the objects below the prefix whose names are meant, as they are listed: a listing goes on behind the
+    /// last name of a page, which need not be there any more.
     pub(crate) async fn delete_all(self: &Arc<Self>, is_meant: impl Fn(&str) -> bool) -> Result<(), Failure> {
         let meant = self.everything().try_filter(|object| ready(is_meant(&object.name)));
         meant.try_for_each_concurrent(DELETES, async |object| self.delete(&object.name).await).await

@@ -21,8 +21,8 @@ use crate::{
 /// How many bytes of entries are kept in memory, and how many entries are expected in them.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 const CACHE_ENTRIES: usize = 16 * 1024;
-/// Into how many parts the cache is divided, each under a lock of its own. A value is cached that fits into one of them,
-/// with what belongs to it: so none that is not its own. Requests take so long that nobody waits for a lock.
+/// Into how many parts the cache is divided, each under a lock of its own. A value is cached that fits into one of
+/// them, with what belongs to it: so none that is not its own. Requests take so long that nobody waits for a lock.
 const CACHE_SHARDS: usize = CACHE_BYTES / client::OWNED_LEN;
 /// How long what was seen is tried upon without a read. Longer would spare a read more often; but who finds that so many
 /// others wrote since that an object does not name them all cannot tell whether it was one of them (A5).

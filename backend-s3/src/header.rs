@@ -46,8 +46,8 @@ async fn make(client: &Client, options: &S3Options) -> Result<HashFunction> {
 }
 
 /// Removes the store below the prefix, its header last, so that what was interrupted can be done again. Where there is
-/// none, what an `open` may have left that made none is all that there is to remove; where there is something else nothing
-/// is removed.
+/// none, what an `open` may have left that made none is all that there is to remove; where there is something else
+/// nothing is removed.
 pub(crate) async fn destroy(client: &Arc<Client>) -> Result<()> {
     if read(client).await?.is_some() {
         client.delete_all(|name| name != NAME).await?;

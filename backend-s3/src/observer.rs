@@ -96,9 +96,9 @@ impl Observer {
     /// Begins a watch.
     ///
     /// The scope is looked at when the hub is watched already, so that a write of this instance is either seen or told;
-    /// then the watch is registered under the mirror's lock. So its baseline is what the mirror has, which each key was at
-    /// a time during the call, and what the mirror tells next is not in it (W1, W2). An entry that has changed and cannot
-    /// be read would be in the baseline as it was before, or as absent: with one, no watch begins (A11).
+    /// then the watch is registered under the mirror's lock. So its baseline is what the mirror has, which each key was
+    /// at a time during the call, and what the mirror tells next is not in it (W1, W2). An entry that has changed and
+    /// cannot be read would be in the baseline as it was before, or as absent: with one, no watch begins (A11).
     pub(crate) async fn register(
         self: &Arc<Self>,
         handle: &Arc<Gate>,
@@ -158,8 +158,8 @@ impl Observer {
         Ok(())
     }
 
-    /// Looks at entries of these sizes. One that cannot be read does not keep those beside it from being told: the watches
-    /// hear of it.
+    /// Looks at entries of these sizes. One that cannot be read does not keep those beside it from being told: the
+    /// watches hear of it.
     async fn confirm_all(&self, entries: impl IntoIterator<Item = (Key, u64)>) -> Result<()> {
         let places = &Places::new(CONCURRENCY);
         let confirm = |(key, size): (Key, u64)| async move {
@@ -199,7 +199,8 @@ impl Observer {
         told.map(Wakers::wake).is_some()
     }
 
-    /// The entries below a path that a listing shows otherwise than the mirror has them, some at a time, with their sizes.
+    /// The entries below a path that a listing shows otherwise than the mirror has them, some at a time, with their
+    /// sizes.
     fn hints_below(&self, path: &Key) -> impl Stream<Item = Result<Vec<(Key, u64)>>> + Send {
         let listed = self.entries.client().list(&names::of_scope(path));
         let mut count = 0;
@@ -241,8 +242,9 @@ impl Observer {
         Ok(())
     }
 
-    /// Looks again and again, while something is watched. A look that takes long, or fails, delays what it is about alone,
-    /// as long as there are [places](Looks) for the others. The watches go on, and catch up when a fault has passed (W10).
+    /// Looks again and again, while something is watched. A look that takes long, or fails, delays what it is about
+    /// alone, as long as there are [places](Looks) for the others. The watches go on, and catch up when a fault has
+    /// passed (W10).
     async fn run(&self) {
         let _running = Running(self);
         let (mut looks, mut is_timed) = (Looks::default(), false);
@@ -296,8 +298,8 @@ impl Observer {
         Turn::Looked(look)
     }
 
-    /// Looks for what has changed below a path, and leaves it to looks of its own. The listing goes on as there are places
-    /// for them: others may have changed millions.
+    /// Looks for what has changed below a path, and leaves it to looks of its own. The listing goes on as there are
+    /// places for them: others may have changed millions.
     async fn look_below(&self, path: &Key) -> Result<()> {
         let mut hints = pin!(self.hints_below(path));
         while let Some(hints) = hints.try_next().await? {

@@ -1,5 +1,5 @@
-//! What the poller looks at: what is due waits for its own last look to end, and what a listing shows to have changed for
-//! a place of its kind.
+//! What the poller looks at: what is due waits for its own last look to end, and what a listing shows to have changed
+//! for a place of its kind.
 
 use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
@@ -7,8 +7,8 @@ use backend_kit::Scope;
 use store_api::Key;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// How many looks at what is due are under way at a time. Each is a small request that waits for its answer, most of the
-/// time.
+/// How many looks at what is due are under way at a time. Each is a small request that waits for its answer, most of
+/// the time.
 const MOST: usize = 64;
 
 /// The looks that wait, and those that are under way: of each scope one.
@@ -57,8 +57,8 @@ enum Stage {
 }
 
 impl Looks {
-    /// These scopes are to be looked at, and the entries of the paths among them, which lie beside what is below. What is
-    /// still being looked at, or waits for it, is passed over.
+    /// These scopes are to be looked at, and the entries of the paths among them, which lie beside what is below. What
+    /// is still being looked at, or waits for it, is passed over.
     pub(super) fn are_due(&mut self, scopes: impl IntoIterator<Item = Scope>) {
         for scope in scopes {
             if let Scope::Under(path) = &scope
