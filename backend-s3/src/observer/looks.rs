@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn so_many_looks_at_what_is_due_are_under_way_and_the_others_wait() {
         let mut looks = Looks::default();
-        let due: Vec<Scope> = (0..MOST + 1).map(|i| Scope::Key(key(&i.to_string()))).collect();
+        let due: Vec<Scope> = (0..=MOST).map(|i| Scope::Key(key(&i.to_string()))).collect();
         looks.are_due(due.clone());
         let mut under_way = begun(&mut looks);
         assert_eq!(under_way.len(), MOST);
@@ -192,7 +192,7 @@ mod tests {
     fn what_is_due_and_what_a_listing_shows_have_places_of_their_own() {
         let (mut looks, places) = (Looks::default(), Arc::new(Semaphore::new(1)));
         let hint = |path: &str| Hint { key: key(path), places: Some(Arc::clone(&places).try_acquire_owned().unwrap()) };
-        looks.are_due((0..MOST + 1).map(|i| Scope::Key(key(&i.to_string()))));
+        looks.are_due((0..=MOST).map(|i| Scope::Key(key(&i.to_string()))));
         let due = begun(&mut looks);
         assert_eq!(due.len(), MOST);
         looks.are_unclear([hint("shown")]);

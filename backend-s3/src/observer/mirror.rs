@@ -358,7 +358,7 @@ mod tests {
         let (hub, mut mirror) = (Arc::new(Hub::new()), Mirror::default());
         let handle = Gate::new();
         let scope = Scope::Under(key("a"));
-        let watch = hub.register(&handle, scope.clone(), Init::Current).unwrap().finish(());
+        let watch = hub.register(&handle, scope.clone(), Init::Current).unwrap().finish(Arc::new(()));
         let mut faults = watch.filter_map(|told| ready(told.err()));
         let mut is_told = |wakers: Wakers| {
             wakers.wake();
@@ -402,7 +402,7 @@ mod tests {
     fn w10_a_listing_that_passes_is_one_of_all_paths_inside() {
         let (hub, mut mirror) = (Arc::new(Hub::new()), Mirror::default());
         let [above, inside] = ["a", "a/b"].map(|path| Scope::Under(key(path)));
-        let mut watch = hub.register(&Gate::new(), inside.clone(), Init::Current).unwrap().finish(());
+        let mut watch = hub.register(&Gate::new(), inside.clone(), Init::Current).unwrap().finish(Arc::new(()));
         assert_eq!(watch.next().now_or_never().unwrap().unwrap().unwrap(), Event::CaughtUp);
         mirror.begin(&inside);
         for _ in 0..2 {
