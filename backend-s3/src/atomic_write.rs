@@ -18,20 +18,19 @@ use futures_util::{
 };
 use store_api::{Effect, Error, ErrorKind, Init, Key, Result, TestAndSet, Watch};
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{
     Instance,
     client::{Client, Listed},
     entries::is_live,
     names,
+    places::Places,
     tasks::to_the_end,
 };
 
 /// How many requests a call has under way.
 pub(crate) const CONCURRENCY: usize = 16;
-/// A removal takes one of so many places for each of these bytes that it reads: those of long values are few at a time.
-const PLACE: u64 = 1024 * 1024;
 /// How many keys, and how many bytes of values, a page of a stream has at the most.
 const PAGE_KEYS: usize = 1000;
 const PAGE_ENTRIES: usize = 256;
@@ -95,7 +94,7 @@ impl Instance {
     /// since the watches are told of each by its answer.
     async fn remove_all(self: Arc<Self>) -> Result<()> {
         let live = self.live(&Key::root()).await?;
-        let clearing = Clearing { places: Semaphore::new(CONCURRENCY), has_failed: AtomicBool::new(false) };
+        let clearing = Clearing { places: Places::new(CONCURRENCY), has_failed: AtomicBool::new(false) };
         let remove = async |listed: Result<Option<(Key, u64)>>| {
             let removed = self.remove_listed(listed, &clearing).await;
             clearing.has_failed.fetch_or(removed.is_err(), Ordering::Relaxed);
@@ -107,10 +106,10 @@ impl Instance {
         all.await.map_err(some_removed)
     }
 
-    /// Removes an entry as a listing showed it. A removal reads the value: a long one takes the places of many.
+    /// Removes an entry as a listing showed it. A removal reads the value.
     async fn remove_listed(&self, listed: Result<Option<(Key, u64)>>, clearing: &Clearing) -> Result<()> {
         let Some((key, size)) = listed? else { return Ok(()) };
-        let _places = clearing.places.acquire_many(places_of(size)).await.expect("nobody closes it");
+        let _places = clearing.places.take(size).await;
         if clearing.has_failed() {
             return Ok(());
         }
@@ -122,7 +121,7 @@ impl Instance {
 
 /// What the removals of all entries share.
 struct Clearing {
-    places: Semaphore,
+    places: Places,
     /// No other begins.
     has_failed: AtomicBool,
 }
@@ -131,12 +130,6 @@ impl Clearing {
     fn has_failed(&self) -> bool {
         self.has_failed.load(Ordering::Relaxed)
     }
-}
-
-/// How many places the removal of an object takes.
-fn places_of(size: u64) -> u32 {
-    let most = CONCURRENCY as u64;
-    u32::try_from(size.div_ceil(PLACE).clamp(1, most)).expect("there are few")
 }
 
 /// The error of a removal of all entries, of which some may be gone.

@@ -55,8 +55,8 @@ const DELETES: usize = 16;
 const PAGE: u64 = 1000;
 /// How much memory is taken for a body before it has come.
 const MAX_RESERVED: usize = 8 * 1024 * 1024;
-/// How long bytes may be that are copied to be kept.
-const OWNED_LEN: usize = 1024 * 1024;
+/// How long bytes may be that are copied to be kept. No cache keeps any that are as long.
+pub(crate) const OWNED_LEN: usize = 4 * 1024 * 1024;
 /// No service has a longer `ETag`. Many of them are kept.
 const MAX_TAG_LEN: usize = 256;
 
@@ -172,8 +172,10 @@ pub(crate) struct Failure {
 /// What a failed request says about its effect, and what can be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FailureKind {
-    /// A write's condition did not hold, or was contended (412; 404 of an update; 409). Never a verdict by itself.
+    /// A write's condition did not hold (412; 404 of an update). Never a verdict by itself.
     Refused,
+    /// A write was contended, or the object that it was to create is there already (409). Never a verdict by itself.
+    Conflict,
     /// The answer was lost, late, or told of trouble inside (408, 429, 5xx): a write may have happened, or may still.
     Ambiguous,
     /// A 404 that names nothing that is missing: whoever is on the way may have said it. Nothing is absent by it (A11).
@@ -227,13 +229,18 @@ impl Failure {
         matches!(self.kind, FailureKind::Ambiguous | FailureKind::Unnamed | FailureKind::NotSent)
     }
 
+    /// Whether a write was refused as its condition did not hold, or may not have held.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self.kind, FailureKind::Refused | FailureKind::Conflict)
+    }
+
     /// The error of the contract, for a call whose effect is known to be this one.
     pub(crate) fn into_error(self, effect: Effect) -> Error {
         // What may have happened already is not repeated blindly.
         let again = if effect == Effect::Unknown { "read what is there before you try again" } else { "try again" };
         let passing = |message: &str| Error::new(ErrorKind::Unavailable, format!("{message}{again}"));
         let error = match self.kind {
-            FailureKind::Refused => passing("the object is contended; "),
+            FailureKind::Refused | FailureKind::Conflict => passing("the object is contended; "),
             FailureKind::Ambiguous => passing("the object store gave no answer that can be used; "),
             FailureKind::Unnamed => {
                 passing("a 404 does not say what is missing; check the endpoint and what is on the way to it, and ")
@@ -248,7 +255,7 @@ impl FailureKind {
     /// The error of a failure that to try again is no remedy for.
     fn lasting(self) -> Error {
         let (kind, message) = match self {
-            Self::Refused | Self::Ambiguous | Self::Unnamed | Self::NotSent => {
+            Self::Refused | Self::Conflict | Self::Ambiguous | Self::Unnamed | Self::NotSent => {
                 (ErrorKind::Unavailable, "the object store cannot be reached; check the endpoint")
             }
             Self::Denied => (ErrorKind::Denied, "the object store refuses the access; check the credentials"),
@@ -536,17 +543,17 @@ impl Client {
         }
     }
 
-    /// Removes all objects below the prefix but one, as they are listed: a listing goes on behind the last name of a page,
-    /// which need not be there any more.
-    pub(crate) async fn delete_all_but(self: &Arc<Self>, kept: &str) -> Result<(), Failure> {
-        let delete =
-            |object: Listed| async move { if object.name == kept { Ok(()) } else { self.delete(&object.name).await } };
-        self.everything().try_for_each_concurrent(DELETES, delete).await
+    /// Removes the objects below the prefix whose names are meant, as they are listed: a listing goes on behind the
+    /// last name of a page, which need not be there any more.
+    pub(crate) async fn delete_all(self: &Arc<Self>, is_meant: impl Fn(&str) -> bool) -> Result<(), Failure> {
+        let meant = self.everything().try_filter(|object| ready(is_meant(&object.name)));
+        meant.try_for_each_concurrent(DELETES, async |object| self.delete(&object.name).await).await
     }
 
-    /// Whether there is no object below the prefix.
-    pub(crate) async fn is_empty(self: &Arc<Self>) -> Result<bool, Failure> {
-        Ok(self.everything().try_next().await?.is_none())
+    /// Whether all objects below the prefix have such names.
+    pub(crate) async fn has_only(self: &Arc<Self>, is_such: impl Fn(&str) -> bool) -> Result<bool, Failure> {
+        let mut others = self.everything().try_filter(|object| ready(!is_such(&object.name)));
+        Ok(others.try_next().await?.is_none())
     }
 
     fn everything(self: &Arc<Self>) -> BoxStream<'static, Result<Listed, Failure>> {
@@ -578,9 +585,9 @@ pub(crate) async fn back_off(attempt: u32) {
 }
 
 /// What is kept holds its own bytes, and not the large buffer that it may be a part of: the transport's, or the
-/// application's. The few that are large themselves are not copied.
+/// application's. Those that are not kept are not copied.
 pub(crate) fn owned(bytes: Bytes) -> Bytes {
-    if bytes.len() <= OWNED_LEN { Bytes::copy_from_slice(&bytes) } else { bytes }
+    if bytes.len() < OWNED_LEN { Bytes::copy_from_slice(&bytes) } else { bytes }
 }
 
 /// The bytes of an answer. Little memory is taken at the service's word: it may announce more than it sends, or send more.
@@ -616,7 +623,8 @@ fn kind_without_answer(error: &object_store::Error) -> FailureKind {
     use object_store::Error as Os;
     match error {
         Os::NotFound { .. } => FailureKind::Missing,
-        Os::AlreadyExists { .. } | Os::Precondition { .. } => FailureKind::Refused,
+        Os::AlreadyExists { .. } => FailureKind::Conflict,
+        Os::Precondition { .. } => FailureKind::Refused,
         Os::PermissionDenied { .. } | Os::Unauthenticated { .. } => FailureKind::Denied,
         Os::InvalidPath { .. } => FailureKind::ForeignName,
         Os::NotSupported { .. } | Os::NotImplemented { .. } => FailureKind::Unsupported,

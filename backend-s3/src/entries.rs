@@ -19,11 +19,11 @@ use crate::{
 };
 
 /// How many bytes of entries are kept in memory, and how many entries are expected in them.
-const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+const CACHE_BYTES: usize = 16 * 1024 * 1024;
 const CACHE_ENTRIES: usize = 16 * 1024;
-/// Into how many parts the cache is divided, each under a lock of its own. A value is cached that fits into one of them:
-/// few parts hold long values, and requests take so long that nobody waits for a lock.
-const CACHE_SHARDS: usize = 4;
+/// Into how many parts the cache is divided, each under a lock of its own. A value is cached that fits into one of
+/// them, with what belongs to it: so none that is not its own. Requests take so long that nobody waits for a lock.
+const CACHE_SHARDS: usize = CACHE_BYTES / client::OWNED_LEN;
 /// How long what was seen is tried upon without a read. Longer would spare a read more often; but who finds that so many
 /// others wrote since that an object does not name them all cannot tell whether it was one of them (A5).
 const FRESH: Duration = Duration::from_secs(5);
@@ -108,7 +108,7 @@ impl Weighter<Key, Seen> for Weight {
 impl Entries {
     pub(crate) fn new(client: Arc<Client>) -> Self {
         let mut options = OptionsBuilder::new();
-        options.shards(CACHE_SHARDS).estimated_items_capacity(CACHE_ENTRIES).weight_capacity(CACHE_BYTES);
+        options.shards(CACHE_SHARDS).estimated_items_capacity(CACHE_ENTRIES).weight_capacity(CACHE_BYTES as u64);
         let options = options.build().expect("both capacities are set");
         let hasher = DefaultHashBuilder::default();
         Self { client, seen: Cache::with_options(options, Weight, hasher, DefaultLifecycle::default()) }
@@ -239,5 +239,35 @@ pub(crate) async fn seal(key: &Key, frame: &Frame) -> Result<PutPayload> {
 impl fmt::Debug for Entries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entries").field("cached", &self.seen.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+    use store_api::{AtomicWrite, Backend, EntryRead};
+
+    use super::*;
+    use crate::S3Options;
+
+    const MIB: usize = 1024 * 1024;
+
+    #[tokio::test]
+    async fn what_is_cached_holds_its_own_bytes_and_what_is_too_long_for_it_is_not_cached() {
+        let bucket = Arc::new(InMemory::new());
+        let open = || S3Options::over(Arc::clone(&bucket) as _).open();
+        let (writer, reader) = (open().await.unwrap(), open().await.unwrap());
+        let large = Bytes::from(vec![b'x'; 8 * MIB]);
+        let key = Key::new("k").unwrap();
+        for (len, is_cached) in [(MIB, true), (MIB + 1, true), (3 * MIB, true), (4 * MIB, false), (5 * MIB, false)] {
+            writer.atomic_write().unwrap().set(&key, large.slice(..len)).await.unwrap();
+            assert_eq!(reader.atomic_write().unwrap().find(&key).await.unwrap().unwrap().len(), len);
+            for store in [&writer, &reader] {
+                let seen = store.instance.entries.guess(&key, false);
+                let value = seen.as_ref().and_then(|state| state.value().unwrap());
+                assert_eq!(value.map(Bytes::len), is_cached.then_some(len));
+                assert!(value.is_none_or(|value| !large.as_ptr_range().contains(&value.as_ptr())), "{len}");
+            }
+        }
     }
 }

@@ -37,25 +37,24 @@ async fn make(client: &Client, options: &S3Options) -> Result<HashFunction> {
     match client.create(NAME, seal(function).into()).await {
         Ok(_) => Ok(function),
         // Another instance made it, or this one did and the answer was lost.
-        Err(failure) if matches!(failure.kind, FailureKind::Refused | FailureKind::Ambiguous) => {
-            match read(client).await? {
-                Some(function) => check_hash(options.hash, function),
-                None => Err(failure.into()),
-            }
-        }
+        Err(failure) if failure.is_refusal() || failure.kind == FailureKind::Ambiguous => match read(client).await? {
+            Some(function) => check_hash(options.hash, function),
+            None => Err(failure.into()),
+        },
         Err(failure) => Err(failure.into()),
     }
 }
 
 /// Removes the store below the prefix, its header last, so that what was interrupted can be done again. Where there is
-/// nothing there is nothing to remove; where there is something else nothing is removed.
+/// none, what an `open` may have left that made none is all that there is to remove; where there is something else
+/// nothing is removed.
 pub(crate) async fn destroy(client: &Arc<Client>) -> Result<()> {
     if read(client).await?.is_some() {
-        client.delete_all_but(NAME).await?;
+        client.delete_all(|name| name != NAME).await?;
         return Ok(client.delete(NAME).await?);
     }
-    if client.is_empty().await? {
-        return Ok(());
+    if client.has_only(probe::is_object).await? {
+        return Ok(client.delete_all(probe::is_object).await?);
     }
     Err(Error::new(
         ErrorKind::Incompatible,

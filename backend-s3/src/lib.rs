@@ -46,6 +46,7 @@ mod names;
 mod observer;
 mod options;
 mod packs;
+mod places;
 mod probe;
 mod tasks;
 mod turns;
@@ -81,7 +82,8 @@ impl S3Options {
         Ok(S3 { instance: Arc::new(opened.map_err(context.on("open"))?) })
     }
 
-    /// Removes the store: all objects below its prefix, its header last. Where there is nothing, there is nothing to do.
+    /// Removes the store: all objects below its prefix, its header last. Where there is nothing, there is nothing to
+    /// do; where an [`open`](Self::open) that failed has left the object of its probe, that one goes.
     ///
     /// - Objects that are not the store's go too, but for those whose names are not well-formed (`a//b`).
     /// - It is for stores that nobody has open: a write that is under way may leave an object behind, which is removed by
@@ -89,9 +91,9 @@ impl S3Options {
     ///
     /// # Errors
     ///
-    /// `Incompatible` where there are objects and no header of this format, of either hash function: nothing is removed
-    /// then. `InvalidInput` without a prefix, since the bucket may hold something else; `Unsupported` outside a tokio
-    /// runtime; `Denied`, `Unavailable`.
+    /// `Incompatible` where there are other objects and no header of this format, of either hash function: nothing is
+    /// removed then. `InvalidInput` without a prefix, since the bucket may hold something else; `Unsupported` outside a
+    /// tokio runtime; `Denied`, `Unavailable`.
     pub async fn destroy(self) -> Result<()> {
         let context = self.context();
         let destroyed = async {

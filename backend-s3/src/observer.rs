@@ -29,7 +29,7 @@ use tokio::{
 };
 
 use self::{
-    looks::Looks,
+    looks::{Hint, Look, Looks},
     mirror::{Base, Mirror, Told},
 };
 use crate::{
@@ -39,10 +39,13 @@ use crate::{
     entries::{Entries, State, is_live},
     frame::Frame,
     names,
+    places::Places,
 };
 
 /// How many listed objects are compared in a row.
 const CHUNK: usize = 256;
+/// How many places there are for looks at what listings show to have changed.
+const PLACES: usize = 64;
 
 pub(crate) struct Observer {
     entries: Arc<Entries>,
@@ -52,6 +55,8 @@ pub(crate) struct Observer {
     limit: u64,
     mirror: Mutex<Mirror>,
     poller: Mutex<Poller>,
+    /// Of the looks at what listings show to have changed.
+    places: Places,
     /// There is a key to confirm, or a first watch.
     nudge: Notify,
 }
@@ -71,6 +76,7 @@ impl Observer {
             limit: options.watch_limit,
             mirror: Mutex::default(),
             poller: Mutex::default(),
+            places: Places::new(PLACES),
             nudge: Notify::new(),
         }
     }
@@ -90,9 +96,9 @@ impl Observer {
     /// Begins a watch.
     ///
     /// The scope is looked at when the hub is watched already, so that a write of this instance is either seen or told;
-    /// then the watch is registered under the mirror's lock. So its baseline is what the mirror has, which each key was at a time
-    /// during the call, and what the mirror tells next is not in it (W1, W2). An entry that has changed and cannot be read
-    /// would be in the baseline as it was before, or as absent: with one, no watch begins (A11).
+    /// then the watch is registered under the mirror's lock. So its baseline is what the mirror has, which each key was
+    /// at a time during the call, and what the mirror tells next is not in it (W1, W2). An entry that has changed and
+    /// cannot be read would be in the baseline as it was before, or as absent: with one, no watch begins (A11).
     pub(crate) async fn register(
         self: &Arc<Self>,
         handle: &Arc<Gate>,
@@ -104,7 +110,7 @@ impl Observer {
         self.start_poller(runtime)?;
         let covering = Covering::begin(self, &scope);
         self.look(&scope).await?;
-        let (priming, there, failing) = {
+        let (priming, there) = {
             let mut mirror = self.mirror();
             mirror.is_known(&scope);
             let priming = prepared.register()?;
@@ -114,12 +120,9 @@ impl Observer {
                 mirror.there_untold(&scope).iter().for_each(|key| priming.begins_with(key));
                 Vec::new()
             };
-            (priming, there, mirror.failing(&scope))
+            (priming, there)
         };
         self.offer(&priming, there).await?;
-        for (key, error) in failing {
-            self.hub.fault_of(&key, &error).wake();
-        }
         drop(covering);
         Ok(priming)
     }
@@ -145,7 +148,7 @@ impl Observer {
             Scope::Key(key) => return self.look_at(key).await,
             Scope::Under(path) => path,
         };
-        let own = if path.is_root() { None } else { Some(path.clone()) };
+        let own = if path.is_root() { None } else { Some((path.clone(), 0)) };
         self.confirm_all(own).await?;
         let mut hints = pin!(self.hints_below(path));
         while let Some(hints) = hints.try_next().await? {
@@ -155,13 +158,16 @@ impl Observer {
         Ok(())
     }
 
-    /// Looks at entries. One that cannot be read does not keep those beside it from being told: the watches hear of it.
-    async fn confirm_all(&self, keys: impl IntoIterator<Item = Key>) -> Result<()> {
-        let confirm = |key: Key| async move {
+    /// Looks at entries of these sizes. One that cannot be read does not keep those beside it from being told: the
+    /// watches hear of it.
+    async fn confirm_all(&self, entries: impl IntoIterator<Item = (Key, u64)>) -> Result<()> {
+        let places = &Places::new(CONCURRENCY);
+        let confirm = |(key, size): (Key, u64)| async move {
+            let _places = places.take(size).await;
             let looked = self.look_at(&key).await;
-            looked.inspect_err(|error| self.failed(Scope::Key(key), error))
+            looked.inspect_err(|error| self.failed(&Scope::Key(key), error))
         };
-        let confirmed = stream::iter(keys).map(confirm).buffer_unordered(CONCURRENCY);
+        let confirmed = stream::iter(entries).map(confirm).buffer_unordered(CONCURRENCY);
         confirmed.fold(Ok(()), |before: Result<()>, confirmed| ready(before.and(confirmed))).await
     }
 
@@ -193,8 +199,9 @@ impl Observer {
         told.map(Wakers::wake).is_some()
     }
 
-    /// The entries below a path that a listing shows otherwise than the mirror has them, some at a time.
-    fn hints_below(&self, path: &Key) -> impl Stream<Item = Result<Vec<Key>>> + Send {
+    /// The entries below a path that a listing shows otherwise than the mirror has them, some at a time, with their
+    /// sizes.
+    fn hints_below(&self, path: &Key) -> impl Stream<Item = Result<Vec<(Key, u64)>>> + Send {
         let listed = self.entries.client().list(&names::of_scope(path));
         let mut count = 0;
         listed.ready_chunks(CHUNK).map(move |chunk| {
@@ -204,15 +211,15 @@ impl Observer {
         })
     }
 
-    fn hints_among(&self, listed: &[Listed]) -> Vec<Key> {
+    fn hints_among(&self, listed: &[Listed]) -> Vec<(Key, u64)> {
         let seen = listed.iter().filter_map(|listed| Some((entry_of(self.entries.client(), listed)?, listed)));
         let mut mirror = self.mirror();
         let mut is_hint = |key: &Key, version, is_there| !mirror.listed(key, version, is_there);
         let hints = seen.filter(|(key, listed)| is_hint(key, listed.version.as_ref(), is_live(listed.size)));
-        hints.map(|(key, _)| key).collect()
+        hints.map(|(key, listed)| (key, listed.size)).collect()
     }
 
-    fn failed(&self, what: Scope, error: &Error) {
+    fn failed(&self, what: &Scope, error: &Error) {
         let wakers = self.mirror().failed(&self.hub, what, error);
         wakers.wake();
     }
@@ -235,8 +242,9 @@ impl Observer {
         Ok(())
     }
 
-    /// Looks again and again, while something is watched. No look waits for another: one that takes long, or fails, delays
-    /// what it is about alone. The watches go on, and catch up when a fault has passed (W10).
+    /// Looks again and again, while something is watched. A look that takes long, or fails, delays what it is about
+    /// alone, as long as there are [places](Looks) for the others. The watches go on, and catch up when a fault has
+    /// passed (W10).
     async fn run(&self) {
         let _running = Running(self);
         let (mut looks, mut is_timed) = (Looks::default(), false);
@@ -253,8 +261,8 @@ impl Observer {
                     is_timed = self.hub.is_watched();
                     is_timed
                 }
-                Turn::Looked(scope) => {
-                    looks.end(&scope);
+                Turn::Looked(look) => {
+                    looks.end(look);
                     false
                 }
             };
@@ -262,9 +270,9 @@ impl Observer {
                 turns.push(self.due().boxed());
                 is_timed = true;
             }
-            looks.are_hinted(self.mirror().take_unclear());
-            while let Some(scope) = looks.begin() {
-                turns.push(self.looked(scope).boxed());
+            looks.are_unclear(self.mirror().take_unclear());
+            while let Some(look) = looks.begin() {
+                turns.push(self.looked(look).boxed());
             }
         }
     }
@@ -279,23 +287,27 @@ impl Observer {
         Turn::Due
     }
 
-    async fn looked(&self, scope: Scope) -> Turn {
-        let looked = match &scope {
+    async fn looked(&self, look: Look) -> Turn {
+        let looked = match &look.scope {
             Scope::Key(key) => self.look_at(key).await,
             Scope::Under(path) => self.look_below(path).await,
         };
         if let Err(error) = looked {
-            self.failed(scope.clone(), &error);
+            self.failed(&look.scope, &error);
         }
-        Turn::Looked(scope)
+        Turn::Looked(look)
     }
 
-    /// Looks for what has changed below a path, and leaves it to looks of its own.
+    /// Looks for what has changed below a path, and leaves it to looks of its own. The listing goes on as there are
+    /// places for them: others may have changed millions.
     async fn look_below(&self, path: &Key) -> Result<()> {
         let mut hints = pin!(self.hints_below(path));
         while let Some(hints) = hints.try_next().await? {
-            self.mirror().are_unclear(hints);
-            self.nudge.notify_one();
+            for (key, size) in hints {
+                let places = Some(self.places.take(size).await);
+                self.mirror().is_unclear(Hint { key, places });
+                self.nudge.notify_one();
+            }
         }
         self.mirror().passed(&Scope::Under(path.clone()));
         Ok(())
@@ -345,10 +357,10 @@ impl Observer {
 enum Turn {
     /// There is something to look at, or a first watch.
     Nudged,
-    /// All that is watched is to be looked at, be it or not that the last look at it has ended.
+    /// All that is watched is to be looked at, whether or not the last look at it has ended.
     Due,
     /// A look has ended.
-    Looked(Scope),
+    Looked(Look),
 }
 
 /// Tells the watches when the poller ends and nobody has stopped it: they would hear of nothing, and not know.
@@ -422,7 +434,7 @@ mod tests {
         let observer = Arc::clone(&mine.instance.observer);
         let nudging = tokio::spawn(async move {
             loop {
-                observer.mirror().are_unclear([other.clone()]);
+                observer.mirror().is_unclear(Hint::of_own(other.clone()));
                 observer.nudge.notify_one();
                 sleep(Duration::from_millis(1)).await;
             }

@@ -1,9 +1,9 @@
 //! Whether the service keeps the promise that all rests on: a write takes place if its condition holds, and only then.
 //!
-//! Some services take conditional writes and ignore the condition, or refuse them all. Each open asks with an object of its own, in four PUT
-//! and a DELETE: a note that a store was probed would say nothing about the service that answers today, since the same
-//! objects may be reached by another endpoint, or by another version behind the same one. What is kept almost always, or
-//! not under a race, no probe can tell: that is for the conformance suite.
+//! Some services take conditional writes and ignore the condition, or refuse them all. Each open asks with an object of
+//! its own, in four PUT and a DELETE: a note that a store was probed would say nothing about the service that answers
+//! today, since the same objects may be reached by another endpoint, or by another version behind the same one. What is
+//! kept almost always, or not under a race, no probe can tell: that is for the conformance suite.
 
 use bytes::Bytes;
 use store_api::{Error, ErrorKind, Result};
@@ -12,6 +12,9 @@ use crate::{
     client::{Client, Failure, FailureKind, Version, back_off},
     frame::random,
 };
+
+/// Where its objects are. Their names end with 32 hexadecimal digits.
+const FOLDER: &str = "probe/";
 
 /// How often it asks when answers are lost, or are those of contention.
 const ATTEMPTS: u32 = 3;
@@ -25,9 +28,10 @@ const UPDATE_ONLY: &str = "an update only of the version it names (`If-Match`)";
 enum Lack {
     /// A write took place whose condition does not hold, or the service says that it has no such write.
     Of(&'static str),
-    /// A write was refused whose condition holds, as by contention that the service has inside.
+    /// A write was refused whose condition holds: by a service that refuses each, or one that something on the way sent
+    /// twice.
     Refused(&'static str),
-    /// No answer, so that nothing is known.
+    /// No answer, or contention that the service has inside, so that nothing is known.
     Answer(Failure),
 }
 
@@ -37,7 +41,7 @@ impl Lack {
         match self {
             Self::Of(_) => false,
             Self::Refused(_) => true,
-            Self::Answer(failure) => failure.kind == FailureKind::Ambiguous,
+            Self::Answer(failure) => matches!(failure.kind, FailureKind::Ambiguous | FailureKind::Conflict),
         }
     }
 
@@ -53,7 +57,7 @@ impl Lack {
 pub(crate) async fn check(client: &Client) -> Result<()> {
     let mut attempt = 1;
     loop {
-        let name = format!("probe/{:032x}", u128::from_le_bytes(random()?));
+        let name = object_of(u128::from_le_bytes(random()?));
         let asked = ask(client, &name).await;
         if let Err(failure) = client.delete(&name).await {
             tracing::warn!(object = name, ?failure, "an object that a probe made is left behind");
@@ -65,6 +69,16 @@ pub(crate) async fn check(client: &Client) -> Result<()> {
         }
         attempt += 1;
     }
+}
+
+fn object_of(number: u128) -> String {
+    format!("{FOLDER}{number:032x}")
+}
+
+/// Whether this is the name of an object that a probe makes.
+pub(crate) fn is_object(name: &str) -> bool {
+    let number = name.strip_prefix(FOLDER).and_then(|digits| u128::from_str_radix(digits, 16).ok());
+    number.is_some_and(|number| object_of(number) == name)
 }
 
 async fn ask(client: &Client, name: &str) -> Result<(), Lack> {
@@ -84,7 +98,7 @@ fn takes_place(answer: Result<Version, Failure>, guarantee: &'static str) -> Res
 fn is_refused(answer: Result<Version, Failure>, guarantee: &'static str) -> Result<(), Lack> {
     match answer {
         Ok(_) => Err(Lack::Of(guarantee)),
-        Err(failure) if failure.kind == FailureKind::Refused => Ok(()),
+        Err(failure) if failure.is_refusal() => Ok(()),
         Err(failure) => Err(lack_of(failure, guarantee)),
     }
 }

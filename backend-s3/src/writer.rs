@@ -191,7 +191,7 @@ impl Doubt {
     fn add(&mut self, failure: &Failure) -> Result<()> {
         match failure.kind {
             FailureKind::NotSent => {}
-            FailureKind::Refused => self.was_sent = true,
+            FailureKind::Refused | FailureKind::Conflict => self.was_sent = true,
             FailureKind::Ambiguous => {
                 self.was_sent = true;
                 self.is_ambiguous = true;

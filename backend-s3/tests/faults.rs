@@ -63,7 +63,8 @@ const PACKS: usize = 60;
 #[derive(Default)]
 struct Spoiled {
     lists: Arc<AtomicUsize>,
-    deletes: Arc<AtomicUsize>,
+    deletes_of_probes: Arc<AtomicUsize>,
+    deletes_of_runs: Arc<AtomicUsize>,
 }
 
 /// Injects a fault into the next request that is meant, and counts it.
@@ -94,8 +95,10 @@ fn spoil(proxy: &Proxy) -> Spoiled {
     }
     spoil_next(proxy, Fault::Truncated, is_list, &spoiled.lists);
     proxy.sometimes(SHARE, Fault::Truncated, is_list);
+    // Those of the opens come first.
     for fault in OF_DELETES {
-        spoil_next(proxy, fault, |request| request.method == "DELETE", &spoiled.deletes);
+        spoil_next(proxy, fault, |request| is_delete_of(request, "/probe/"), &spoiled.deletes_of_probes);
+        spoil_next(proxy, fault, |request| is_delete_of(request, "/index/"), &spoiled.deletes_of_runs);
     }
     spoiled
 }
@@ -129,6 +132,10 @@ fn trial<F: Future<Output = ()>>(name: impl Into<String>, test: impl FnOnce() ->
 
 fn is_list(request: Request<'_>) -> bool {
     ["list-type=2", "comp=list"].iter().any(|query| request.target.contains(query))
+}
+
+fn is_delete_of(request: Request<'_>, folder: &str) -> bool {
+    request.method == "DELETE" && request.target.contains(folder)
 }
 
 /// What is acknowledged in the end, so that nobody waits for more.
@@ -366,11 +373,14 @@ async fn through_the_proxy(kind: Kind, seed: u64) {
     for fault in OF_ALL.into_iter().chain(OF_PUTS).chain(OF_READS) {
         assert!(proxy.injected(fault) > 0, "{fault:?} in none of {} requests", proxy.requests());
     }
-    for (kind, count) in [("LIST", spoiled.lists), ("DELETE", spoiled.deletes)] {
-        assert!(count.load(Ordering::Relaxed) > 0, "no {kind} of {} requests is spoiled", proxy.requests());
-    }
     assert!(!added.is_empty());
     scene.ensure_merged().await;
+    let Spoiled { lists, deletes_of_probes, deletes_of_runs } = spoiled;
+    for (kind, count) in
+        [("LIST", lists), ("DELETE of a probe", deletes_of_probes), ("DELETE of a run", deletes_of_runs)]
+    {
+        assert!(count.load(Ordering::Relaxed) > 0, "no {kind} of {} requests is spoiled", proxy.requests());
+    }
     ensure_kept(&scene.sound, added).await;
     ensure_told(&scene.sound, watching).await;
     ensure_explained(&scene.sound, recorder).await;

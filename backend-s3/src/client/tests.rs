@@ -93,7 +93,7 @@ async fn a5_an_answer_to_a_write_is_a_refusal_ambiguous_or_final() {
     let cases = [
         (404, NO_KEY, FailureKind::Refused),
         (404, HTML, FailureKind::Ambiguous),
-        (409, "", FailureKind::Refused),
+        (409, "", FailureKind::Conflict),
         (412, "", FailureKind::Refused),
         (408, "", FailureKind::Ambiguous),
         (429, "", FailureKind::Ambiguous),
@@ -226,7 +226,7 @@ async fn an_answer_without_an_end_takes_no_more_memory_than_one_of_its_kind() {
 
 #[test]
 fn a5_what_may_have_happened_is_read_before_it_is_repeated() {
-    for kind in [FailureKind::Refused, FailureKind::Ambiguous, FailureKind::Unnamed] {
+    for kind in [FailureKind::Refused, FailureKind::Conflict, FailureKind::Ambiguous, FailureKind::Unnamed] {
         let shown = |effect| Failure::new(kind, "cause").into_error(effect).to_string();
         assert!(shown(Effect::Unknown).contains("read what is there before you try again"));
         assert!(shown(Effect::NotApplied).ends_with(" try again") && !shown(Effect::NotApplied).contains("read what"));

@@ -1,7 +1,7 @@
 //! The mirror: what was told of the watched keys, and what is told next, so that the hub gets an unbroken chain of each.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ops::Bound::Excluded,
 };
 
@@ -9,6 +9,7 @@ use backend_kit::{Change, Hub, Old, Scope, Wakers, range_below};
 use bytes::Bytes;
 use store_api::{Error, Key};
 
+use super::looks::Hint;
 use crate::{
     client::Version,
     entries::State,
@@ -27,9 +28,10 @@ pub(super) struct Mirror {
     keys: BTreeMap<Key, Record>,
     /// What others seem to have written, and what this instance wrote where it is not known whether the record is of
     /// before or after.
-    unclear: Vec<Key>,
-    /// What could not be looked at, since when the watches know: an entry, or a listing.
-    failing: HashMap<Scope, Error>,
+    unclear: Vec<Hint>,
+    /// The entries that could not be read, and the paths that could not be listed, since the watches were told so.
+    unread: BTreeSet<Key>,
+    unlisted: HashSet<Key>,
     epoch: Epoch,
 }
 
@@ -51,6 +53,10 @@ impl Covers {
     fn of<'c>(&'c self, key: &'c Key) -> impl Iterator<Item = &'c Cover> {
         let paths = key.ancestors().filter_map(|path| self.paths.get(path));
         self.keys.get(key).into_iter().chain(paths)
+    }
+
+    fn include(&self, key: &Key) -> bool {
+        self.of(key).next().is_some()
     }
 
     /// Keeps those that are watched or begin; gives the others.
@@ -137,9 +143,12 @@ impl Mirror {
         self.covers.get_or_insert(scope).beginning -= 1;
     }
 
-    /// All of the scope was looked at.
+    /// All of the scope was looked at, and a watch of it is registered. What cannot be looked at there from here on is
+    /// told once more: the watch has not heard of it.
     pub(super) fn is_known(&mut self, scope: &Scope) {
         self.covers.get_or_insert(scope).is_known = true;
+        self.unread.retain(|key| !scope.covers(key));
+        self.unlisted.retain(|path| !path.covers(scope.path()));
     }
 
     /// Forgets the scopes that are neither watched nor about to be, and gives them: [their keys](Self::forget_keys) are
@@ -148,9 +157,8 @@ impl Mirror {
     pub(super) fn forget_unwatched(&mut self, hub: &Hub) -> Vec<Scope> {
         let over = self.covers.retain(&hub.scopes());
         if !over.is_empty() {
-            let mut failing = std::mem::take(&mut self.failing);
-            failing.retain(|scope, _| self.is_covered(scope.path()));
-            self.failing = failing;
+            self.unread.retain(|key| self.covers.include(key));
+            self.unlisted.retain(|path| self.covers.include(path));
             self.epoch.0 += 1;
         }
         over
@@ -197,7 +205,7 @@ impl Mirror {
     }
 
     fn is_covered(&self, key: &Key) -> bool {
-        self.covers.of(key).next().is_some()
+        self.covers.include(key)
     }
 
     /// Whether a key without a record has no object.
@@ -208,7 +216,16 @@ impl Mirror {
     /// Whether what a listing shows is what the mirror has, or is what it takes up as a beginning. If not, it is a hint.
     pub(super) fn listed(&mut self, key: &Key, version: Option<&Version>, is_there: bool) -> bool {
         if let Some(record) = self.keys.get(key) {
-            return version.is_some() && [&record.version, &record.rotten].map(Option::as_ref).contains(&version);
+            // What rotted may be back in the bytes that were told.
+            let is_told = version.is_some() && record.rotten.as_ref().or(record.version.as_ref()) == version;
+            if is_told {
+                self.unread.remove(key);
+            }
+            return is_told;
+        }
+        // A listing may go on when its watch is over.
+        if !self.is_covered(key) {
+            return true;
         }
         if self.is_known_absent(key) {
             return false;
@@ -250,12 +267,13 @@ impl Mirror {
         if follows || can_tell {
             return Told::Wakers(self.tell(hub, key, version, frame, follows));
         }
-        self.unclear.push(key.clone());
+        self.unclear.push(Hint::of_own(key.clone()));
         Told::Unclear
     }
 
     /// Tells a state that `follows` upon the record whatever its number, or is not older than it by its number.
     fn tell(&mut self, hub: &Hub, key: &Key, version: &Version, frame: &Frame, follows: bool) -> Wakers {
+        self.unread.remove(key);
         let (seq, is_there) = (frame.seq, frame.value.is_some());
         let mut now = Record { version: Some(version.clone()), seq: Some(seq), number: seq, is_there, rotten: None };
         let Some(record) = self.keys.get_mut(key) else {
@@ -285,37 +303,32 @@ impl Mirror {
     }
 
     /// Tells of what could not be looked at those whom it concerns, once until it has passed (W10).
-    pub(super) fn failed(&mut self, hub: &Hub, what: Scope, error: &Error) -> Wakers {
-        let wakers = match &what {
-            _ if !self.is_covered(what.path()) || self.failing.contains_key(&what) => return Wakers::default(),
-            Scope::Key(key) => hub.fault_of(key, error),
-            Scope::Under(_) => hub.fault_within(&what, error),
-        };
-        self.failing.insert(what, error.clone());
-        wakers
+    pub(super) fn failed(&mut self, hub: &Hub, what: &Scope, error: &Error) -> Wakers {
+        match what {
+            _ if !self.is_covered(what.path()) => Wakers::default(),
+            Scope::Key(key) if self.unread.insert(key.clone()) => hub.fault_of(key, error),
+            Scope::Under(path) if self.unlisted.insert(path.clone()) => hub.fault_within(what, error),
+            Scope::Key(_) | Scope::Under(_) => Wakers::default(),
+        }
     }
 
-    /// It was looked at.
+    /// It was looked at. A listing of a path is one of all paths inside.
     pub(super) fn passed(&mut self, what: &Scope) {
-        self.failing.remove(what);
-    }
-
-    /// The keys in a scope that could not be read, when they were read last.
-    pub(super) fn failing(&self, scope: &Scope) -> Vec<(Key, Error)> {
-        let of_key = |(what, error): (&Scope, &Error)| match what {
-            Scope::Key(key) if scope.covers(key) => Some((key.clone(), error.clone())),
-            _ => None,
-        };
-        self.failing.iter().filter_map(of_key).collect()
+        match what {
+            Scope::Key(key) => {
+                self.unread.remove(key);
+            }
+            Scope::Under(path) => self.unlisted.retain(|inside| !path.covers(inside)),
+        }
     }
 
     /// Keys that must be read to be told.
-    pub(super) fn take_unclear(&mut self) -> Vec<Key> {
+    pub(super) fn take_unclear(&mut self) -> Vec<Hint> {
         std::mem::take(&mut self.unclear)
     }
 
-    pub(super) fn are_unclear(&mut self, keys: impl IntoIterator<Item = Key>) {
-        self.unclear.extend(keys);
+    pub(super) fn is_unclear(&mut self, hint: Hint) {
+        self.unclear.push(hint);
     }
 }
 
@@ -327,17 +340,97 @@ fn publish(hub: &Hub, key: &Key, seq: u64, was_there: bool, new: Option<Bytes>) 
 
 #[cfg(test)]
 mod tests {
+    use std::{future::ready, sync::Arc};
+
+    use backend_kit::Gate;
+    use futures_util::{FutureExt, StreamExt};
+    use store_api::{Event, Init};
+
     use super::*;
+    use crate::frame::Writer;
 
     fn key(path: &str) -> Key {
         Key::new(path).unwrap()
     }
 
     #[test]
+    fn w10_a_fault_is_told_once_and_again_where_a_listing_or_a_write_has_shown_the_entry_meanwhile() {
+        let (hub, mut mirror) = (Arc::new(Hub::new()), Mirror::default());
+        let handle = Gate::new();
+        let scope = Scope::Under(key("a"));
+        let watch = hub.register(&handle, scope.clone(), Init::Current).unwrap().finish(Arc::new(()));
+        let mut faults = watch.filter_map(|told| ready(told.err()));
+        let mut is_told = |wakers: Wakers| {
+            wakers.wake();
+            faults.next().now_or_never().is_some()
+        };
+        mirror.begin(&scope);
+        let version = Version::new("1".to_owned());
+        assert!(mirror.listed(&key("a/1"), version.as_ref(), true));
+        let (entry, error) = (Scope::Key(key("a/1")), Error::closed());
+        assert!(is_told(mirror.failed(&hub, &entry, &error)));
+        assert!(!is_told(mirror.failed(&hub, &entry, &error)));
+        assert!(mirror.listed(&key("a/1"), version.as_ref(), true));
+        assert!(is_told(mirror.failed(&hub, &entry, &error)));
+        let frame = Frame::first(Writer::unique().unwrap(), None).unwrap();
+        let written = State::Kept { version: Version::new("2".to_owned()).unwrap(), frame };
+        assert!(matches!(mirror.wrote(&hub, &key("a/1"), &written, version.as_ref()), Told::Wakers(_)));
+        assert!(is_told(mirror.failed(&hub, &entry, &error)));
+        // Another watch has not heard of it.
+        mirror.is_known(&entry);
+        assert!(is_told(mirror.failed(&hub, &entry, &error)));
+    }
+
+    #[test]
+    fn a12_rot_that_is_restored_is_a_hint_and_then_gone() {
+        let (hub, mut mirror) = (Hub::new(), Mirror::default());
+        mirror.begin(&Scope::Under(Key::root()));
+        let [told, rot] = ["told", "rot"].map(|tag| Version::new(tag.to_owned()).unwrap());
+        assert!(mirror.listed(&key("k"), Some(&told), false));
+        let base = mirror.base(&key("k"));
+        assert!(mirror.read(&hub, &key("k"), &State::Rotten { version: rot.clone() }, &base).is_some());
+        assert!(mirror.listed(&key("k"), Some(&rot), true));
+        assert!(!mirror.listed(&key("k"), Some(&told), false));
+        let (base, frame) = (mirror.base(&key("k")), Frame::first(Writer::unique().unwrap(), None).unwrap());
+        let restored = State::Kept { version: told.clone(), frame };
+        assert!(mirror.read(&hub, &key("k"), &restored, &base).is_some());
+        assert!(mirror.listed(&key("k"), Some(&told), false));
+        assert!(mirror.there(&Scope::Under(Key::root())).is_empty());
+    }
+
+    #[test]
+    fn w10_a_listing_that_passes_is_one_of_all_paths_inside() {
+        let (hub, mut mirror) = (Arc::new(Hub::new()), Mirror::default());
+        let [above, inside] = ["a", "a/b"].map(|path| Scope::Under(key(path)));
+        let mut watch = hub.register(&Gate::new(), inside.clone(), Init::Current).unwrap().finish(Arc::new(()));
+        assert_eq!(watch.next().now_or_never().unwrap().unwrap().unwrap(), Event::CaughtUp);
+        mirror.begin(&inside);
+        for _ in 0..2 {
+            mirror.failed(&hub, &inside, &Error::closed()).wake();
+            assert!(watch.next().now_or_never().unwrap().unwrap().is_err());
+            mirror.passed(&above);
+        }
+    }
+
+    #[test]
+    fn what_a_listing_shows_behind_the_end_of_its_watch_is_not_kept() {
+        let (hub, mut mirror) = (Hub::new(), Mirror::default());
+        let scope = Scope::Under(key("a"));
+        mirror.begin(&scope);
+        assert!(mirror.listed(&key("a/1"), None, true));
+        mirror.end(&scope);
+        assert_eq!(mirror.forget_unwatched(&hub), std::slice::from_ref(&scope));
+        assert_eq!(mirror.forget_keys(&scope, None), None);
+        assert!(mirror.listed(&key("a/2"), None, true));
+        assert!(mirror.keys.is_empty());
+    }
+
+    #[test]
     fn what_no_scope_covers_any_more_is_forgotten_some_at_a_time() {
         let (hub, mut mirror) = (Hub::new(), Mirror::default());
         let (over, inside, beside) = (Scope::Under(key("a")), Scope::Key(key("a/7")), Scope::Under(key("b")));
-        for scope in [&over, &inside, &beside] {
+        let neighbours = ["a!", "a0"].map(|path| Scope::Key(key(path)));
+        for scope in [&over, &inside, &beside].into_iter().chain(&neighbours) {
             mirror.begin(scope);
         }
         let others = ["a", "a!", "a0", "b", "b/c"].map(str::to_owned);

@@ -1,10 +1,11 @@
 //! Merging: the footers of many packs become runs of the index, together with the shorter runs that are there.
 //!
 //! Whoever notices that much is not indexed does it, in the background. Each run stays several times as long as the
-//! next, and each record is written again few times; a full run stays as it is, so that there is one for each million
-//! values besides. A merge takes the earliest packs, as many as have a million values, or one that has more. Who loses a
-//! race for the root has wasted some requests; who is interrupted leaves objects that nobody reads, until a later merge
-//! removes them. A pack that is left, or whose footer is damaged, is not indexed, and the root says so by its floor.
+//! next, and each record is written again few times. A run that would not fit into one with what follows it stays as it
+//! is: two such neighbours have more than a million values, so that there are up to two for each million. A merge takes
+//! the earliest packs, as many as have a million values, or one that has more. Who loses a race for the root has wasted
+//! some requests; who is interrupted leaves objects that nobody reads, until a later merge removes them. A pack that is
+//! left, or whose footer is damaged, is not indexed, and the root says so by its floor.
 
 use std::{
     collections::BTreeSet,
@@ -31,7 +32,7 @@ use super::{
     view::View,
 };
 use crate::{
-    client::{Failure, FailureKind, Listed, Version},
+    client::{Failure, Listed, Version},
     frame::random,
 };
 
@@ -196,7 +197,7 @@ impl Packs {
                 self.merged(plan, version).await;
                 Ok(true)
             }
-            Err(failure) if failure.kind == FailureKind::Refused => self.settle(plan, &runs).await,
+            Err(failure) if failure.is_refusal() => self.settle(plan, &runs).await,
             // Where it is not known whose root it is, the runs may be needed.
             Err(failure) => Err(failure.into_error(Effect::Unknown)),
         }
@@ -353,6 +354,23 @@ mod tests {
             assert!(plan.packs.iter().eq(&packs[..taken]), "{longest}");
             assert_eq!(plan.root.floor, floor, "{longest}");
             assert!(packs.iter().all(|pack| plan.root.covers(*pack) == plan.packs.contains(pack)), "{longest}");
+        }
+    }
+
+    #[test]
+    fn the_floor_waits_for_a_damaged_pack_as_for_those_that_are_left() {
+        let mut view = View::default();
+        (10..20).for_each(|epoch| {
+            let pack = PackName::new(epoch).unwrap();
+            view.insert(pack, index(pack, 4));
+        });
+        view.set_listed(Vec::new(), Some(40));
+        for (longest, damaged, floor) in [(9, 15, 12), (9, 11, 11), (40, 15, 15)] {
+            let damaged = PackName::new(damaged).unwrap();
+            view.set_read(BTreeSet::from([damaged]));
+            let plan = Plan::of(&view, longest).unwrap();
+            assert_eq!(plan.root.floor, floor, "{longest}");
+            assert!(!plan.root.covers(damaged) && plan.packs.iter().all(|pack| plan.root.covers(*pack)), "{longest}");
         }
     }
 

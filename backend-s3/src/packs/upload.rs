@@ -233,7 +233,7 @@ impl Packs {
             let Err(failure) = self.client.create(object, payload.clone()).await else { return Ok(()) };
             match failure.kind {
                 // It is there, or a request for it is under way and was answered with a conflict.
-                FailureKind::Refused => {
+                FailureKind::Refused | FailureKind::Conflict => {
                     effect = Effect::Unknown;
                     let there = self.client.head(object).await.map_err(|failure| failure.into_error(effect))?;
                     if there.is_some() {

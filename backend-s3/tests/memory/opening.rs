@@ -27,6 +27,9 @@ enum Fails {
     Update,
     /// It refuses each update, as if its condition did not hold.
     EachUpdate,
+    /// It answers each update, or each create, with contention.
+    ContendedUpdate,
+    ContendedCreate,
     /// It refuses the next update alone.
     OneUpdate,
     /// Whoever asks may not write.
@@ -64,6 +67,9 @@ fn denied(at: &Path) -> Error {
 impl ObjectStore for Odd {
     async fn put_opts(&self, at: &Path, payload: PutPayload, mut options: PutOptions) -> Result<PutResult> {
         match (&options.mode, self.fails) {
+            (PutMode::Create, Fails::ContendedCreate) | (PutMode::Update(_), Fails::ContendedUpdate) => {
+                return Err(Error::AlreadyExists { path: at.to_string(), source: "409".into() });
+            }
             (PutMode::Update(_), _) if self.refuses_update() => {
                 return Err(Error::Precondition { path: at.to_string(), source: "412".into() });
             }
@@ -143,6 +149,16 @@ async fn a_service_that_refuses_each_update_is_refused_by_its_name_and_one_that_
     assert!(error.to_string().contains("an update of the current version"), "{error}");
     assert_eq!(objects(&*store).await, [""; 0]);
     S3Options::over(Odd::new(Fails::OneUpdate)).open().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a6_a_service_where_each_write_is_contended_is_unavailable_and_lacks_nothing() {
+    for fails in [Fails::ContendedCreate, Fails::ContendedUpdate] {
+        let store = Odd::new(fails);
+        let error = S3Options::over(Arc::clone(&store) as _).open().await.unwrap_err();
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true));
+        assert_eq!(objects(&*store).await, [""; 0]);
+    }
 }
 
 #[tokio::test]
@@ -227,6 +243,32 @@ async fn what_is_not_a_store_is_not_destroyed() {
         let before = objects(&*bucket).await;
         assert_eq!(options().destroy().await.unwrap_err().kind(), ErrorKind::Incompatible, "{header:?}");
         assert_eq!(objects(&*bucket).await, before, "{header:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_opens_that_made_no_store_have_left_is_destroyed_where_there_is_nothing_else() {
+    let bucket = Arc::new(InMemory::new());
+    let options = || S3Options::over(Arc::clone(&bucket) as _).prefix("a");
+    let probes = [format!("a/probe/{:032x}", 7), format!("a/probe/{}", "f".repeat(32))];
+    for (beside, is_destroyed) in [
+        ("b/probe", true),
+        ("a/probe/readme", false),
+        ("a/probe/+f0000000000000000000000000000000", false),
+        ("a/probe/F0000000000000000000000000000000", false),
+        ("a/entries/k_", false),
+    ] {
+        for object in probes.iter().map(String::as_str).chain([beside]) {
+            bucket.put(&Path::from(object), "first".into()).await.unwrap();
+        }
+        let before = objects(&*bucket).await;
+        let destroyed = options().destroy().await.map_err(|error| error.kind());
+        if is_destroyed {
+            assert_eq!((destroyed, objects(&*bucket).await), (Ok(()), vec![beside.to_owned()]));
+        } else {
+            assert_eq!((destroyed, objects(&*bucket).await), (Err(ErrorKind::Incompatible), before));
+        }
+        bucket.delete(&Path::from(beside)).await.unwrap();
     }
 }
 

@@ -1,10 +1,10 @@
 //! Watches beside an entry that cannot be read, reads that are slow or have no answer, and a runtime that ends.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::ready, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use backend_s3::{S3, S3Options};
-use futures_util::{TryStreamExt, stream::BoxStream};
+use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// What a GET of one object meets.
+/// What a GET of some objects meets.
 enum Meets {
     /// It is refused.
     Refusal,
@@ -27,16 +27,21 @@ enum Meets {
     Delay { asked: Semaphore, go_on: Semaphore },
 }
 
-/// An object store that reads one object otherwise than the rest, for one instance.
+/// An object store that reads some objects otherwise than the rest, for one instance.
 struct Odd {
-    inner: Arc<InMemory>,
-    object: Path,
+    inner: Arc<dyn ObjectStore>,
+    /// How their names begin.
+    objects: String,
     meets: Meets,
 }
 
 impl Odd {
-    fn new(inner: &Arc<InMemory>, object: &str, meets: Meets) -> Arc<Self> {
-        Arc::new(Self { inner: Arc::clone(inner), object: Path::from(object), meets })
+    fn new(inner: &Arc<impl ObjectStore>, objects: &str, meets: Meets) -> Arc<Self> {
+        Arc::new(Self { inner: Arc::clone(inner) as _, objects: objects.to_owned(), meets })
+    }
+
+    fn slow(inner: &Arc<impl ObjectStore>, objects: &str) -> Arc<Self> {
+        Self::new(inner, objects, Meets::Delay { asked: Semaphore::new(0), go_on: Semaphore::new(0) })
     }
 }
 
@@ -48,7 +53,7 @@ impl ObjectStore for Odd {
 
     async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {
         let answer = self.inner.get_opts(at, options).await;
-        if *at != self.object {
+        if !at.as_ref().starts_with(&self.objects) {
             return answer;
         }
         match &self.meets {
@@ -153,11 +158,33 @@ async fn w1_no_watch_begins_where_an_entry_has_changed_and_cannot_be_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn w10_a_watch_that_begins_beside_a_fault_that_was_just_told_hears_of_it_too() {
+    let bucket = Arc::new(InMemory::new());
+    let others = entries(Arc::clone(&bucket) as _).await;
+    others.set(&key("b"), "0".into()).await.unwrap();
+    let slow = Odd::slow(&Odd::new(&bucket, "entries/a_", Meets::Refusal), "entries/b_");
+    let Meets::Delay { asked, go_on } = &slow.meets else { unreachable!() };
+    let mine = entries(Arc::clone(&slow) as _).await;
+    let mut first = mine.watch(&Key::root(), Init::Current).await.unwrap();
+    assert_eq!(next(&mut first).await, Event::CaughtUp);
+    others.set(&key("b"), "1".into()).await.unwrap();
+    let second = tokio::spawn(async move { mine.watch(&Key::root(), Init::Current).await.unwrap() });
+    // The second has seen all there is, but for `b`, for which the first waits too.
+    drop(asked.acquire_many(2).await.unwrap());
+    others.set(&key("a"), "1".into()).await.unwrap();
+    assert_eq!(first.next().await.unwrap().unwrap_err().key(), Some("a"));
+    go_on.add_permits(1_000);
+    let mut faults = second.await.unwrap().filter_map(|told| ready(told.err()));
+    let fault = timeout(Duration::from_mins(1), faults.next()).await.expect("it is told").unwrap();
+    assert_eq!(fault.key(), Some("a"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn w11_an_entry_that_is_read_slowly_delays_no_other() {
     for watches_path in [false, true] {
         let bucket = Arc::new(InMemory::new());
         let others = entries(Arc::clone(&bucket) as _).await;
-        let slow = Odd::new(&bucket, "entries/a_", Meets::Delay { asked: Semaphore::new(0), go_on: Semaphore::new(0) });
+        let slow = Odd::slow(&bucket, "entries/a_");
         let Meets::Delay { asked, go_on } = &slow.meets else { unreachable!() };
         let mine = entries(Arc::clone(&slow) as _).await;
         // Its first read alone is answered.
@@ -182,11 +209,37 @@ async fn w11_an_entry_that_is_read_slowly_delays_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn w11_thousands_of_changes_that_are_read_slowly_keep_their_listing_waiting_and_nothing_else() {
+    let bucket = Arc::new(InMemory::new());
+    let others = entries(Arc::clone(&bucket) as _).await;
+    let slow = Odd::slow(&bucket, "entries/a/");
+    let Meets::Delay { asked, .. } = &slow.meets else { unreachable!() };
+    let store = S3Options::over(Arc::clone(&slow) as _).open().await.unwrap();
+    let mine = store.atomic_write().unwrap();
+    let mut below = mine.watch(&key("a"), Init::Current).await.unwrap();
+    let mut beside = mine.watch_key(&key("b"), Init::Current).await.unwrap();
+    for watch in [&mut below, &mut beside] {
+        assert_eq!(next(watch).await, Event::CaughtUp);
+    }
+    for i in 0..3000 {
+        others.set(&key(&format!("a/{i}")), "1".into()).await.unwrap();
+    }
+    drop(asked.acquire_many(64).await.unwrap());
+    let listed = store.requests().list;
+    for value in ["1", "2", "3"] {
+        others.set(&key("b"), value.into()).await.unwrap();
+        let told = timeout(Duration::from_secs(2), next(&mut beside)).await.expect("it is told behind a poll");
+        assert!(matches!(&told, Event::Changed { key: told, .. } if *told == key("b")), "{told:?}");
+    }
+    assert_eq!((asked.available_permits(), store.requests().list), (64, listed));
+}
+
+#[tokio::test(start_paused = true)]
 async fn w4_a_slow_read_that_a_listing_has_overtaken_is_not_told() {
     let bucket = Arc::new(InMemory::new());
     let others = entries(Arc::clone(&bucket) as _).await;
     others.set(&key("a"), "1".into()).await.unwrap();
-    let slow = Odd::new(&bucket, "entries/a_", Meets::Delay { asked: Semaphore::new(0), go_on: Semaphore::new(0) });
+    let slow = Odd::slow(&bucket, "entries/a_");
     let Meets::Delay { asked, go_on } = &slow.meets else { unreachable!() };
     let mine = entries(Arc::clone(&slow) as _).await;
     let first = tokio::spawn({
@@ -205,7 +258,7 @@ async fn w4_a_slow_read_that_a_listing_has_overtaken_is_not_told() {
 
 /// A store where a GET of one object is not answered, with its instance and a look for what is not there, which waits.
 async fn looking(object: &str, bucket: &Arc<InMemory>) -> (S3, JoinHandle<store_api::Result<Option<ContentKey>>>) {
-    let slow = Odd::new(bucket, object, Meets::Delay { asked: Semaphore::new(0), go_on: Semaphore::new(0) });
+    let slow = Odd::slow(bucket, object);
     let options = S3Options::over(Arc::clone(&slow) as _).busy(Duration::from_secs(2));
     let store = options.patience(Duration::from_hours(1)).open().await.unwrap();
     let content = store.indexable().unwrap();

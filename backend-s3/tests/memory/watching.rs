@@ -1,10 +1,16 @@
 //! Watches over two instances, in virtual time.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use backend_s3::{S3, S3Options};
-use object_store::memory::InMemory;
+use bytes::Bytes;
+use object_store::{
+    ObjectStore,
+    memory::InMemory,
+    throttle::{ThrottleConfig, ThrottledStore},
+};
 use store_api::{AtomicWrite, Backend, Diff, EntryRead, ErrorKind, Event, Init, Key, Watch};
+use tokio::time::Instant;
 
 use crate::faulty::Faulty;
 
@@ -145,6 +151,29 @@ async fn w10_the_close_of_the_instance_ends_its_watches_and_its_requests() {
     assert_eq!(watch.next().await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
     assert!(watch.next().await.is_none());
     let requests = scene.mine.requests();
-    tokio::time::sleep(std::time::Duration::from_mins(1)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(scene.mine.requests(), requests);
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_long_values_that_others_wrote_are_read_at_a_time() {
+    let config = ThrottleConfig { wait_get_per_call: Duration::from_secs(1), ..ThrottleConfig::default() };
+    for (len, seconds) in [(9, 0), (9 << 20, 1)] {
+        let bucket: Arc<dyn ObjectStore> = Arc::new(ThrottledStore::new(InMemory::new(), config));
+        let open = || S3Options::over(Arc::clone(&bucket)).poll(Duration::from_hours(1)).open();
+        let (mine, others) = (open().await.unwrap(), open().await.unwrap());
+        let mut watch = mine.atomic_write().unwrap().watch(&Key::root(), Init::Current).await.unwrap();
+        assert_eq!(next(&mut watch).await, Event::CaughtUp);
+        for path in ["a", "b", "c", "d", "e", "f", "g"] {
+            let value = Bytes::from(vec![b'x'; len]);
+            let applied = others.atomic_write().unwrap().test_and_set(&key(path), None, Some(value)).await.unwrap();
+            assert!(applied.is_applied());
+        }
+        next(&mut watch).await;
+        let first = Instant::now();
+        for _ in 1..7 {
+            next(&mut watch).await;
+        }
+        assert_eq!(first.elapsed().as_secs(), seconds, "{len}");
+    }
 }
