@@ -2,6 +2,7 @@
 
 use std::{env, fs, process::Command};
 
+use backend_rocksdb::RocksdbOptions;
 use store_api::{AtomicWrite, Backend};
 use tokio::runtime::Runtime;
 
@@ -31,6 +32,35 @@ async fn a_store_that_was_dropped_has_let_go_of_its_folder() {
     drop(store);
     let store = scene.open().await;
     assert_eq!(store.atomic_write().unwrap().find(&key("k")).await.unwrap(), Some(value(1)));
+}
+
+/// RocksDB removes each file that it does not know from where it takes its own to be, and repairs a manifest that it does
+/// not find there.
+#[tokio::test]
+async fn the_end_of_a_store_that_was_moved_touches_nothing_where_it_was() {
+    for is_closed in [true, false] {
+        let (scene, other) = (Scene::new(), Scene::new());
+        for number in 2..4 {
+            let store = other.open().await;
+            store.atomic_write().unwrap().set(&key("k"), value(number)).await.unwrap();
+            store.close().await.unwrap();
+        }
+        let store = scene.open().await;
+        store.atomic_write().unwrap().set(&key("k"), value(1)).await.unwrap();
+        let elsewhere = scene.store().with_file_name("elsewhere");
+        fs::rename(scene.store(), &elsewhere).unwrap();
+        fs::rename(other.store(), scene.store()).unwrap();
+        let before = scene.files();
+        if is_closed {
+            store.close().await.unwrap();
+        }
+        drop(store);
+        assert!(scene.files() == before, "closed: {is_closed}");
+        for (options, number) in [(scene.options(), 3), (RocksdbOptions::new(elsewhere), 1)] {
+            let store = options.open().await.unwrap();
+            assert_eq!(store.atomic_write().unwrap().find(&key("k")).await.unwrap(), Some(value(number)));
+        }
+    }
 }
 
 /// How many threads of stores this process has.
