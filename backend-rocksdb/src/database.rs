@@ -339,9 +339,17 @@ impl Lease<'_> {
         Ok(false)
     }
 
-    /// Notes that a value of this length is written, or, with none, that a row is removed.
-    pub(crate) fn note_written(&self, space: Space, key: &[u8], len: usize) {
-        self.database.long.note(space, key, len);
+    /// Writes a batch of these rows, each with the length of its value, or with none where it is removed.
+    pub(crate) fn write<'k>(
+        &self,
+        batch: WriteBatch,
+        options: &WriteOptions,
+        rows: impl Iterator<Item = (Space, &'k [u8], usize)>,
+    ) -> Result<(), rocksdb::Error> {
+        let (announced, bytes) = (self.database.long.announce(rows), batch.size_in_bytes());
+        let written = self.rocksdb().write_opt(batch, options);
+        self.database.long.settle(announced, written.is_ok().then_some(bytes));
+        written
     }
 
     pub(crate) fn get(&self, space: Space, key: &[u8], tier: Tier) -> Result<Found<DBPinnableSlice<'_>>> {
