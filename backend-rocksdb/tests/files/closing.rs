@@ -72,15 +72,21 @@ fn count() -> usize {
     names.filter(|name| name.starts_with("irminsul-rocksd")).count()
 }
 
-/// The only test of its name's pattern in this process: the others have stores open.
+/// The variable that tells the process of one test that it is that.
+const ALONE: &str = "IRMINSUL_TEST_ALONE";
+
+/// What that process says at the end: without the test in it, it would succeed, too.
+const ENDED: &str = "all threads have ended";
+
+/// In a process of its own: the other tests have stores open.
 #[test]
 fn l4_the_thread_of_an_instance_ends_with_it() {
-    let test = env::args().any(|argument| argument == "--exact");
-    if !test {
-        let program = env::current_exe().unwrap();
-        let name = "closing::l4_the_thread_of_an_instance_ends_with_it";
-        let alone = Command::new(program).args([name, "--exact", "--nocapture"]).status().unwrap();
-        assert!(alone.success(), "the test by itself");
+    if env::var_os(ALONE).is_none() {
+        let mut alone = Command::new(env::current_exe().unwrap());
+        alone.args(["closing::l4_the_thread_of_an_instance_ends_with_it", "--exact", "--nocapture"]).env(ALONE, "");
+        let alone = alone.output().unwrap();
+        let said = String::from_utf8_lossy(&alone.stdout);
+        assert!(alone.status.success() && said.contains(ENDED), "{said}{}", String::from_utf8_lossy(&alone.stderr));
         return;
     }
     Runtime::new().unwrap().block_on(async {
@@ -96,4 +102,5 @@ fn l4_the_thread_of_an_instance_ends_with_it() {
             assert_eq!(count(), 0, "in round {round}");
         }
     });
+    println!("{ENDED}");
 }
