@@ -410,7 +410,7 @@ pub(crate) fn in_passing_at(then: &Snapshot<'_>) -> ReadOptions {
     options
 }
 
-/// For a page of a list. What has one page only may be read again.
+/// For a page of a list. The first one is kept in the cache: a list that has no other is short, and may be read again.
 pub(crate) fn for_page(is_first: bool) -> ReadOptions {
     if is_first { ReadOptions::default() } else { in_passing() }
 }

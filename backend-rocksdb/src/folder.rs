@@ -132,8 +132,8 @@ impl Folder {
         disk.f_bavail.checked_mul(disk.f_frsize)
     }
 
-    /// Behind an open of RocksDB's: from here on the store has a log that survives a power loss, unless it was closed, and
-    /// a missing one is noticed.
+    /// Notes that RocksDB has opened the store: from then on it has a log that survives a power loss, unless it is closed,
+    /// and a missing one is noticed.
     ///
     /// RocksDB makes a new log before the manifest that names it, and removes no log before that. On most file systems the
     /// sync that comes with the manifest keeps the names of both, and elsewhere (btrfs) no name is gone for good before an

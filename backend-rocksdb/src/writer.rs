@@ -233,7 +233,7 @@ struct Decided<'l, 'w> {
     batch: WriteBatch,
 }
 
-/// How far it is looked for the hash of a value that could be written instead.
+/// Where a writer looks for the hash of a value before it writes that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     /// In memory, where it is not one of many: to look for all of them costs more than to write them unsynced.
@@ -390,8 +390,7 @@ impl<'l, 'w> Decided<'l, 'w> {
         Ok(Ok(TestAndSet::Applied))
     }
 
-    /// Whether an addition is written. Where it is not looked for a value that has the hash, it is: whatever is there, it
-    /// may take the place of that.
+    /// Whether an addition is written. One whose hash is not looked for is: it may take the place of whatever is there.
     fn takes(&self, addition: &Addition, is_alone: bool) -> Result<Result<bool>, Failure> {
         if let Some(present) = self.content.get(&addition.hash) {
             return Ok(Ok(addition.replaces(self.hash, present.trusted, &present.value)));
