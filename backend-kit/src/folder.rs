@@ -91,19 +91,42 @@ impl LockFile {
     ///
     /// # Errors
     ///
-    /// `InUse`, at once, with the id of the process that holds the lock; what the system says of the file.
+    /// `InUse`, at once, with the id of the process that holds the lock; `Other` when it was moved or removed meanwhile;
+    /// what the system says of the file.
     pub fn take(path: &Path) -> Result<Self> {
-        let refuse = |error| io_error("the store cannot be locked", error);
-        let mut file = private().open(path).map_err(refuse)?;
+        Self::hold(private().open(path).map_err(unlockable)?, path)
+    }
+
+    /// Locks a file that was found there.
+    fn hold(mut file: File, path: &Path) -> Result<Self> {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(in_use(&file)),
-            Err(TryLockError::Error(error)) => return Err(refuse(error)),
+            Err(TryLockError::Error(error)) => return Err(unlockable(error)),
         }
-        file.set_len(0).and_then(|()| write!(file, "{}", process::id())).map_err(refuse)?;
-        let path = fs::canonicalize(path).map_err(refuse)?;
-        let [held, found] = [file.metadata(), fs::metadata(&path)].map(|file| file.as_ref().map(identity_of).ok());
-        Ok(Self { file, path, identity: found.filter(|_| found == held) })
+        let path = match fs::canonicalize(path) {
+            Err(error) if is_absence(&error) => return Err(gone()),
+            path => path.map_err(unlockable)?,
+        };
+        let identity = Self::identify(&file, &path)?;
+        file.set_len(0).and_then(|()| write!(file, "{}", process::id())).map_err(unlockable)?;
+        Ok(Self { file, path, identity })
+    }
+
+    /// What it is known by. Between the opening and the lock it may have been removed, and another one be in its place,
+    /// which a third instance can lock.
+    fn identify(held: &File, path: &Path) -> Result<Option<Identity>> {
+        let held = identity_of(&held.metadata().map_err(unlockable)?);
+        let look = || match fs::metadata(path) {
+            Ok(found) => Ok(identity_of(&found)),
+            Err(error) if is_absence(&error) => Err(gone()),
+            Err(error) => Err(unlockable(error)),
+        };
+        let found = look()?;
+        if found == held {
+            return Ok(Some(held));
+        }
+        if look()? == found { Err(gone()) } else { Ok(None) }
     }
 
     /// `Ok` while the file is where it was locked. Who removed it removed the store, and nobody finds what is written to
@@ -116,13 +139,8 @@ impl LockFile {
         let Some(identity) = self.identity else { return Ok(()) };
         match fs::metadata(&self.path) {
             Ok(found) if identity_of(&found) == identity => Ok(()),
-            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                Err(io_error("the folder of the store cannot be looked at", error))
-            }
-            _ => {
-                let message = "the folder of the store was moved or removed; open the store again";
-                Err(Error::new(ErrorKind::Other, message))
-            }
+            Err(error) if !is_absence(&error) => Err(io_error("the folder of the store cannot be looked at", error)),
+            _ => Err(gone()),
         }
     }
 }
@@ -160,6 +178,19 @@ fn private() -> OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
+}
+
+fn unlockable(error: io::Error) -> Error {
+    io_error("the store cannot be locked", error)
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::Other, "the folder of the store was moved or removed; open the store again")
+}
+
+/// Whether nothing is at a path.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn in_use(lock: &File) -> Error {
@@ -266,6 +297,26 @@ mod tests {
         lock.check_in_place().unwrap();
         fs::remove_dir_all(&path).unwrap();
         gone();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn l4_a_lock_that_was_removed_before_it_was_locked_is_refused() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("lock");
+        let slow = || private().open(&path).unwrap();
+        let gone = |file| {
+            let refusal = LockFile::hold(file, &path).unwrap_err();
+            assert!(refusal.to_string().contains("was moved or removed"), "{refusal}");
+        };
+        let removed = slow();
+        fs::remove_file(&path).unwrap();
+        gone(removed);
+        let replaced = slow();
+        fs::remove_file(&path).unwrap();
+        let lock = LockFile::take(&path).unwrap();
+        gone(replaced);
+        lock.check_in_place().unwrap();
     }
 
     #[cfg(unix)]

@@ -13,6 +13,7 @@
 //! before anything is read: nothing is shown that may only be in the system's cache (A10, E3).
 
 use std::{
+    mem,
     panic::catch_unwind,
     sync::{
         Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLockError,
@@ -132,6 +133,10 @@ impl Database {
     /// Opens what is in the folder of the options, and says how the store hashes.
     pub(crate) fn open(options: &RocksdbOptions) -> Result<(Self, HashFunction)> {
         let (folder, hash) = Folder::open(&options.path, options.create, options.hash)?;
+        Ok((Self::open_in(folder, options)?, hash))
+    }
+
+    fn open_in(folder: Folder, options: &RocksdbOptions) -> Result<Self> {
         let families = Families::new(options)?;
         let opened = DB::open_cf_descriptors(&families.database, folder.path(), families.descriptors());
         let database = opened.map_err(from_rocksdb)?;
@@ -142,7 +147,7 @@ impl Database {
         // Two generations of memtables, and in each a group or a batch more.
         let long = LongRows::new(write_memory(options).saturating_add(options.batch_limit.max(ROOM)).saturating_mul(2));
         let (order, closing, from_disk) = (Mutex::new(()), AtomicBool::new(false), ReadOptions::default());
-        Ok((Self { open, order, closing, long, from_memory, from_disk, in_passing: in_passing() }, hash))
+        Ok(Self { open, order, closing, long, from_memory, from_disk, in_passing: in_passing() })
     }
 
     /// The database, which stays open until this is dropped.
@@ -193,6 +198,12 @@ impl Database {
     pub(crate) fn close(&self, flush: Flush) {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         let Some(Open { database, folder }) = open.take() else { return };
+        if folder.is_lost() {
+            // By its paths RocksDB would write and remove files of what lies there: what it holds in memory stays instead.
+            tracing::warn!("the folder of the store was moved or removed; RocksDB is not closed");
+            mem::forget(database);
+            return;
+        }
         let is_whole = flush == Flush::Yes && put_into_place(&database, &folder);
         drop(database);
         // Behind a failure the manifest may be longer here than it is on the disk.
@@ -328,9 +339,17 @@ impl Lease<'_> {
         Ok(false)
     }
 
-    /// Notes that a value of this length is written, or, with none, that a row is removed.
-    pub(crate) fn note_written(&self, space: Space, key: &[u8], len: usize) {
-        self.database.long.note(space, key, len);
+    /// Writes a batch of these rows, each with the length of its value, or with none where it is removed.
+    pub(crate) fn write<'k>(
+        &self,
+        batch: WriteBatch,
+        options: &WriteOptions,
+        rows: impl Iterator<Item = (Space, &'k [u8], usize)>,
+    ) -> Result<(), rocksdb::Error> {
+        let (announced, bytes) = (self.database.long.announce(rows), batch.size_in_bytes());
+        let written = self.rocksdb().write_opt(batch, options);
+        self.database.long.settle(announced, written.is_ok().then_some(bytes));
+        written
     }
 
     pub(crate) fn get(&self, space: Space, key: &[u8], tier: Tier) -> Result<Found<DBPinnableSlice<'_>>> {
@@ -391,7 +410,7 @@ pub(crate) fn in_passing_at(then: &Snapshot<'_>) -> ReadOptions {
     options
 }
 
-/// For a page of a list. What has one page only may be read again.
+/// For a page of a list. The first one is kept in the cache: a list that has no other is short, and may be read again.
 pub(crate) fn for_page(is_first: bool) -> ReadOptions {
     if is_first { ReadOptions::default() } else { in_passing() }
 }
@@ -514,6 +533,8 @@ pub(crate) fn ended(rows: &DBRawIterator<'_>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use rocksdb::properties::NUM_ENTRIES_ACTIVE_MEM_TABLE;
     use tempfile::TempDir;
 
@@ -549,5 +570,19 @@ mod tests {
         }
         assert!(flush_would_wait(rocksdb, lease.family(Space::Entries)));
         assert!(!put_into_place(rocksdb, &lease.open().folder));
+    }
+
+    #[test]
+    fn a_store_whose_path_leads_to_another_is_left_as_it_is() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("store");
+        let folder = Folder::open(&path, true, None).unwrap().0.unfollowed();
+        let inside = folder.path().to_owned();
+        let database = Database::open_in(folder, &RocksdbOptions::new(&path)).unwrap();
+        database.lease().unwrap().rocksdb().put(b"key", b"frame").unwrap();
+        fs::rename(&path, directory.path().join("elsewhere")).unwrap();
+        fs::create_dir_all(&inside).unwrap();
+        database.close(Flush::Yes);
+        assert_eq!(fs::read_dir(inside).unwrap().count(), 0);
     }
 }

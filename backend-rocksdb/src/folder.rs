@@ -7,17 +7,21 @@
 //!
 //! RocksDB lets everybody read the files that it makes, as far as the umask does. So they lie, with the marker, in a
 //! folder within the store's, which its owner alone can enter, whoever made the one around it.
+//!
+//! RocksDB makes and removes its files by their paths, at its end, too, and whatever else lies there. So it is given a path
+//! that leads to the folder wherever that is moved.
 
 use std::{
     fmt,
     fs::{self, File},
     io::{self, Write},
+    os::fd::AsRawFd,
     path::{Path, PathBuf},
 };
 
 use backend_kit::{
     check_hash,
-    folder::{self, Layout, LockFile},
+    folder::{self, Layout, LockFile, identity_of},
     frame, io_error,
 };
 use store_api::{Error, ErrorKind, HashFunction, Result};
@@ -82,6 +86,8 @@ const VERSION: &str = "1";
 pub(crate) struct Folder {
     /// That of the folder within.
     path: PathBuf,
+    /// The folder within, where the path leads to it by way of this: otherwise it leads to whatever lies there.
+    open: Option<File>,
     lock: LockFile,
 }
 
@@ -90,10 +96,17 @@ impl Folder {
     /// else is left alone.
     pub(crate) fn open(path: &Path, create: bool, wanted: Option<HashFunction>) -> Result<(Self, HashFunction)> {
         let (around, lock) = folder::take(path, create, LAYOUT)?;
-        let this = Self { path: around.join(INSIDE), lock };
+        let refuse = |error| io_error("the store cannot be read", error);
+        let inside = around.join(INSIDE);
         // With the lock: another instance may have been creating it.
-        let exists = this.path.try_exists().map_err(|error| io_error("the store cannot be read", error))?;
-        let hash = if exists { check_hash(wanted, this.marker()?)? } else { this.create(&around, wanted)? };
+        if !inside.try_exists().map_err(refuse)? {
+            create_within(&around, wanted.unwrap_or_default())?;
+        }
+        let (path, open) = followed(inside).map_err(refuse)?;
+        let this = Self { path, open, lock };
+        // What was opened is the folder beside the lock.
+        this.check_in_place()?;
+        let hash = check_hash(wanted, this.marker()?)?;
         let names = folder::names(&this.path)?;
         if !names.iter().any(|name| name == CURRENT) {
             check_empty(&names)?;
@@ -108,14 +121,19 @@ impl Folder {
         self.lock.check_in_place()
     }
 
+    /// Whether its path may lead to what is not this store.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.open.is_none() && self.check_in_place().is_err()
+    }
+
     /// How many bytes are free on its disk, where the system says so.
     pub(crate) fn free_bytes(&self) -> Option<u64> {
         let disk = rustix::fs::statvfs(&self.path).ok()?;
         disk.f_bavail.checked_mul(disk.f_frsize)
     }
 
-    /// Behind an open of RocksDB's: from here on the store has a log that survives a power loss, unless it was closed, and
-    /// a missing one is noticed.
+    /// Notes that RocksDB has opened the store: from then on it has a log that survives a power loss, unless it is closed,
+    /// and a missing one is noticed.
     ///
     /// RocksDB makes a new log before the manifest that names it, and removes no log before that. On most file systems the
     /// sync that comes with the manifest keeps the names of both, and elsewhere (btrfs) no name is gone for good before an
@@ -193,6 +211,12 @@ impl Folder {
         &self.path
     }
 
+    /// The same on a system without `/proc`.
+    #[cfg(test)]
+    pub(crate) fn unfollowed(self) -> Self {
+        Self { path: fs::canonicalize(&self.path).unwrap(), open: None, ..self }
+    }
+
     /// The hash function in the marker.
     fn marker(&self) -> Result<HashFunction> {
         match fs::read(self.path.join(MARKER)) {
@@ -201,23 +225,30 @@ impl Folder {
             Err(error) => Err(io_error("the marker of the store cannot be read", error)),
         }
     }
+}
 
-    /// Makes the folder around one of this library. A crash leaves no store, or one with a whole marker, whose place is
-    /// still to be synced.
-    fn create(&self, around: &Path, wanted: Option<HashFunction>) -> Result<HashFunction> {
-        let hash = wanted.unwrap_or_default();
-        let put = || {
-            let new = around.join(NEW_INSIDE);
-            folder::make(&new)?;
-            let mut marker = File::create(new.join(MARKER))?;
-            marker.write_all(&seal_marker(hash))?;
-            marker.sync_all()?;
-            folder::sync(&new)?;
-            fs::rename(new, &self.path)
-        };
-        put().map_err(|error| io_error("the store cannot be created", error))?;
-        Ok(hash)
-    }
+/// Makes the folder within. A crash leaves no store, or one with a whole marker, whose place is still to be synced.
+fn create_within(around: &Path, hash: HashFunction) -> Result<()> {
+    let put = || {
+        let new = around.join(NEW_INSIDE);
+        folder::make(&new)?;
+        let mut marker = File::create(new.join(MARKER))?;
+        marker.write_all(&seal_marker(hash))?;
+        marker.sync_all()?;
+        folder::sync(&new)?;
+        fs::rename(new, around.join(INSIDE))
+    };
+    put().map_err(|error| io_error("the store cannot be created", error))
+}
+
+/// A path that leads to this folder wherever it is moved, as long as the file is open; where the system has none, the path
+/// as it is.
+fn followed(path: PathBuf) -> io::Result<(PathBuf, Option<File>)> {
+    let open = File::open(&path)?;
+    let opened = identity_of(&open.metadata()?);
+    let own = PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()));
+    let leads = fs::metadata(&own).is_ok_and(|found| identity_of(&found) == opened);
+    Ok(if leads { (own, Some(open)) } else { (path, None) })
 }
 
 /// `Corrupt` where RocksDB would begin anew, and remove what data is there.

@@ -130,8 +130,8 @@ fn holds(lease: &Lease<'_>, addition: &Addition, tier: Tier) -> Result<Found<boo
     }
 }
 
-/// What `take` makes of the value under a hash, which is looked for in the first tier, and read from the second where it
-/// is long.
+/// What `take` makes of the value under a hash. The row of the hash is read as far as the first tier says, and a value that
+/// lies apart from it as far as the second does.
 pub(crate) fn value_under<T>(
     lease: &Lease<'_>,
     hash: &ContentHash,

@@ -65,8 +65,15 @@ pub(crate) struct Refusal {
     began: Instant,
     /// RocksDB was last seen at work, or with room for none.
     worked: Instant,
-    /// The disk is full in RocksDB's eyes alone since.
-    roomy: Option<Instant>,
+    roomy: Option<Roomy>,
+}
+
+/// The disk is full in RocksDB's eyes alone, and no work of it is under way.
+#[derive(Debug)]
+struct Roomy {
+    since: Instant,
+    /// There was last work that had not begun.
+    pending: Instant,
 }
 
 impl Refusal {
@@ -111,8 +118,13 @@ impl Refusal {
             self.roomy = None;
             return None;
         }
-        let roomy = *self.roomy.get_or_insert(now);
-        (now - roomy > LOOKS_FOR_ROOM).then_some(End::RoomUnseen)
+        let roomy = self.roomy.get_or_insert(Roomy { since: now, pending: now });
+        // It looks for room only behind those of its jobs that have queued.
+        if met.work == Work::Pending {
+            roomy.pending = now;
+        }
+        let over = now - roomy.pending > LOOKS_FOR_ROOM || now - roomy.since > WAITS_FOR_A_THREAD;
+        over.then_some(End::RoomUnseen)
     }
 }
 
@@ -193,6 +205,25 @@ mod tests {
         assert_eq!(scene.after(3609, FULL), None);
         assert_eq!(scene.after(3610, FULL), Some(End::RoomUnseen));
         assert_eq!(scene.after(3611, at_work), None);
+    }
+
+    #[test]
+    fn room_that_rocksdb_cannot_look_for_yet_is_waited_for_longer() {
+        let mut scene = Scene::new();
+        let pending = Met { work: Work::Pending, ..FULL };
+        assert_eq!(scene.after(0, FULL), None);
+        for second in 1..=500 {
+            assert_eq!(scene.after(second, pending), None);
+        }
+        // From here on it looks.
+        assert_eq!(scene.after(508, FULL), None);
+        assert_eq!(scene.after(509, FULL), Some(End::RoomUnseen));
+        assert_eq!(scene.after(600, pending), None);
+        assert_eq!(scene.after(601, pending), Some(End::RoomUnseen));
+        assert_eq!(scene.after(602, Met { work: Work::UnderWay, ..FULL }), None);
+        assert_eq!(scene.after(603, pending), None);
+        assert_eq!(scene.after(1203, pending), None);
+        assert_eq!(scene.after(1204, pending), Some(End::RoomUnseen));
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Writer {
         let bytes = group.iter().map(|write| Self::bytes_of(write)).sum();
         let mut decided = Decided::new(lease, &self.hub, self.hash, patience, look, bytes);
         let answers = group.iter().map(|write| decided.decide(write)).collect::<Result<_, Failure>>()?;
-        let Decided { batch, entries, is_cleared, .. } = decided;
+        let Decided { batch, entries, content, is_cleared, .. } = decided;
         // Where each write syncs, all that was acknowledged is synced.
         let flushes = !self.syncs && group.iter().any(|write| matches!(write, Write::Sync));
         if self.refusal.is_some() && (flushes || !batch.is_empty()) {
@@ -97,7 +97,7 @@ impl Writer {
         // Before they are removed: what cannot be read could not be told, and whoever watches would keep it for ever.
         let cleared = if is_cleared { self.watched_names(lease).map_err(Failure::Failed)? } else { Vec::new() };
         if !batch.is_empty() {
-            lease.rocksdb().write_opt(batch, &self.options).map_err(|error| {
+            lease.write(batch, &self.options, rows_of(&entries, &content)).map_err(|error| {
                 self.refusal = (is_full(&error) || would_block(&error)).then(|| Refusal::new(Instant::now()));
                 failed(error)
             })?;
@@ -233,7 +233,7 @@ struct Decided<'l, 'w> {
     batch: WriteBatch,
 }
 
-/// How far it is looked for the hash of a value that could be written instead.
+/// Where a writer looks for the hash of a value before it writes that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     /// In memory, where it is not one of many: to look for all of them costs more than to write them unsynced.
@@ -334,7 +334,6 @@ impl<'l, 'w> Decided<'l, 'w> {
             Some(value) => self.batch.put(name, frame::seal(name, value)),
             None => self.batch.delete(name),
         }
-        self.lease.note_written(Space::Entries, name, set.map_or(0, |value| frame::len(value.len())));
         match self.entries.entry(key.clone()) {
             Entry::Occupied(mut pending) => pending.get_mut().new = set.cloned(),
             Entry::Vacant(vacant) => {
@@ -384,7 +383,6 @@ impl<'l, 'w> Decided<'l, 'w> {
             let row = Row::of(value);
             if row == Row::Apart {
                 self.batch.put_cf(content, hash.as_bytes(), value);
-                self.lease.note_written(Space::Content, hash.as_bytes(), value.len());
             }
             self.batch.put_cf(hashes, hash.as_bytes(), row.seal());
         }
@@ -392,8 +390,7 @@ impl<'l, 'w> Decided<'l, 'w> {
         Ok(Ok(TestAndSet::Applied))
     }
 
-    /// Whether an addition is written. Where it is not looked for a value that has the hash, it is: whatever is there, it
-    /// may take the place of that.
+    /// Whether an addition is written. One whose hash is not looked for is: it may take the place of whatever is there.
     fn takes(&self, addition: &Addition, is_alone: bool) -> Result<Result<bool>, Failure> {
         if let Some(present) = self.content.get(&addition.hash) {
             return Ok(Ok(addition.replaces(self.hash, present.trusted, &present.value)));
@@ -430,6 +427,18 @@ impl<'l, 'w> Decided<'l, 'w> {
     }
 }
 
+/// The rows that a group leaves behind and that may be long, each with the length of its value.
+fn rows_of<'g>(
+    entries: &'g HashMap<Key, Pending, RandomState>,
+    content: &'g HashMap<ContentHash, &Addition, RandomState>,
+) -> impl Iterator<Item = (Space, &'g [u8], usize)> {
+    let entries = entries.iter().map(|(key, Pending { new, .. })| {
+        (Space::Entries, key.as_str().as_bytes(), new.as_ref().map_or(0, |value| frame::len(value.len())))
+    });
+    let content = content.iter().map(|(hash, addition)| (Space::Content, &hash.as_bytes()[..], addition.value.len()));
+    entries.chain(content)
+}
+
 /// Tells the watches what a group changed; `cleared` has the names of what a `clear` in it removed, as far as it is
 /// watched.
 fn tell(hub: &Hub, seq: u64, entries: &HashMap<Key, Pending, RandomState>, cleared: Vec<Key>, told: &mut Wakers) {
@@ -453,6 +462,7 @@ fn tell(hub: &Hub, seq: u64, entries: &HashMap<Key, Pending, RandomState>, clear
 #[cfg(test)]
 mod tests {
     use backend_kit::{Gate, OFFLOAD_LEN, Scope};
+    use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
     use store_api::Init;
     use tempfile::TempDir;
 
@@ -516,11 +526,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a3_what_needs_no_write_is_answered_beside_what_is_refused() {
-        let directory = TempDir::new().unwrap();
-        let (database, _, mut writer) = open_in(&directory, false);
-        let lease = database.lease().unwrap();
+    /// Writes `old` under `k`, and then `new`.
+    fn fill_two_tables(writer: &mut Writer, lease: &Lease<'_>) {
         for value in ["old", "new"] {
             writer.commit(&[&set("k", value)], Patience::Wait, &mut Wakers::default()).unwrap();
             lease.rocksdb().flush().unwrap();
@@ -528,14 +535,45 @@ mod tests {
         while lease.work().unwrap() != Work::None {
             thread::yield_now();
         }
-        // Writes wait for a compaction that never comes, and have done so for long.
-        let family = lease.family(Space::Entries);
+    }
+
+    /// With two tables, writes wait for a compaction that never comes.
+    fn stall(lease: &Lease<'_>) {
         let stalls = [
             ("level0_file_num_compaction_trigger", "100"),
             ("level0_slowdown_writes_trigger", "2"),
             ("level0_stop_writes_trigger", "2"),
         ];
-        lease.rocksdb().set_options_cf(family, &stalls).unwrap();
+        lease.rocksdb().set_options_cf(lease.family(Space::Entries), &stalls).unwrap();
+    }
+
+    #[test]
+    fn a_long_value_whose_change_was_refused_is_not_copied_on_an_async_worker() {
+        let directory = TempDir::new().unwrap();
+        let (database, _, mut writer) = open_in(&directory, false);
+        let lease = database.lease().unwrap();
+        fill_two_tables(&mut writer, &lease);
+        let value = Some(Bytes::from(vec![7; OFFLOAD_LEN + 1]));
+        let long = Write::Entry { key: Key::new("k").unwrap(), test: Test::Any, set: value };
+        writer.commit(&[&long], Patience::Wait, &mut Wakers::default()).unwrap();
+        stall(&lease);
+        let refused = writer.commit(&[&set("k", "short")], Patience::None, &mut Wakers::default());
+        assert!(matches!(refused, Err(Failure::WouldBlock)), "{refused:?}");
+        set_perf_stats(PerfStatsLevel::EnableCount);
+        let mut counts = PerfContext::default();
+        counts.reset();
+        assert!(matches!(lease.get(Space::Entries, b"k", Tier::Memory), Ok(Found::NotInMemory)));
+        assert_eq!(counts.metric(PerfMetric::GetReadBytes), 0);
+    }
+
+    #[test]
+    fn a3_what_needs_no_write_is_answered_beside_what_is_refused() {
+        let directory = TempDir::new().unwrap();
+        let (database, _, mut writer) = open_in(&directory, false);
+        let lease = database.lease().unwrap();
+        fill_two_tables(&mut writer, &lease);
+        stall(&lease);
+        // They have waited for long.
         writer.refusal = Some(Refusal::new(Instant::now().checked_sub(Duration::from_mins(2)).unwrap()));
         let group = [
             test_and_set("k", Some("old"), None),
@@ -546,7 +584,9 @@ mod tests {
         let group: Vec<&Write> = group.iter().collect();
         let answers = writer.commit(&group, Patience::Wait, &mut Wakers::default()).unwrap();
         let answers: Vec<_> = answers.into_iter().map(|answer| answer.map_err(|error| error.kind())).collect();
-        let refused = || Err(ErrorKind::Unavailable);
+        // With little room a stall of some seconds counts as one of a full disk.
+        let kind = if lease.has_room() { ErrorKind::Unavailable } else { ErrorKind::NoSpace };
+        let refused = || Err(kind);
         let mismatch = TestAndSet::Mismatch { current: Some("new".into()) };
         assert_eq!(answers, [Ok(mismatch), refused(), Ok(TestAndSet::Applied), refused()]);
     }

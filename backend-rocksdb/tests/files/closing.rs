@@ -2,6 +2,7 @@
 
 use std::{env, fs, process::Command};
 
+use backend_rocksdb::RocksdbOptions;
 use store_api::{AtomicWrite, Backend};
 use tokio::runtime::Runtime;
 
@@ -33,6 +34,35 @@ async fn a_store_that_was_dropped_has_let_go_of_its_folder() {
     assert_eq!(store.atomic_write().unwrap().find(&key("k")).await.unwrap(), Some(value(1)));
 }
 
+/// RocksDB removes each file that it does not know from where it takes its own to be, and repairs a manifest that it does
+/// not find there.
+#[tokio::test]
+async fn the_end_of_a_store_that_was_moved_touches_nothing_where_it_was() {
+    for is_closed in [true, false] {
+        let (scene, other) = (Scene::new(), Scene::new());
+        for number in 2..4 {
+            let store = other.open().await;
+            store.atomic_write().unwrap().set(&key("k"), value(number)).await.unwrap();
+            store.close().await.unwrap();
+        }
+        let store = scene.open().await;
+        store.atomic_write().unwrap().set(&key("k"), value(1)).await.unwrap();
+        let elsewhere = scene.store().with_file_name("elsewhere");
+        fs::rename(scene.store(), &elsewhere).unwrap();
+        fs::rename(other.store(), scene.store()).unwrap();
+        let before = scene.files();
+        if is_closed {
+            store.close().await.unwrap();
+        }
+        drop(store);
+        assert!(scene.files() == before, "closed: {is_closed}");
+        for (options, number) in [(scene.options(), 3), (RocksdbOptions::new(elsewhere), 1)] {
+            let store = options.open().await.unwrap();
+            assert_eq!(store.atomic_write().unwrap().find(&key("k")).await.unwrap(), Some(value(number)));
+        }
+    }
+}
+
 /// How many threads of stores this process has.
 fn count() -> usize {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
@@ -42,15 +72,21 @@ fn count() -> usize {
     names.filter(|name| name.starts_with("irminsul-rocksd")).count()
 }
 
-/// The only test of its name's pattern in this process: the others have stores open.
+/// The variable that tells the process of one test that it is that.
+const ALONE: &str = "IRMINSUL_TEST_ALONE";
+
+/// What that process says at the end: without the test in it, it would succeed, too.
+const ENDED: &str = "all threads have ended";
+
+/// In a process of its own: the other tests have stores open.
 #[test]
 fn l4_the_thread_of_an_instance_ends_with_it() {
-    let test = env::args().any(|argument| argument == "--exact");
-    if !test {
-        let program = env::current_exe().unwrap();
-        let name = "closing::l4_the_thread_of_an_instance_ends_with_it";
-        let alone = Command::new(program).args([name, "--exact", "--nocapture"]).status().unwrap();
-        assert!(alone.success(), "the test by itself");
+    if env::var_os(ALONE).is_none() {
+        let mut alone = Command::new(env::current_exe().unwrap());
+        alone.args(["closing::l4_the_thread_of_an_instance_ends_with_it", "--exact", "--nocapture"]).env(ALONE, "");
+        let alone = alone.output().unwrap();
+        let said = String::from_utf8_lossy(&alone.stdout);
+        assert!(alone.status.success() && said.contains(ENDED), "{said}{}", String::from_utf8_lossy(&alone.stderr));
         return;
     }
     Runtime::new().unwrap().block_on(async {
@@ -66,4 +102,5 @@ fn l4_the_thread_of_an_instance_ends_with_it() {
             assert_eq!(count(), 0, "in round {round}");
         }
     });
+    println!("{ENDED}");
 }

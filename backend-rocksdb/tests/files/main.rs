@@ -5,5 +5,6 @@ mod adding;
 mod clearing;
 mod closing;
 mod opening;
+#[cfg(target_os = "linux")]
 mod permissions;
 mod scene;
