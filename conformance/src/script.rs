@@ -7,10 +7,7 @@ use std::fmt::Debug;
 
 use proptest::{collection::vec, prelude::*};
 
-use crate::{
-    failure::{Failure, Outcome},
-    show::Show,
-};
+use crate::{failure::Failure, show::Show};
 
 /// How many handles do the steps, the first half of them of one instance, the rest of the other where there are two.
 pub(crate) const HANDLES: usize = 4;
@@ -20,6 +17,13 @@ pub(crate) const HANDLES: usize = 4;
 pub(crate) struct Step<O> {
     pub handle: usize,
     pub operation: O,
+}
+
+impl<O: Show> Step<O> {
+    /// Says of a failure that it came in this step, of this number.
+    pub(crate) fn failed(&self, number: usize, failure: Failure) -> Failure {
+        failure.within(format_args!("step {number}, {}", self.show()))
+    }
 }
 
 impl<O: Show> Show for Step<O> {
@@ -42,13 +46,9 @@ impl<O: Show> Script<O> {
         vec(step, 1..below).prop_map(Self)
     }
 
-    /// Does the steps in their order. A failure says at which.
-    pub(crate) async fn follow(&self, mut step: impl AsyncFnMut(&Step<O>) -> Outcome) -> Outcome {
-        for (i, next) in self.0.iter().enumerate() {
-            let done = step(next).await;
-            done.map_err(|failure: Failure| failure.within(format_args!("step {i}, {}", next.show())))?;
-        }
-        Ok(())
+    /// The steps in their order, with their numbers.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = (usize, &Step<O>)> {
+        self.0.iter().enumerate()
     }
 }
 

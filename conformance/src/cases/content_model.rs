@@ -159,12 +159,13 @@ async fn follow(context: &Context, script: &Script<Operation>, instances: Vec<In
     let mut model =
         Model { context, instances, handles: Vec::new(), batches: Vec::new(), map: Map::new(), reopened: false };
     model.begin_anew();
-    script
-        .follow(async |step| match &step.operation {
+    for (i, step) in script.steps() {
+        let done = match &step.operation {
             Operation::Reopen if reopens => model.reopen().await,
             operation => model.do_step(step.handle, operation).await,
-        })
-        .await?;
+        };
+        done.map_err(|failure| step.failed(i, failure))?;
+    }
     model.expect_all().await.map_err(|failure| failure.within("at the end"))
 }
 

@@ -138,20 +138,25 @@ async fn reopened(context: Context) -> Outcome {
 async fn follow(script: &Script<Operation>, instances: &mut [Instance], store: Option<&Context>) -> Outcome {
     let mut map = State::new();
     let mut handles = handles_of(instances);
-    script
-        .follow(async |step| {
-            let (Operation::Reopen, Some(store)) = (&step.operation, store) else {
-                return do_step(&*handles[step.handle], &mut map, &step.operation).await;
-            };
-            for instance in &mut *instances {
-                instance.close().await?;
-                *instance = store.open().await?;
-            }
+    for (i, step) in script.steps() {
+        let done = if let (Operation::Reopen, Some(store)) = (&step.operation, store) {
+            reopen(instances, store).await?;
             handles = handles_of(instances);
             expect_all(&*handles[0], &map).await
-        })
-        .await?;
+        } else {
+            do_step(&*handles[step.handle], &mut map, &step.operation).await
+        };
+        done.map_err(|failure| step.failed(i, failure))?;
+    }
     expect_all(&*handles[0], &map).await.map_err(|failure| failure.within("at the end"))
+}
+
+async fn reopen(instances: &mut [Instance], store: &Context) -> Outcome {
+    for instance in instances {
+        instance.close().await?;
+        *instance = store.open().await?;
+    }
+    Ok(())
 }
 
 fn handles_of(instances: &[Instance]) -> Vec<Arc<dyn AtomicWrite>> {
