@@ -32,7 +32,7 @@ async fn w5_a_clear_that_fails_begins_nothing_more_and_what_it_had_begun_is_told
     let before = mine.requests().put;
     // One takes place and is answered late, behind the failure of another.
     let late = Box::new(|| sleep(Duration::from_secs(1)).boxed());
-    store.when_put("entries/01", Step { fault: Fault::None, before: nothing(), behind: late });
+    store.when_put("entries/00", Step { fault: Fault::None, before: nothing(), behind: late });
     store.then([Step { fault: Fault::LostBefore, before: nothing(), behind: nothing() }]);
     let failed = entries.clear().await.unwrap_err();
     assert_eq!((failed.kind(), failed.effect()), (ErrorKind::Unavailable, Effect::Unknown));
