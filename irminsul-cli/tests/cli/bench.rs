@@ -65,7 +65,7 @@ fn the_help_names_every_workload_that_can_be_asked_for() {
     let words: Vec<&str> = told.split(|c: char| c.is_whitespace() || c == ',').collect();
     let refused = sandbox.run(&["bench", "mem:", "--workload", "nosuch"]).stderr;
     let names = refused.split_once("the workloads are ").expect("they are named").1.trim().split(", ");
-    assert_eq!(names.filter(|name| words.contains(name)).count(), 10, "{told}");
+    assert_eq!(names.filter(|name| words.contains(name)).count(), 12, "{told}");
 }
 
 #[cfg(feature = "rocksdb")]
