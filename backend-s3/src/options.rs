@@ -492,6 +492,7 @@ impl fmt::Debug for S3Options {
             .field("verify", &self.verify)
             .field("batch_limit", &self.batch_limit)
             .field("pack", &self.pack)
+            .field("run", &self.run)
             .field("poll", &self.poll)
             .field("busy", &self.busy)
             .field("patience", &self.patience)
