@@ -151,7 +151,7 @@ async fn one_that_fails_is_named_and_the_others_go_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_of_additions_ends_before_they_fill_memory() {
     let place = TempDir::new().unwrap();
-    let mut plan = Plan::quick(Duration::from_secs(60));
+    let mut plan = Plan::quick(Duration::from_mins(1));
     plan.value_len = 1 << 20;
     let nothing = nothing(&plan);
     let asked = Load { subjects: &[&nothing], workloads: &[Workload::Add], plan: &plan };
