@@ -297,7 +297,9 @@ fn w3_an_entry_that_a_watch_began_with_is_changed_or_gone_whatever_the_others_we
     let mut store = Store::holding(&[]);
     let mut others = store.watch_all(Init::Current);
     let priming = store.register("a", Init::Current);
-    ["a/1", "a/2", "a/3"].iter().for_each(|path| priming.begins_with(&key(path)));
+    for path in ["a/1", "a/2", "a/3"] {
+        priming.begins_with(&key(path));
+    }
     let mut watch = priming.finish(Arc::new(()));
     assert_eq!(told(&mut watch), ["caught up"]);
     store.set("a/1", "1");
