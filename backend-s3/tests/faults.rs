@@ -134,9 +134,9 @@ fn is_list(request: Request<'_>) -> bool {
     ["list-type=2", "comp=list"].iter().any(|query| request.target.contains(query))
 }
 
-/// Azure is told in the body what to delete.
+/// Azure is sent batches, which name what they delete in their bodies.
 fn is_delete_of(request: Request<'_>, folder: &str) -> bool {
-    request.method == "DELETE" && request.target.contains(folder) || request.target.contains("comp=batch")
+    (request.method == "DELETE" && request.target.contains(folder)) || request.target.contains("comp=batch")
 }
 
 /// What is acknowledged in the end, so that nobody waits for more.
