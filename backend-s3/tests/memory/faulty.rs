@@ -7,10 +7,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream, stream::BoxStream};
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
 };
 
 /// What happens to a PUT.
@@ -70,6 +70,8 @@ struct Script {
     /// So many of the next GET fail with a 503, of objects whose names begin so.
     failing_gets: usize,
     failing_below: String,
+    /// So many of the next GET get a body that was garbled on its way, each otherwise.
+    garbled_gets: usize,
 }
 
 impl Script {
@@ -112,6 +114,10 @@ impl Faulty {
         let mut script = self.script();
         script.failing_gets = count;
         script.failing_below = below.into();
+    }
+
+    pub(crate) fn garble_gets(&self, count: usize) {
+        self.script().garbled_gets = count;
     }
 
     /// The payloads that took place since it was asked last.
@@ -209,14 +215,27 @@ impl ObjectStore for Faulty {
     }
 
     async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {
-        {
+        let garbled = {
             let mut script = self.script();
             if script.failing_gets > 0 && at.as_ref().starts_with(&script.failing_below) {
                 script.failing_gets -= 1;
                 return Err(lost());
             }
+            let garbled = script.garbled_gets;
+            script.garbled_gets = garbled.saturating_sub(1);
+            garbled
+        };
+        let answer = self.inner.get_opts(at, options).await?;
+        if garbled == 0 {
+            return Ok(answer);
         }
-        self.inner.get_opts(at, options).await
+        let (meta, range) = (answer.meta.clone(), answer.range.clone());
+        let (attributes, extensions) = (answer.attributes.clone(), answer.extensions.clone());
+        let mut bytes = answer.bytes().await?.to_vec();
+        let at = bytes.len() - garbled;
+        bytes[at] ^= 1;
+        let payload = GetResultPayload::Stream(stream::iter([Ok(bytes.into())]).boxed());
+        Ok(GetResult { payload, meta, range, attributes, extensions })
     }
 
     async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {

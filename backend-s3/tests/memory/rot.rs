@@ -13,6 +13,8 @@ use store_api::{
     Append, AtomicWrite, Backend, ContentHash, ContentRead, Diff, EntryRead, ErrorKind, Event, HashFunction, Init, Key,
 };
 
+use crate::faulty::Faulty;
+
 struct Scene {
     bucket: Arc<InMemory>,
     entries: Arc<dyn AtomicWrite>,
@@ -51,6 +53,15 @@ async fn a12_a_rotten_entry_is_corrupt_and_compared_with_nothing() {
     }
     let told: Vec<_> = entries.entries(&Key::root()).map(|entry| entry.map_err(|e| e.kind())).collect().await;
     assert_eq!(told, [Err(ErrorKind::Corrupt), Ok((Key::new("l").unwrap(), "beside".into()))]);
+}
+
+#[tokio::test]
+async fn a12_bytes_that_are_garbled_on_their_way_are_no_rot() {
+    let scene = Scene::new().await;
+    let faulty = Arc::new(Faulty::over(Arc::clone(&scene.bucket)));
+    let entries = S3Options::over(Arc::clone(&faulty) as _).open().await.unwrap().atomic_write().unwrap();
+    faulty.garble_gets(3);
+    assert_eq!(entries.find(&key()).await.unwrap(), Some("value".into()));
 }
 
 #[tokio::test(start_paused = true)]
