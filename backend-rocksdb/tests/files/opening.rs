@@ -185,12 +185,16 @@ async fn a12_a_store_that_was_not_closed_and_has_no_log_is_corrupt_and_left_as_i
         store.atomic_write().unwrap().set(&key("k"), value(number)).await.unwrap();
         drop(store);
         let logs: Vec<_> = scene.logs().collect();
-        logs.iter().for_each(|(name, _)| fs::remove_file(scene.store().join(name)).unwrap());
+        for (name, _) in &logs {
+            fs::remove_file(scene.store().join(name)).unwrap();
+        }
         let before = scene.files();
         let refusal = refused(ErrorKind::Corrupt, scene.options().open().await);
         assert!(refusal.contains("write-ahead log of the store is missing"), "{refusal}");
         assert_eq!(scene.files(), before);
-        logs.iter().for_each(|(name, bytes)| fs::write(scene.store().join(name), bytes).unwrap());
+        for (name, bytes) in &logs {
+            fs::write(scene.store().join(name), bytes).unwrap();
+        }
         let store = scene.open().await;
         assert_eq!(store.atomic_write().unwrap().find(&key("k")).await.unwrap(), Some(value(number)));
         if number == 1 {

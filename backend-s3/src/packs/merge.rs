@@ -347,7 +347,9 @@ mod tests {
     fn a_plan_takes_the_earliest_packs_and_the_floor_waits_for_the_others() {
         let mut view = View::default();
         let packs: Vec<PackName> = (10..20).map(|epoch| PackName::new(epoch).unwrap()).collect();
-        packs.iter().for_each(|pack| view.insert(*pack, index(*pack, 4)));
+        for pack in &packs {
+            view.insert(*pack, index(*pack, 4));
+        }
         view.set_listed(Vec::new(), Some(40));
         for (longest, taken, floor) in [(9, 2, 12), (3, 1, 11), (40, 10, view.floor())] {
             let plan = Plan::of(&view, longest).unwrap();
