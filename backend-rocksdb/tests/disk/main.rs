@@ -157,7 +157,9 @@ async fn close_with_little_room(disk: Disk) {
     store.close().await.unwrap();
     let logs = disk.logs();
     assert_ne!(logs, Vec::<PathBuf>::new());
-    logs.iter().for_each(|log| fs::remove_file(log).unwrap());
+    for log in &logs {
+        fs::remove_file(log).unwrap();
+    }
     check(&disk.open(false).await, 1).await;
 }
 
@@ -222,7 +224,9 @@ async fn write_at_once(disk: Disk) {
     }));
     let (first, others) = join(first, others).await;
     first.unwrap();
-    others.into_iter().for_each(|written| written.unwrap());
+    for written in others {
+        written.unwrap();
+    }
     let synced = syncs() - before;
     // How many of them queue in time is the machine's affair.
     assert!((1..65).contains(&synced), "{synced} syncs of 65 writes");
