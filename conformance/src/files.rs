@@ -1,4 +1,4 @@
-//! The files of a store that nobody has open, kept aside so that they can be damaged and restored.
+//! The files of a store: kept aside so that they can be damaged and restored, or removed beneath it.
 
 use std::{
     collections::BTreeSet,
@@ -161,7 +161,7 @@ pub(crate) fn empty_but_for(directory: &Path, stays: &dyn Fn(&str) -> bool) -> i
                 removed => removed?,
             }
         } else if !stays(&entry.file_name().to_string_lossy()) {
-            fs::remove_file(&path)?;
+            unless_gone(fs::remove_file(&path))?;
         }
     }
     Ok(())
@@ -175,13 +175,22 @@ fn collect(root: &Path, files: &mut Vec<Image>) -> io::Result<()> {
             if kind.is_dir() {
                 directories.push(path);
             } else if kind.is_file() {
-                let (bytes, permissions) = (fs::read(&path)?, fs::metadata(&path)?.permissions());
+                let read = || Ok((fs::read(&path)?, fs::metadata(&path)?.permissions()));
+                let Some((bytes, permissions)) = unless_gone(read())? else { continue };
                 let path = path.strip_prefix(root).expect("it lies below").to_owned();
                 files.push(Image { path, bytes, permissions });
             }
         }
     }
     Ok(())
+}
+
+/// `None` for a file that is not there any more: a store that is open removes files of its own at any time.
+pub(crate) fn unless_gone<T>(done: io::Result<T>) -> io::Result<Option<T>> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        done => done.map(Some),
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::{
     context::{Context, Instance, key},
     disk::Keep,
     failure::{Failure, Outcome, ensure, ensure_eq, expect_error},
-    files::{Files, empty, empty_but_for},
+    files::{Files, empty, empty_but_for, unless_gone},
     following::{Follower, Scope, State},
     operations::value,
     roles::{Cue, Role, role},
@@ -413,7 +413,7 @@ async fn one_removed(context: &Context, number: usize) -> Outcome<usize> {
     if context.overlooks(&name) {
         return Ok(files.len());
     }
-    fs::remove_file(context.directory().join(file)).map_err(Failure::harness)?;
+    unless_gone(fs::remove_file(context.directory().join(file))).map_err(Failure::harness)?;
     child.go()?;
     hear_some(&mut child, &mut attempts)?;
     child.kill()?;
