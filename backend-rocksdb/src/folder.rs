@@ -26,6 +26,8 @@ use backend_kit::{
 };
 use store_api::{Error, ErrorKind, HashFunction, Result};
 
+use crate::records;
+
 /// The folder within the store's. It is there as a whole, or not at all.
 const INSIDE: &str = "irminsul.data";
 const NEW_INSIDE: &str = "irminsul.new";
@@ -59,6 +61,10 @@ impl Manifest {
         Some(Self { number: Self::number(name)?, len: len.parse().ok()? })
     }
 
+    fn name(&self) -> String {
+        format!("{MANIFEST}{:06}", self.number)
+    }
+
     /// The number in a name.
     fn number(name: &str) -> Option<u64> {
         let digits = name.strip_prefix(MANIFEST)?;
@@ -68,7 +74,7 @@ impl Manifest {
 
 impl fmt::Display for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{MANIFEST}{:06} {}", self.number, self.len)
+        write!(f, "{} {}", self.name(), self.len)
     }
 }
 
@@ -113,6 +119,7 @@ impl Folder {
             sync_place(&around)?;
         }
         this.check_closed(&names)?;
+        this.check_records(&names)?;
         Ok((this, hash))
     }
 
@@ -196,6 +203,21 @@ impl Folder {
             _ => "the manifest of the store is not as it was when it was closed",
         };
         Err(Error::new(ErrorKind::Corrupt, format!("{what}; restore it from a copy")))
+    }
+
+    /// `Corrupt` where RocksDB would read the manifest or a log without end.
+    fn check_records(&self, names: &[String]) -> Result<()> {
+        let manifest = self.manifest().ok().map(|manifest| manifest.name());
+        for name in names.iter().filter(|name| manifest.as_ref() == Some(*name) || has_ending(name, LOG)) {
+            let found = File::open(self.path.join(name)).and_then(records::first_recycled);
+            if let Some(at) =
+                found.map_err(|error| io_error(format_args!("{name} of the store cannot be read"), error))?
+            {
+                let message = format!("{name} of the store has rotted at byte {at}; restore the store from a copy");
+                return Err(Error::new(ErrorKind::Corrupt, message));
+            }
+        }
+        Ok(())
     }
 
     /// The manifest that RocksDB would open.

@@ -34,6 +34,7 @@ mod folder;
 pub mod fuzzing;
 mod indexable;
 mod long;
+mod records;
 mod refusal;
 mod row;
 mod writer;

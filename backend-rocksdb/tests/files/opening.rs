@@ -153,6 +153,44 @@ async fn a12_a_manifest_that_was_cut_between_a_close_and_a_later_open_is_corrupt
     assert_eq!(scene.open().await.atomic_write().unwrap().find(&key("k")).await.unwrap(), Some(value(1)));
 }
 
+/// Where the records of a file begin that has one block.
+fn records(bytes: &[u8]) -> Vec<usize> {
+    let behind =
+        |at: &usize| Some(at + 7 + usize::from(u16::from_le_bytes([*bytes.get(at + 4)?, *bytes.get(at + 5)?])));
+    std::iter::successors(Some(0), behind).take_while(|at| at + 7 <= bytes.len()).collect()
+}
+
+/// RocksDB would read these without end.
+#[tokio::test]
+async fn a12_a_record_that_rotted_into_that_of_a_recycled_log_is_corrupt_and_left_as_it_is() {
+    let scene = Scene::new();
+    let store = scene.open().await;
+    for number in 0..3 {
+        store.atomic_write().unwrap().set(&key("k"), value(number)).await.unwrap();
+    }
+    // Dropped, it leaves a log, as in a crash.
+    drop(store);
+    let current = fs::read_to_string(scene.inside().join("CURRENT")).unwrap();
+    let read = |(path, _)| scene.store().join::<std::path::PathBuf>(path);
+    let logs = scene.logs().map(read).filter(|log| fs::metadata(log).unwrap().len() > 0);
+    for path in logs.chain([scene.inside().join(current.trim_end())]).collect::<Vec<_>>() {
+        let whole = fs::read(&path).unwrap();
+        let last = *records(&whole).last().unwrap();
+        for kind in [5, 8, 11, 131] {
+            let mut rotten = whole.clone();
+            rotten[last + 6] = kind;
+            fs::write(&path, rotten).unwrap();
+            let before = scene.files();
+            let refusal = refused(ErrorKind::Corrupt, scene.options().open().await);
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!(refusal.contains(name) && refusal.contains(&format!("byte {last};")), "{refusal}");
+            assert_eq!(scene.files(), before);
+        }
+        fs::write(&path, whole).unwrap();
+    }
+    assert_eq!(scene.open().await.atomic_write().unwrap().find(&key("k")).await.unwrap(), Some(value(2)));
+}
+
 /// RocksDB makes its files by their paths: they would lie beside those of whatever is there by then.
 #[tokio::test]
 async fn a_store_that_is_moved_while_it_is_open_writes_nothing_where_it_was() {
