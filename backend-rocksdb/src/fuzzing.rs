@@ -6,6 +6,7 @@ use store_api::ErrorKind;
 
 use crate::{
     folder::{MARKER, parse_marker, seal_marker},
+    records::{BLOCK, RECYCLED, TYPE, first_recycled, seal},
     row::Row,
 };
 
@@ -30,4 +31,30 @@ pub fn row(bytes: &[u8]) {
         Ok(row) => assert_eq!(row.seal(), bytes),
         Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt),
     }
+}
+
+/// A log of RocksDB, as it is, and made of records with their checksums, of which each is its type, its length and its
+/// payload: what is found is the first record of a recycled log, whatever comes behind it.
+pub fn records(bytes: &[u8]) {
+    let found = |log: &[u8]| first_recycled(log).expect("memory can be read");
+    if let Some(at) = found(bytes) {
+        let kind = usize::try_from(at).expect("it is in memory") + TYPE;
+        assert!(RECYCLED.contains(&bytes[kind]));
+        assert_eq!(found(&bytes[..=kind]), Some(at));
+        assert_eq!(found(&bytes[..kind]), None);
+    }
+    let (mut log, mut first, mut rest) = (Vec::new(), None, bytes);
+    while let [kind, len, behind @ ..] = rest {
+        let (payload, behind) = behind.split_at(behind.len().min((*len).into()));
+        let record = seal(*kind, payload);
+        if log.len() + record.len() > BLOCK {
+            break;
+        }
+        if first.is_none() && RECYCLED.contains(kind) {
+            first = Some(log.len() as u64);
+        }
+        log.extend(record);
+        rest = behind;
+    }
+    assert_eq!(found(&log), first);
 }

@@ -12,13 +12,13 @@ use std::io::{self, Read};
 
 use crc_fast::{CrcAlgorithm, checksum};
 
-const BLOCK: usize = 32 * 1024;
+pub(crate) const BLOCK: usize = 32 * 1024;
 const HEADER: usize = 7;
 const LENGTH: usize = 4;
-const TYPE: usize = 6;
+pub(crate) const TYPE: usize = 6;
 
 /// The types of a recycled log's records.
-const RECYCLED: [u8; 6] = [5, 6, 7, 8, 11, 131];
+pub(crate) const RECYCLED: [u8; 6] = [5, 6, 7, 8, 11, 131];
 
 /// What is added to a checksum that lies in a file, behind a rotation.
 const MASK: u32 = 0xa282_ead8;
@@ -55,6 +55,14 @@ fn first_recycled_in(block: &[u8]) -> Option<usize> {
     None
 }
 
+/// A record with its checksum.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn seal(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let told = [&[kind], payload].concat();
+    let len = u16::try_from(payload.len()).expect("a payload fits into a block").to_le_bytes();
+    [&masked_checksum(&told)[..], &len, &told].concat()
+}
+
 fn masked_checksum(bytes: &[u8]) -> [u8; 4] {
     let crc = u32::try_from(checksum(CrcAlgorithm::Crc32Iscsi, bytes)).expect("it has 32 bits");
     crc.rotate_right(15).wrapping_add(MASK).to_le_bytes()
@@ -66,19 +74,13 @@ mod tests {
 
     const FULL: u8 = 1;
 
-    fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
-        let told = [&[kind], payload].concat();
-        let len = u16::try_from(payload.len()).unwrap().to_le_bytes();
-        [&masked_checksum(&told)[..], &len, &told].concat()
-    }
-
     fn found(parts: &[Vec<u8>]) -> Option<u64> {
         first_recycled(&*parts.concat()).unwrap()
     }
 
     /// Filled up to its end, where no header has room any more.
     fn block() -> Vec<u8> {
-        let mut block = record(FULL, &vec![7; BLOCK - HEADER - 3]);
+        let mut block = seal(FULL, &vec![7; BLOCK - HEADER - 3]);
         block.resize(BLOCK, 0);
         block
     }
@@ -86,25 +88,25 @@ mod tests {
     #[test]
     fn a_record_of_a_recycled_log_is_found_wherever_it_is() {
         for kind in RECYCLED {
-            let rotten = record(kind, b"x");
-            assert_eq!(found(&[record(FULL, b"abc"), rotten.clone()]), Some(10));
-            assert_eq!(found(&[block(), record(FULL, b""), rotten.clone()]), Some(BLOCK as u64 + 7));
+            let rotten = seal(kind, b"x");
+            assert_eq!(found(&[seal(FULL, b"abc"), rotten.clone()]), Some(10));
+            assert_eq!(found(&[block(), seal(FULL, b""), rotten.clone()]), Some(BLOCK as u64 + 7));
             assert_eq!(found(&[block(), rotten]), Some(BLOCK as u64));
         }
     }
 
     #[test]
     fn sound_files_and_such_as_were_torn_have_none() {
-        let sound = [record(FULL, b"abc"), record(130, b"info"), record(10, b"time")].concat();
+        let sound = [seal(FULL, b"abc"), seal(130, b"info"), seal(10, b"time")].concat();
         assert_eq!(found(&[]), None);
         for len in 0..sound.len() {
             assert_eq!(found(&[sound[..len].to_vec()]), None, "{len} bytes");
         }
         // Behind what was torn nothing tells a record from a payload.
-        let mut torn = record(FULL, b"abc");
+        let mut torn = seal(FULL, b"abc");
         torn[8] ^= 1;
-        assert_eq!(found(&[torn, record(5, b"")]), None);
-        assert_eq!(found(&[vec![0; 100], record(5, b"")]), None);
+        assert_eq!(found(&[torn, seal(5, b"")]), None);
+        assert_eq!(found(&[vec![0; 100], seal(5, b"")]), None);
         assert_eq!(found(&[block(), vec![0; BLOCK], block()]), None);
     }
 }

@@ -12,7 +12,7 @@ use backend_kit::{frame as checked, range_below};
 use conformance::history::{History, Limits, Verdict, check};
 use irminsul::{Address, AddressOptions, ContentKey, Error, ErrorKind, Key, OptionSpec, OptionValues};
 
-pub use backend_rocksdb::fuzzing::{marker as rocksdb_marker, row as rocksdb_row};
+pub use backend_rocksdb::fuzzing::{marker as rocksdb_marker, records as rocksdb_records, row as rocksdb_row};
 pub use backend_s3::fuzzing::{
     entry as s3_entry, entry_name as s3_entry_name, error_body as s3_error_body, header as s3_header,
     listing as s3_listing, locator as s3_locator, pack as s3_pack, pack_name as s3_pack_name, root as s3_root,
@@ -38,6 +38,7 @@ targets!(
     key,
     records,
     rocksdb_marker,
+    rocksdb_records,
     rocksdb_row,
     s3_entry,
     s3_entry_name,
